@@ -1,0 +1,256 @@
+package core
+
+import (
+	"time"
+
+	"berth/units"
+)
+
+// Incarnation numbers the starts of units, over all units and for the life of
+// the machine's supervision (it survives a restart of the supervisor). Events
+// and timers carry it; those of an incarnation that is over are no-ops.
+type Incarnation uint64
+
+// Input is one event with the time and the randomness that Step may use.
+type Input struct {
+	Now   time.Time
+	Rand  float64 // in [0,1), for jitter
+	Event Event
+}
+
+// Event is what may happen: one of the types below.
+type Event interface{ event() }
+
+// The events.
+type (
+	// Load brings a new generation, already validated as a whole. Changes tells
+	// per unit how it differs from what the previous generation said, in the
+	// heaviest class of its changed keys; units that are new or gone are told by
+	// Units itself. Boot: start every unit with start = "boot" (first load).
+	Load struct {
+		Generation uint64
+		Units      map[string]*units.Unit
+		Changes    map[string]Change
+		Boot       bool
+	}
+	// Command is what a user asked for. ID is answered by Reply exactly once.
+	Command struct {
+		ID    uint64
+		Verb  Verb
+		Units []string
+		// NoBlock: reply as soon as it is queued, not when it is done.
+		NoBlock bool
+		Signal  string // Kill: without SIG
+		Whole   bool   // Kill: the whole group and not only the main process
+	}
+	// Spawned: the incarnation's main process has executed its program.
+	Spawned struct {
+		Unit        string
+		Incarnation Incarnation
+		PID         int
+	}
+	// SpawnFailed: it has not, and nothing of it is left but what Release removes.
+	SpawnFailed struct {
+		Unit        string
+		Incarnation Incarnation
+		Reason      string
+		Temporary   bool // lost with a launcher or supervisor: start again at once, count nothing
+	}
+	// Exited: the main process has ended. It comes at most once for an
+	// incarnation, and never before its Spawned.
+	Exited struct {
+		Unit        string
+		Incarnation Incarnation
+		Status      ExitStatus
+	}
+	// Released: after Release; no process, group, mount or descriptor of the incarnation is left.
+	Released struct {
+		Unit        string
+		Incarnation Incarnation
+	}
+	// HookDone: the hook asked for by RunHook has ended. Err is "" on success.
+	HookDone struct {
+		Unit        string
+		Incarnation Incarnation
+		Hook        Hook
+		Err         string
+	}
+	// TimerFired: the time of a SetTimer has come.
+	TimerFired struct {
+		Unit  string
+		Timer Timer
+		Seq   uint64
+	}
+	// Shutdown: stop everything in order, then Done.
+	Shutdown struct{}
+)
+
+// Verb is what a Command asks for.
+type Verb string
+
+// The verbs.
+const (
+	VerbStart   Verb = "start"
+	VerbStop    Verb = "stop"
+	VerbRestart Verb = "restart"
+	VerbReload  Verb = "reload" // the unit's own [service] reload
+	VerbKill    Verb = "kill"
+	VerbReset   Verb = "reset-failed"
+)
+
+// Change is how a unit of the new generation differs from the running one.
+type Change struct {
+	Class units.Class
+	Keys  []string
+}
+
+// ExitStatus is how a process ended: by Code, or by Signal (0: not by one).
+type ExitStatus struct {
+	Code   int  `json:"code"`
+	Signal int  `json:"signal,omitempty"`
+	Core   bool `json:"core,omitempty"`
+	OOM    bool `json:"oom,omitempty"` // the kernel killed something in the group for lack of memory
+}
+
+// Hook names a program beside the main one.
+type Hook string
+
+// The hooks. Pre-start belongs to the spawn itself.
+const (
+	HookPostStart Hook = "post-start"
+	HookPostStop  Hook = "post-stop"
+	HookReload    Hook = "reload"
+)
+
+// Timer names a timer of a unit; a unit has at most one of each.
+type Timer string
+
+// The timers.
+const (
+	TimerRestart Timer = "restart" // back-off is over
+	TimerStop    Timer = "stop"    // the stop step's wait is over
+	TimerReset   Timer = "reset"   // ran long enough: back-off returns to its first delay
+)
+
+// Effect is what the shell shall do: one of the types below. Effects are done in
+// the order given as far as one unit is concerned; slow ones are done by workers
+// that answer with the event named.
+type Effect interface{ effect() }
+
+// The effects.
+type (
+	// Spawn starts the unit's main process (with set-up and pre-start).
+	// Answer: Spawned or SpawnFailed.
+	Spawn struct {
+		Unit        string
+		Incarnation Incarnation
+		Config      *units.Unit
+	}
+	// Abort gives up a spawn that has not answered yet; it still answers.
+	Abort struct {
+		Unit        string
+		Incarnation Incarnation
+	}
+	// Signal sends to the main process or to the whole group. No answer.
+	Signal struct {
+		Unit        string
+		Incarnation Incarnation
+		Signal      string // without SIG
+		Whole       bool
+	}
+	// KillGroup kills every process of the group. No answer: Exited comes.
+	KillGroup struct {
+		Unit        string
+		Incarnation Incarnation
+	}
+	// Release kills what is left of the incarnation and removes all of it.
+	// Answer: Released.
+	Release struct {
+		Unit        string
+		Incarnation Incarnation
+	}
+	// RunHook runs post-start and reload commands inside the running container,
+	// post-stop in a fresh container of the same unit. Answer: HookDone.
+	RunHook struct {
+		Unit        string
+		Incarnation Incarnation
+		Hook        Hook
+		Config      *units.Unit
+	}
+	// ApplyLive writes the changed live keys to the running incarnation (limits, log). No answer.
+	ApplyLive struct {
+		Unit        string
+		Incarnation Incarnation
+		Config      *units.Unit
+		Keys        []string
+	}
+	// SetTimer arms a timer; it replaces one of the same name. No answer but TimerFired.
+	SetTimer struct {
+		Unit  string
+		Timer Timer
+		Seq   uint64
+		At    time.Time
+	}
+	// StopTimer disarms it; a TimerFired that is already on its way is stale by its Seq.
+	StopTimer struct {
+		Unit  string
+		Timer Timer
+	}
+	// Reply answers a Command. Err is "" on success. Failed names the units that did not make it.
+	Reply struct {
+		ID     uint64
+		Err    string
+		Failed map[string]string
+	}
+	// Transition tells what a user sees in events and logs.
+	Transition struct {
+		Unit        string
+		Incarnation Incarnation
+		From, To    Phase
+		Reason      string
+	}
+	// Done: after Shutdown, everything is down.
+	Done struct{}
+)
+
+// Phase is where a unit is. The desired state (up or down) is separate.
+type Phase string
+
+// The phases.
+const (
+	Inactive  Phase = "inactive"  // down and clean
+	Waiting   Phase = "waiting"   // to be started, as soon as what it needs is there
+	Starting  Phase = "starting"  // Spawn is under way
+	Running   Phase = "running"   // the main process runs (a group: is up)
+	Stopping  Phase = "stopping"  // stop steps under way
+	Cleaning  Phase = "cleaning"  // main process gone: post-stop and Release under way
+	Backoff   Phase = "backoff"   // will be restarted when the delay is over
+	Completed Phase = "completed" // a task that has run to its end with success
+	Failed    Phase = "failed"    // for good: until a user, a change or a dependency starts it again
+)
+
+// Unit is the state of one unit. It is JSON for the snapshot and for status.
+type Unit struct {
+	Name   string      `json:"name"`
+	Config *units.Unit `json:"config"` // what runs, or will at the next start
+	// Next is a changed configuration that waits for the unit to be down.
+	Next *units.Unit `json:"next,omitempty"`
+	// Gone: no unit file any more; forgotten as soon as it is down.
+	Gone bool `json:"gone,omitempty"`
+
+	Up    bool      `json:"up"` // desired
+	Phase Phase     `json:"phase"`
+	Since time.Time `json:"since"` // of Phase
+	// Reason tells why it is in this phase, for people: "exited with status 1".
+	Reason string `json:"reason,omitempty"`
+
+	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
+	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
+	StartedAt   time.Time   `json:"started_at"`            // last Spawned
+	LastExit    *ExitStatus `json:"last_exit,omitempty"`
+	Restarts    int         `json:"restarts"`         // automatic ones since the last manual start
+	RestartAt   time.Time   `json:"restart_at"`       // in Backoff
+	Starts      []time.Time `json:"starts,omitempty"` // automatic starts that the limit counts
+	StopStep    int         `json:"stop_step,omitempty"`
+	TimerSeq    uint64      `json:"timer_seq,omitempty"`
+}
