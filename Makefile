@@ -1,0 +1,45 @@
+# berth: `make demo` shows it at work, `make test` tests it. Both need root and Go.
+
+SHELL := /bin/bash
+GO ?= go
+
+BINARIES := berthd berth
+# Without cgo, paths and build id: the same sources give the same bytes everywhere.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+
+.PHONY: all build examples demo test bench fuzz lint clean
+
+all: build
+
+# bin/berthd and bin/berth, static.
+build:
+	@for b in $(BINARIES); do echo "build bin/$$b"; $(BUILD) -o bin/$$b ./cmd/$$b || exit; done
+
+# The root file system of examples/web: one static program and the directories
+# that its container needs.
+examples:
+	@mkdir -p examples/web/root/{dev,etc,proc,run,sys,tmp}
+	$(BUILD) -o examples/web/root/server ./examples/web/server
+
+# Runs examples/demo for some seconds on any Linux machine, as root.
+demo: build
+	.ci/demo
+
+# All tests. Installs what they need where apt is there. With BERTH_NO_SKIP=1 no
+# test may skip.
+test: examples
+	.ci/test
+
+# Figures, each a line `bench <name> <value> <unit>`.
+bench: build
+	.ci/bench
+
+# Every fuzz target for FUZZTIME (5m) each.
+fuzz:
+	.ci/fuzz
+
+lint:
+	.ci/lint
+
+clean:
+	rm -rf bin examples/web/root
