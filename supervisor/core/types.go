@@ -228,29 +228,3 @@ const (
 	Completed Phase = "completed" // a task that has run to its end with success
 	Failed    Phase = "failed"    // for good: until a user, a change or a dependency starts it again
 )
-
-// Unit is the state of one unit. It is JSON for the snapshot and for status.
-type Unit struct {
-	Name   string      `json:"name"`
-	Config *units.Unit `json:"config"` // what runs, or will at the next start
-	// Next is a changed configuration that waits for the unit to be down.
-	Next *units.Unit `json:"next,omitempty"`
-	// Gone: no unit file any more; forgotten as soon as it is down.
-	Gone bool `json:"gone,omitempty"`
-
-	Up    bool      `json:"up"` // desired
-	Phase Phase     `json:"phase"`
-	Since time.Time `json:"since"` // of Phase
-	// Reason tells why it is in this phase, for people: "exited with status 1".
-	Reason string `json:"reason,omitempty"`
-
-	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
-	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
-	StartedAt   time.Time   `json:"started_at"`            // last Spawned
-	LastExit    *ExitStatus `json:"last_exit,omitempty"`
-	Restarts    int         `json:"restarts"`         // automatic ones since the last manual start
-	RestartAt   time.Time   `json:"restart_at"`       // in Backoff
-	Starts      []time.Time `json:"starts,omitempty"` // automatic starts that the limit counts
-	StopStep    int         `json:"stop_step,omitempty"`
-	TimerSeq    uint64      `json:"timer_seq,omitempty"`
-}

@@ -1,0 +1,78 @@
+// Package core decides what the supervisor does. It is a deterministic state
+// machine over all units: events go in, effects come out, and nothing else
+// happens. It opens nothing, starts nothing, waits for nothing and reads no
+// clock; time and randomness arrive with each event. The shell around it
+// (package supervisor) owns the State, carries out the effects and posts what
+// comes of them as further events.
+//
+//	unit files → config → Load ┐                     ┌ Spawn, Signal, Release → workers
+//	control API → Command ─────┤→ Step(state, event) →┤ SetTimer → clock
+//	workers, reaper, clock ────┘                     └ Reply, Transition → API, log
+//
+// # Two phases
+//
+// A step first propagates what is wanted through the graph (desire.go): a start
+// pulls in what the unit requires and wants, a stop takes down those that
+// require it. Only then it executes (execute.go): whatever can start is
+// started and whatever must stop is stopped, as far as the order allows. After
+// every step the state is at rest: nothing more can be done until the next event.
+//
+// # What the words mean
+//
+// A unit that is required has to be up before its dependents start: a service
+// is up when its program has executed and its post-start commands succeeded, a
+// task when it has completed, a group when all it requires is up and all it
+// wants has been tried. Dependents go down, first, when a required unit is
+// stopped, ends by itself or fails for good. They stay up while it is restarted
+// automatically, and while it is restarted because its configuration changed;
+// an explicit restart stops them first and starts them again afterwards. A task
+// without remain binds at the start only: once it has completed, neither a
+// second run nor its failure touches dependents that are up.
+//
+// after only orders, and only where both units are to be up. A task is "ready"
+// when it has completed, so after = ["migrate"] waits for the end of migrate. A
+// unit in back-off holds up only those that wait for its completion; one that
+// failed holds up nobody, for that is what requires is for. Stops go in the
+// reverse order.
+//
+// conflicts work both ways: starting either unit stops the other and waits until
+// it is down; of two that are started at the same moment the later name wins.
+//
+// on-failure units are started whenever a unit becomes failed, whatever the
+// cause. Such starts, like the automatic restarts, count towards the start
+// limit of the unit that is started, so two units that name each other end.
+//
+// A start asked for by a user runs a required task that has completed again,
+// unless the task remains. An automatic restart does not.
+//
+// # Ends of processes
+//
+// An exit is clean with code 0 and, for services, by SIGHUP, SIGINT, SIGTERM and
+// SIGPIPE (as in systemd.service(5)); everything else, a process lost to the
+// OOM killer, a start that did not reach its program and a failed post-start
+// command are failures. A stop that was asked for is never a failure. A clean
+// end of a service that is not restarted leaves it inactive.
+//
+// After the main process has ended, the post-stop commands run, also when the
+// start failed (but not when it was lost with the launcher); for a task with
+// remain they run when it is stopped. A failing post-stop command is told but
+// changes nothing.
+//
+// # Changes of the configuration
+//
+// The graph is always that of the newest generation; all other keys of a unit
+// that has a process are those it was started with until it is restarted. A
+// changed version that does not become ready goes back to the version before,
+// which was ready; the order and dependency keys stay the new ones. A failed
+// unit that was to be up is started again when it is changed, and with it those
+// that failed because of it.
+//
+// # A lost supervisor
+//
+// State is plain JSON. A new supervisor loads it, calls Resume, which repeats
+// every effect that may have been lost, and posts the ordinary events for what
+// happened meanwhile: Spawned or SpawnFailed (Temporary when it is not known
+// to have run) for each unit in Starting, and in Stopping without a MainPID;
+// Exited for each MainPID that is gone. All effects are therefore to be done at
+// least once, and doing one twice has to do no harm.
+package core

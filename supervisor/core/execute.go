@@ -1,0 +1,142 @@
+package core
+
+import "fmt"
+
+// execute does what the unit's desire asks for, as far as the others allow it
+// now. It is called for every unit whose own state, or whose neighbours', has
+// changed, until nothing more can be done.
+func (st *step) execute(u *Unit) {
+	switch u.Phase {
+	case Waiting:
+		st.tryStart(u)
+	case Running, Completed:
+		if u.Halt && !st.heldUp(u) {
+			st.takeDown(u)
+		}
+	}
+}
+
+// tryStart starts a unit in Waiting when everything it needs is there.
+func (st *step) tryStart(u *Unit) {
+	n := st.s.graph[u.Name]
+	for _, name := range n.requires {
+		if !st.requirement(u, name) {
+			return
+		}
+	}
+	if !st.conflictsDown(u, n) {
+		return
+	}
+	for _, d := range n.after {
+		if o := st.s.Units[d.Unit]; o != nil && o.delays(d.Is) {
+			return
+		}
+	}
+	for _, name := range n.members {
+		if o := st.s.Units[name]; o != nil && o.delays("ready") {
+			return
+		}
+	}
+	if u.group() {
+		u.Incarnation = 0
+		st.enter(u, Running, "")
+		st.ready(u)
+		return
+	}
+	st.s.Incarnation++
+	u.Incarnation = st.s.Incarnation
+	u.PostStopDue = len(u.Config.Service.PostStop) > 0
+	u.Applied = nil
+	st.enter(u, Starting, "")
+	st.emit(Spawn{u.Name, u.Incarnation, u.Config})
+}
+
+// requirement reports whether the required unit is up. If it will not come up
+// any more, the waiting unit fails.
+func (st *step) requirement(u *Unit, name string) bool {
+	d := st.s.Units[name]
+	switch {
+	case d == nil:
+		st.fail(u, name, fmt.Sprintf("dependency %s does not exist", name))
+	case d.provides():
+		return true
+	case d.Phase == Failed:
+		st.fail(u, name, fmt.Sprintf("dependency %s failed", name))
+	case d.Phase == Inactive:
+		st.fail(u, name, fmt.Sprintf("dependency %s is not up", name))
+	}
+	return false
+}
+
+// conflictsDown reports whether all conflicting units are down. Those that are
+// to be up lose: this unit was asked for later, or the conflict is new.
+func (st *step) conflictsDown(u *Unit, n *node) bool {
+	clear := true
+	for _, name := range n.conflicts {
+		c := st.s.Units[name]
+		if c == nil {
+			continue
+		}
+		if st.stoppable(c) {
+			st.stop(c, fmt.Sprintf("conflicts with %s", u.Name))
+		}
+		if !c.Phase.down() || c.Halt {
+			clear = false
+		}
+	}
+	return clear && u.Phase == Waiting
+}
+
+// delays reports whether a unit that is to start after this one has to wait
+// until this one is what is said.
+func (u *Unit) delays(is string) bool {
+	if u.rises() {
+		return true
+	}
+	toEnd := is == "completed" || u.task() && is != "started"
+	switch u.Phase {
+	case Waiting, Starting:
+		return true
+	case Running:
+		return !u.Halt && (toEnd || is != "started" && !u.Ready)
+	case Cleaning:
+		return toEnd && (u.Then == Completed || u.Then == Backoff)
+	case Backoff:
+		return toEnd
+	}
+	return false
+}
+
+// heldUp reports whether units that have to stop before this one are still
+// going down.
+func (st *step) heldUp(u *Unit) bool {
+	for _, name := range st.s.graph[u.Name].before {
+		v := st.s.Units[name]
+		if v != nil && (v.Halt || v.Phase == Stopping || v.Phase == Cleaning) {
+			return true
+		}
+	}
+	return false
+}
+
+// takeDown begins the stop of a unit in Running or Completed that has Halt.
+func (st *step) takeDown(u *Unit) {
+	then, reason := u.Then, u.ThenReason
+	switch {
+	case u.Phase == Completed && u.PostStopDue:
+		st.leave(u, Cleaning, then, reason)
+		st.clean(u)
+	case u.Phase == Completed || u.group():
+		u.Then, u.ThenReason = then, reason
+		st.land(u)
+	default:
+		st.leave(u, Stopping, then, reason)
+		st.stopStep(u)
+	}
+}
+
+// leave enters Stopping or Cleaning with what is to follow.
+func (st *step) leave(u *Unit, phase, then Phase, reason string) {
+	st.enter(u, phase, reason)
+	u.Then, u.ThenReason = then, reason
+}

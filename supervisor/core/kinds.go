@@ -1,0 +1,24 @@
+package core
+
+func (Load) event()        {}
+func (Command) event()     {}
+func (Spawned) event()     {}
+func (SpawnFailed) event() {}
+func (Exited) event()      {}
+func (Released) event()    {}
+func (HookDone) event()    {}
+func (TimerFired) event()  {}
+func (Shutdown) event()    {}
+
+func (Spawn) effect()      {}
+func (Abort) effect()      {}
+func (Signal) effect()     {}
+func (KillGroup) effect()  {}
+func (Release) effect()    {}
+func (RunHook) effect()    {}
+func (ApplyLive) effect()  {}
+func (SetTimer) effect()   {}
+func (StopTimer) effect()  {}
+func (Reply) effect()      {}
+func (Transition) effect() {}
+func (Done) effect()       {}

@@ -1,0 +1,277 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"berth/units"
+)
+
+// killAgain is how long to wait for a killed group before it is killed again:
+// a process in uninterruptible sleep, or a group that was frozen, needs it.
+const killAgain = 10 * time.Second
+
+// maxBackoff bounds the back-off where max-delay does not.
+const maxBackoff = 365 * 24 * time.Hour
+
+func (st *step) spawned(u *Unit, pid int) {
+	if u.MainPID != 0 || u.Phase != Starting && u.Phase != Stopping {
+		return
+	}
+	u.MainPID, u.StartedAt = pid, st.in.Now
+	st.touch(u)
+	if u.Phase == Stopping { // the abort came too late
+		st.stopStep(u)
+		return
+	}
+	st.enter(u, Running, "")
+	if len(u.Config.Service.PostStart) > 0 {
+		st.hook(u, HookPostStart)
+		return
+	}
+	st.ready(u)
+}
+
+// ready tells that a unit in Running is up.
+func (st *step) ready(u *Unit) {
+	u.Ready, u.Good = true, nil
+	st.touch(u)
+	if u.Tries > 0 && u.Config.Restart.ResetAfter >= 0 && !u.group() {
+		st.arm(u, TimerReset, time.Duration(u.Config.Restart.ResetAfter))
+	}
+	st.reloadNext(u)
+}
+
+func (st *step) spawnFailed(u *Unit, e SpawnFailed) {
+	if u.MainPID != 0 || u.Phase != Starting && u.Phase != Stopping {
+		return
+	}
+	reason := "cannot start: " + e.Reason
+	then, why := u.Then, u.ThenReason
+	switch {
+	case u.Phase == Stopping:
+	case e.Temporary:
+		then, why = Waiting, reason
+	default:
+		then, why = st.afterFailure(u, reason)
+	}
+	if e.Temporary {
+		u.PostStopDue = false
+	}
+	st.leave(u, Cleaning, then, reason)
+	u.ThenReason = why
+	st.clean(u)
+}
+
+func (st *step) exited(u *Unit, status ExitStatus) {
+	then, why := u.Then, u.ThenReason
+	switch u.Phase {
+	case Starting, Running: // Starting: its Spawned was lost
+		if !u.Halt {
+			then, why = st.afterExit(u, status)
+		}
+	case Stopping:
+	default:
+		return
+	}
+	u.LastExit, u.MainPID = &status, 0
+	st.leave(u, Cleaning, then, status.String())
+	u.ThenReason = why
+	st.clean(u)
+}
+
+// afterExit decides what follows an end of the main process that nobody asked for.
+func (st *step) afterExit(u *Unit, status ExitStatus) (Phase, string) {
+	if !status.clean(u.task()) {
+		return st.afterFailure(u, status.String())
+	}
+	policy := u.Config.Restart.Policy
+	switch {
+	case !u.Ready && u.Good != nil:
+		return st.revert(u, status.String())
+	case policy == "always" || policy == "on-success":
+		return Backoff, status.String()
+	case u.task():
+		return Completed, status.String()
+	}
+	return Inactive, status.String()
+}
+
+// afterFailure decides what follows a failure.
+func (st *step) afterFailure(u *Unit, reason string) (Phase, string) {
+	policy := u.Config.Restart.Policy
+	switch {
+	case !u.Ready && u.Good != nil:
+		return st.revert(u, reason)
+	case policy == "always" || policy == "on-failure":
+		return Backoff, reason
+	}
+	return Failed, reason
+}
+
+// revert puts the last version that was ready in the place of a changed one
+// that did not get there. What still has to run of the changed one (post-stop)
+// runs before the swap.
+func (st *step) revert(u *Unit, reason string) (Phase, string) {
+	old := *u.Good
+	old.Unit = u.newest().Unit
+	u.Next, u.Good, u.Reverted = &old, nil, true
+	return Waiting, fmt.Sprintf("the changed version did not become ready (%s): back to the last good one", reason)
+}
+
+// stopStep does the next step of a stop.
+func (st *step) stopStep(u *Unit) {
+	steps := stopSteps(u.Config)
+	if u.StopStep < len(steps) {
+		s := steps[u.StopStep]
+		u.StopStep++
+		st.emit(Signal{u.Name, u.Incarnation, s.Signal, false})
+		if s.Wait >= 0 { // not infinity
+			st.arm(u, TimerStop, time.Duration(s.Wait))
+		}
+		st.touch(u)
+		return
+	}
+	u.StopStep = len(steps) + 1
+	st.emit(KillGroup{u.Name, u.Incarnation})
+	st.arm(u, TimerStop, killAgain)
+}
+
+func stopSteps(c *units.Unit) []units.StopStep {
+	if len(c.Stop.Steps) > 0 {
+		return c.Stop.Steps
+	}
+	return []units.StopStep{{Signal: c.Stop.Signal, Wait: c.Stop.Timeout}}
+}
+
+// clean runs the post-stop commands if that is due, and else releases what is
+// left of the incarnation.
+func (st *step) clean(u *Unit) {
+	if !st.postStop(u) {
+		st.emit(Release{u.Name, u.Incarnation})
+	}
+}
+
+// released goes on after Release. The post-stop commands may have become due in
+// the meantime: a stop has come for a task that was to remain.
+func (st *step) released(u *Unit) {
+	if !st.postStop(u) {
+		st.land(u)
+	}
+}
+
+func (st *step) postStop(u *Unit) bool {
+	if !u.PostStopDue || u.Then == Completed && u.Config.Service.Remain {
+		return false
+	}
+	u.PostStopDue = false
+	st.hook(u, HookPostStop)
+	return true
+}
+
+func (st *step) hook(u *Unit, h Hook) {
+	u.Hook = h
+	st.emit(RunHook{u.Name, u.Incarnation, h, u.Config})
+	st.touch(u)
+}
+
+func (st *step) hookDone(u *Unit, e HookDone) {
+	u.Hook = ""
+	st.touch(u)
+	switch e.Hook {
+	case HookPostStart:
+		switch {
+		case e.Err == "":
+			st.ready(u)
+		case !u.Halt: // with Halt it is about to be stopped anyway
+			then, why := st.afterFailure(u, "post-start failed: "+e.Err)
+			st.leave(u, Stopping, then, "post-start failed: "+e.Err)
+			u.ThenReason = why
+			st.stopStep(u)
+		}
+	case HookReload:
+		st.reloadDone(u, e.Err)
+		st.reloadNext(u)
+	case HookPostStop:
+		if e.Err != "" {
+			u.ThenReason += "; post-stop failed: " + e.Err
+		}
+		st.emit(Release{u.Name, u.Incarnation})
+	}
+}
+
+// land takes a unit that is down and clean to the phase that was decided.
+func (st *step) land(u *Unit) {
+	then, why := u.Then, u.ThenReason
+	st.swap(u)
+	if then == Completed && !u.task() {
+		then = Inactive
+	}
+	switch then {
+	case Waiting:
+		st.enter(u, Waiting, why)
+		st.revive(u)
+	case Backoff:
+		st.backOff(u, why)
+	case Completed:
+		u.Up = u.Config.Service.Remain
+		st.enter(u, Completed, why)
+	case Failed:
+		st.fail(u, u.FailedBy, why)
+	default:
+		u.Up = false
+		st.enter(u, Inactive, why)
+		st.stopDependents(u)
+	}
+}
+
+// swap takes up the configuration that waits.
+func (st *step) swap(u *Unit) {
+	if u.Next != nil {
+		u.Config, u.Next = u.Next, nil
+		st.touch(u)
+	}
+}
+
+// backOff waits before an automatic restart, or fails when the limit does not
+// allow another one at the time it would come.
+func (st *step) backOff(u *Unit, why string) {
+	delay := backoffDelay(u.Config.Restart, u.Tries, st.in.Rand)
+	at := st.in.Now.Add(delay)
+	if st.limited(u, at) {
+		st.fail(u, "", fmt.Sprintf("%s (last: %s)", st.limitReason(u), why))
+		return
+	}
+	st.enter(u, Backoff, why)
+	u.RestartAt = at
+	st.arm(u, TimerRestart, delay)
+}
+
+// backoffDelay is delay * factor^tries, at most max-delay, then spread by jitter.
+func backoffDelay(r units.Restart, tries int, rand float64) time.Duration {
+	d := float64(r.Delay) * math.Pow(max(r.Factor, 1), float64(tries))
+	if r.MaxDelay > 0 {
+		d = min(d, float64(r.MaxDelay))
+	}
+	d *= 1 + r.Jitter*(2*rand-1)
+	return time.Duration(min(max(d, 0), float64(maxBackoff)))
+}
+
+func (st *step) timerFired(u *Unit) {
+	timer := u.Timer.Timer
+	u.Timer = nil
+	st.touch(u)
+	switch timer {
+	case TimerStop:
+		st.stopStep(u)
+	case TimerReset:
+		u.Tries = 0
+	case TimerRestart:
+		u.Restarts++
+		u.Tries++
+		st.count(u)
+		st.enter(u, Waiting, fmt.Sprintf("automatic restart %d", u.Restarts))
+		st.revive(u)
+	}
+}

@@ -1,0 +1,228 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"berth/units"
+)
+
+// load takes up a new generation: first the configurations and the graph, then
+// what is desired, stops before restarts before starts.
+func (st *step) load(e Load) {
+	if st.s.Shutdown {
+		return
+	}
+	st.s.Generation = e.Generation
+	l := &loading{st: st, was: map[string]units.Section{}}
+	for _, name := range sortedNames(st.s.Units) {
+		if u := st.s.Units[name]; e.Units[name] == nil && !u.Gone {
+			u.Gone = true
+			st.touch(u)
+			l.gone = append(l.gone, u)
+		}
+	}
+	for _, name := range sortedNames(e.Units) {
+		l.take(name, e)
+	}
+	st.s.graph = buildGraph(st.s.Units)
+	l.propagate()
+}
+
+// loading collects what a new generation asks for.
+type loading struct {
+	st      *step
+	was     map[string]units.Section // the former [unit] of changed units
+	gone    []*Unit
+	renewed []renewal
+	started []*Unit
+	mended  []*Unit // failed, and changed
+}
+
+// renewal is a unit that the new generation restarts.
+type renewal struct {
+	unit   *Unit
+	reason string
+}
+
+func (l *loading) take(name string, e Load) {
+	cfg, boot := e.Units[name], e.Units[name].Unit.Start == "boot"
+	u := l.st.s.Units[name]
+	switch change, changed := e.Changes[name]; {
+	case u == nil:
+		u = &Unit{Name: name, Config: cfg, Phase: Inactive, Since: l.st.in.Now}
+		l.st.s.Units[name] = u
+	case u.Gone:
+		u.Gone = false
+		l.change(u, cfg, Change{Class: units.RestartClass})
+	case changed:
+		l.change(u, cfg, change)
+		boot = boot && e.Boot
+	default:
+		boot = boot && e.Boot
+	}
+	l.st.touch(u)
+	if boot {
+		l.started = append(l.started, u)
+	}
+}
+
+// change gives the unit a new configuration in the way its class asks for.
+func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
+	l.was[u.Name] = u.newest().Unit
+	class := c.Class
+	if u.Reverted || u.Next != nil || class == units.ReloadClass && cfg.Service.Reload == nil {
+		class = units.RestartClass
+	}
+	u.Reverted = false
+	switch u.Phase {
+	case Starting, Running, Stopping, Cleaning:
+		if class == units.RestartClass {
+			l.replace(u, cfg, c.Keys)
+			return
+		}
+		u.Config = cfg
+		l.apply(u, class, c.Keys)
+	case Backoff:
+		u.Config = cfg
+		if class == units.RestartClass {
+			l.renewed = append(l.renewed, renewal{u, changeReason(c.Keys)})
+		}
+	case Failed:
+		u.Config = cfg
+		if u.Up && class != units.None {
+			l.mended = append(l.mended, u)
+		}
+	case Completed:
+		u.Config = cfg
+		if !u.task() {
+			u.Up = false
+			l.st.enter(u, Inactive, "no task any more")
+		}
+	default:
+		u.Config = cfg
+	}
+}
+
+// replace has a configuration wait until the present incarnation is down.
+func (l *loading) replace(u *Unit, cfg *units.Unit, keys []string) {
+	if u.Phase == Running && u.Ready {
+		u.Good = u.Config
+	}
+	u.Next = cfg
+	switch {
+	case u.Phase == Starting || u.Phase == Running && !u.Halt:
+		l.renewed = append(l.renewed, renewal{u, changeReason(keys)})
+	case u.Phase != Running && u.Then == Backoff:
+		u.Then, u.ThenReason = Waiting, changeReason(keys)
+	}
+}
+
+func changeReason(keys []string) string {
+	if len(keys) == 0 {
+		return "configuration changed"
+	}
+	return "configuration changed: " + strings.Join(keys, ", ")
+}
+
+// apply brings changes that need no restart to the incarnation that runs.
+func (l *loading) apply(u *Unit, class units.Class, keys []string) {
+	if class == units.None || u.Phase == Cleaning || u.group() {
+		return
+	}
+	u.Applied = append(u.Applied, keys...)
+	slices.Sort(u.Applied)
+	u.Applied = slices.Compact(u.Applied)
+	l.st.emit(ApplyLive{u.Name, u.Incarnation, u.Config, keys})
+	if class == units.ReloadClass && u.Phase != Stopping {
+		u.ReloadAgain = true
+		l.st.reloadNext(u)
+	}
+}
+
+func (l *loading) propagate() {
+	st := l.st
+	for _, u := range l.gone {
+		if st.stoppable(u) {
+			st.stop(u, "unit file removed")
+		}
+	}
+	for _, r := range l.renewed {
+		if r.unit.Up {
+			st.renew(r.unit, r.reason)
+		}
+	}
+	for _, name := range sortedNames(l.was) {
+		l.pullNew(st.s.Units[name])
+	}
+	for _, u := range l.mended {
+		l.mend(u)
+	}
+	for _, u := range l.started {
+		st.startOne(u, manual)
+	}
+}
+
+// pullNew starts what a unit that is up requires or wants since this generation.
+func (l *loading) pullNew(u *Unit) {
+	if !u.Up || u.Phase == Failed || u.Phase == Completed && !u.remains() {
+		return
+	}
+	was, n := l.was[u.Name], l.st.s.graph[u.Name]
+	for _, name := range slices.Concat(n.requires, n.wants) {
+		d := l.st.s.Units[name]
+		if d != nil && !slices.Contains(was.Requires, name) && !slices.Contains(was.Wants, name) && d.Phase != Completed {
+			l.st.startOne(d, manual)
+		}
+	}
+}
+
+// mend starts a failed unit again, and those that failed because of it.
+func (l *loading) mend(u *Unit) {
+	if u.Phase != Failed {
+		return
+	}
+	l.st.startOne(u, manual)
+	for _, name := range l.st.s.graph[u.Name].requiredBy {
+		if v := l.st.s.Units[name]; v != nil && v.Up && v.Phase == Failed && v.FailedBy == u.Name {
+			l.mend(v)
+		}
+	}
+}
+
+// reloadNext begins the reload that is asked for, as soon as the unit is ready
+// and no other hook runs.
+func (st *step) reloadNext(u *Unit) {
+	if !u.ReloadAgain || u.Phase != Running || !u.Ready || u.Hook != "" {
+		return
+	}
+	u.ReloadAgain = false
+	u.Reloads++
+	st.touch(u)
+	switch r := u.Config.Service.Reload; {
+	case r == nil:
+		st.reloadDone(u, "the unit no longer has a [service] reload")
+	case len(r.Command) > 0:
+		st.hook(u, HookReload)
+	default:
+		st.emit(Signal{u.Name, u.Incarnation, r.Signal, false})
+		st.reloadDone(u, "")
+	}
+}
+
+// reloadDone answers those who wait for the reload that has ended.
+func (st *step) reloadDone(u *Unit, err string) {
+	for id := range st.s.waiters[u.Name] {
+		p := st.s.Commands[id]
+		if p.Verb == VerbReload && p.Units[u.Name] == u.Reloads {
+			st.settled(p, u.Name, err)
+		}
+	}
+	if err != "" {
+		u.Reason = fmt.Sprintf("reload failed: %s", err)
+	} else {
+		u.Reason = ""
+	}
+	st.touch(u)
+}

@@ -1,0 +1,46 @@
+package core
+
+// Resume returns every effect that may have been lost with a supervisor that is
+// gone, for a State that was just decoded: aborts, stop signals and kills,
+// hooks, releases, live settings, and all timers. Each is done at least once
+// over both lives. It starts nothing: the shell tells by Spawned or SpawnFailed
+// what became of the starts that were under way (see the package comment), and
+// by Exited what has ended. Done comes again if everything was down already.
+//
+// Commands stay pending and are answered as ever; nobody may wait for the answer
+// any more. New ones need IDs above LastCommand.
+func Resume(s *State, in Input) []Effect {
+	s.derive()
+	st := &step{s: s, in: in}
+	for _, name := range s.Names() {
+		st.resume(s.Units[name])
+	}
+	if s.Done {
+		st.emit(Done{})
+	}
+	return st.out
+}
+
+func (st *step) resume(u *Unit) {
+	if len(u.Applied) > 0 && u.MainPID != 0 {
+		st.emit(ApplyLive{u.Name, u.Incarnation, u.Config, u.Applied})
+	}
+	switch {
+	case u.Hook != "":
+		st.emit(RunHook{u.Name, u.Incarnation, u.Hook, u.Config})
+	case u.Phase == Cleaning:
+		st.emit(Release{u.Name, u.Incarnation})
+	case u.Phase == Stopping && u.MainPID == 0:
+		st.emit(Abort{u.Name, u.Incarnation})
+	case u.Phase == Stopping:
+		steps := stopSteps(u.Config)
+		if u.StopStep > len(steps) {
+			st.emit(KillGroup{u.Name, u.Incarnation})
+		} else if u.StopStep > 0 {
+			st.emit(Signal{u.Name, u.Incarnation, steps[u.StopStep-1].Signal, false})
+		}
+	}
+	if t := u.Timer; t != nil {
+		st.emit(SetTimer{u.Name, t.Timer, t.Seq, t.At})
+	}
+}

@@ -1,0 +1,225 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"maps"
+
+	"berth/units"
+)
+
+// Unit is the state of one unit. It is JSON for the snapshot and for status.
+type Unit struct {
+	Name   string      `json:"name"`
+	Config *units.Unit `json:"config"` // what runs, or will at the next start
+	// Next is a changed configuration that waits for the unit to be down.
+	Next *units.Unit `json:"next,omitempty"`
+	// Good is the configuration to go back to when Config, or Next, does not become ready.
+	Good *units.Unit `json:"good,omitempty"`
+	// Reverted: Config is an older version than the generation's, which did not become ready.
+	Reverted bool `json:"reverted,omitempty"`
+	// Gone: no unit file any more; forgotten as soon as it is down.
+	Gone bool `json:"gone,omitempty"`
+
+	// Up is what is desired. It stays true for a unit that has failed, and turns
+	// false for one that has come to its end by itself.
+	Up    bool      `json:"up"`
+	Phase Phase     `json:"phase"`
+	Since time.Time `json:"since"` // of Phase
+	// Reason tells why it is in this phase, for people: "exited with status 1".
+	Reason string `json:"reason,omitempty"`
+	// Stopped: somebody or something else asked for Up to be false.
+	Stopped bool `json:"stopped,omitempty"`
+	// Ready: Running, and the post-start commands have succeeded.
+	Ready bool `json:"ready,omitempty"`
+	// Halt: it is to go down as soon as those ordered after it are down. Only in
+	// Running and Completed.
+	Halt bool `json:"halt,omitempty"`
+	// Then is the phase that follows once it is down, and ThenReason tells why.
+	// They have a meaning with Halt and in Stopping and Cleaning.
+	Then       Phase  `json:"then,omitempty"`
+	ThenReason string `json:"then_reason,omitempty"`
+	// FailedBy names the required unit whose failure made this one fail.
+	FailedBy string `json:"failed_by,omitempty"`
+
+	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
+	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
+	StartedAt   time.Time   `json:"started_at"`            // last Spawned
+	LastExit    *ExitStatus `json:"last_exit,omitempty"`
+	Restarts    int         `json:"restarts"`         // automatic ones since the last manual start
+	Tries       int         `json:"tries,omitempty"`  // automatic ones since it last ran for restart.reset-after: the back-off's exponent
+	RestartAt   time.Time   `json:"restart_at"`       // in Backoff
+	Starts      []time.Time `json:"starts,omitempty"` // automatic starts that the limit counts
+	StopStep    int         `json:"stop_step,omitempty"`
+
+	// Hook is the one that runs now: post-start or reload in Running, post-stop in Cleaning.
+	Hook Hook `json:"hook,omitempty"`
+	// PostStopDue: the post-stop commands have not run for this incarnation.
+	PostStopDue bool `json:"post_stop_due,omitempty"`
+	// Reloads counts the reloads begun; ReloadAgain asks for one more after Hook.
+	Reloads     uint64 `json:"reloads,omitempty"`
+	ReloadAgain bool   `json:"reload_again,omitempty"`
+	// Applied are the keys given by ApplyLive to this incarnation.
+	Applied []string `json:"applied,omitempty"`
+	// Timer is the one that is armed: restart in Backoff, stop in Stopping, reset
+	// in Running. A timer never outlives its phase.
+	Timer *Armed `json:"timer,omitempty"`
+}
+
+// Armed is a timer that runs.
+type Armed struct {
+	Timer Timer     `json:"timer"`
+	Seq   uint64    `json:"seq"`
+	At    time.Time `json:"at"`
+}
+
+// Pending is a Command that has not been answered yet.
+type Pending struct {
+	ID   uint64 `json:"id"`
+	Verb Verb   `json:"verb"`
+	// Units are those not settled yet; for reload with the number of the run that settles it.
+	Units  map[string]uint64 `json:"units"`
+	Failed map[string]string `json:"failed,omitempty"`
+}
+
+// Head is the part of the State that is not about one unit: small, and written
+// with every record of the snapshot.
+type Head struct {
+	Generation  uint64      `json:"generation"`
+	Incarnation Incarnation `json:"incarnation"` // the last one given out
+	TimerSeq    uint64      `json:"timer_seq"`   // the last one given out, over all units
+	// LastCommand is the highest Command ID seen; a new supervisor goes on above it.
+	LastCommand uint64              `json:"last_command"`
+	Commands    map[uint64]*Pending `json:"commands,omitempty"`
+	Shutdown    bool                `json:"shutdown,omitempty"`
+	Done        bool                `json:"done,omitempty"`
+}
+
+// State is the state of everything. Encoding it with encoding/json and decoding
+// it again gives an equal state: all that is not exported is derived. It has one
+// owner, who alone calls Step and everything else here; it is not safe for
+// concurrent use.
+type State struct {
+	Head
+	Units map[string]*Unit `json:"units"`
+
+	graph   map[string]*node
+	waiters map[string]map[uint64]bool // unit → pending commands
+	dirty   map[string]bool
+	active  int // units that are not down
+}
+
+// New returns a state without units.
+func New() *State {
+	return &State{Head: Head{Commands: map[uint64]*Pending{}}, Units: map[string]*Unit{}}
+}
+
+// Unit returns the unit of that name. The caller may read it until the next
+// Step, and must not write it.
+func (s *State) Unit(name string) (*Unit, bool) {
+	u, ok := s.Units[name]
+	return u, ok
+}
+
+// Names returns the names of all units, sorted.
+func (s *State) Names() []string { return slices.Sorted(maps.Keys(s.Units)) }
+
+// Dirty returns, sorted, the names of the units that changed since the last
+// call, for an append-only snapshot: those that Unit does not find any more have
+// been forgotten. Head may change without any unit.
+func (s *State) Dirty() []string {
+	names := slices.Sorted(maps.Keys(s.dirty))
+	clear(s.dirty)
+	return names
+}
+
+// Timers returns the SetTimer effects of all timers that run, sorted by unit.
+func (s *State) Timers() []SetTimer {
+	var timers []SetTimer
+	for _, name := range s.Names() {
+		if t := s.Units[name].Timer; t != nil {
+			timers = append(timers, SetTimer{name, t.Timer, t.Seq, t.At})
+		}
+	}
+	return timers
+}
+
+// Idle reports whether nothing is under way: no start, no stop, no hook, and no
+// unit that waits for one. Units in Backoff are idle, and so is a service that runs.
+func (s *State) Idle() bool {
+	for _, u := range s.Units {
+		switch u.Phase {
+		case Waiting, Starting, Stopping, Cleaning:
+			return false
+		}
+		if u.Halt || u.Hook != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// derive builds what a decoded State lacks.
+func (s *State) derive() {
+	if s.Units == nil {
+		s.Units = map[string]*Unit{}
+	}
+	if s.Commands == nil {
+		s.Commands = map[uint64]*Pending{}
+	}
+	if s.dirty == nil {
+		s.dirty = map[string]bool{}
+	}
+	if s.graph != nil {
+		return
+	}
+	s.graph = buildGraph(s.Units)
+	s.waiters = map[string]map[uint64]bool{}
+	for id, p := range s.Commands {
+		for name := range p.Units {
+			s.await(name, id)
+		}
+	}
+	s.active = 0
+	for _, u := range s.Units {
+		if !u.Phase.down() {
+			s.active++
+		}
+	}
+}
+
+func (s *State) await(name string, id uint64) {
+	if s.waiters[name] == nil {
+		s.waiters[name] = map[uint64]bool{}
+	}
+	s.waiters[name][id] = true
+}
+
+// down reports whether nothing of the unit runs, nor will by itself.
+func (p Phase) down() bool { return p == Inactive || p == Failed || p == Completed }
+
+// newest is the configuration that the newest generation gave, as far as the graph is concerned.
+func (u *Unit) newest() *units.Unit {
+	if u.Next != nil {
+		return u.Next
+	}
+	return u.Config
+}
+
+func (u *Unit) task() bool  { return u.Config.Service.Type == "task" }
+func (u *Unit) group() bool { return u.Config.Service.Type == "group" }
+
+// binds reports whether units that require this one go down with it: all do but
+// a task that does not remain.
+func (u *Unit) binds() bool { return !u.task() || u.Config.Service.Remain }
+
+// provides reports whether the unit is up for those that require it.
+func (u *Unit) provides() bool {
+	return !u.Halt && (u.Phase == Completed || u.Phase == Running && u.Ready && !u.task())
+}
+
+// rises reports whether the unit is on its way up again after a stop.
+func (u *Unit) rises() bool {
+	return u.Then == Waiting && (u.Halt || u.Phase == Stopping || u.Phase == Cleaning)
+}

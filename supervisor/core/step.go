@@ -1,0 +1,172 @@
+package core
+
+import (
+	"slices"
+	"time"
+)
+
+// Step takes one event and returns what is to be done, in this order.
+//
+// It changes s in place, and s belongs to the caller alone: a copy of thousands
+// of units for each event would cost more than the event, and nobody but the
+// one goroutine that owns the state may see it between two steps. Equal states
+// and inputs give equal effects. Events of an incarnation that is over, of
+// timers that were replaced, and of units that are not known change nothing.
+// The configurations given by Load are kept and handed out in effects, never
+// written; the caller must not write them either.
+func Step(s *State, in Input) []Effect {
+	s.derive()
+	st := &step{s: s, in: in, queued: map[string]bool{}, touched: map[string]bool{}}
+	st.take(in.Event)
+	st.settleAll()
+	return st.out
+}
+
+// step is the work on one event.
+type step struct {
+	s       *State
+	in      Input
+	out     []Effect
+	queue   []string // units to look at, in order
+	queued  map[string]bool
+	touched map[string]bool
+	alarmed map[string]bool // whose on-failure units this step has started
+}
+
+func (st *step) take(e Event) {
+	switch e := e.(type) {
+	case Load:
+		st.load(e)
+	case Command:
+		st.command(e)
+	case Shutdown:
+		st.shutdown()
+	case Spawned:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			st.spawned(u, e.PID)
+		}
+	case SpawnFailed:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			st.spawnFailed(u, e)
+		}
+	case Exited:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			st.exited(u, e.Status)
+		}
+	case Released:
+		if u := st.current(e.Unit, e.Incarnation); u != nil && u.Phase == Cleaning && u.Hook == "" {
+			st.released(u)
+		}
+	case HookDone:
+		if u := st.current(e.Unit, e.Incarnation); u != nil && u.Hook == e.Hook {
+			st.hookDone(u, e)
+		}
+	case TimerFired:
+		u := st.s.Units[e.Unit]
+		if u != nil && u.Timer != nil && u.Timer.Timer == e.Timer && u.Timer.Seq == e.Seq {
+			st.timerFired(u)
+		}
+	}
+	for len(st.queue) > 0 {
+		name := st.queue[0]
+		st.queue = st.queue[1:]
+		delete(st.queued, name)
+		if u := st.s.Units[name]; u != nil {
+			st.execute(u)
+		}
+	}
+}
+
+// current returns the unit if this is its incarnation, which is not 0.
+func (st *step) current(name string, i Incarnation) *Unit {
+	if u := st.s.Units[name]; u != nil && i != 0 && u.Incarnation == i {
+		return u
+	}
+	return nil
+}
+
+func (st *step) emit(e Effect) { st.out = append(st.out, e) }
+
+// touch marks the unit as changed and has it and its neighbours looked at.
+func (st *step) touch(u *Unit) {
+	st.touched[u.Name] = true
+	st.s.dirty[u.Name] = true
+	st.wake(u.Name)
+	if n := st.s.graph[u.Name]; n != nil {
+		for _, name := range n.near {
+			st.wake(name)
+		}
+	}
+}
+
+func (st *step) wake(name string) {
+	if !st.queued[name] {
+		st.queued[name] = true
+		st.queue = append(st.queue, name)
+	}
+}
+
+// enter moves the unit to a phase and tells so. What belongs to the phase it
+// leaves, its timer above all, ends here.
+func (st *step) enter(u *Unit, to Phase, reason string) {
+	if u.Timer != nil {
+		st.emit(StopTimer{u.Name, u.Timer.Timer})
+		u.Timer = nil
+	}
+	st.emit(Transition{u.Name, u.Incarnation, u.Phase, to, reason})
+	if !u.Phase.down() {
+		st.s.active--
+	}
+	if !to.down() {
+		st.s.active++
+	}
+	u.Phase, u.Since, u.Reason = to, st.in.Now, reason
+	u.Ready, u.Halt, u.StopStep, u.Hook, u.RestartAt = false, false, 0, "", time.Time{}
+	if to != Stopping && to != Cleaning {
+		u.Then, u.ThenReason = "", ""
+	}
+	if to == Waiting || to == Inactive {
+		u.FailedBy = ""
+	}
+	if to != Running && to != Starting {
+		u.ReloadAgain = false
+	}
+	st.touch(u)
+}
+
+func (st *step) arm(u *Unit, t Timer, wait time.Duration) {
+	st.s.TimerSeq++
+	u.Timer = &Armed{t, st.s.TimerSeq, st.in.Now.Add(max(wait, 0))}
+	st.emit(SetTimer{u.Name, t, u.Timer.Seq, u.Timer.At})
+	st.touch(u)
+}
+
+// settleAll answers the commands that this step settled, forgets the units that
+// are gone, and tells when a shutdown is over.
+func (st *step) settleAll() {
+	ids := map[uint64]bool{}
+	for name := range st.touched {
+		for id := range st.s.waiters[name] {
+			ids[id] = true
+		}
+	}
+	order := make([]uint64, 0, len(ids))
+	for id := range ids {
+		order = append(order, id)
+	}
+	slices.Sort(order)
+	for _, id := range order {
+		st.settle(st.s.Commands[id])
+	}
+	for name := range st.touched {
+		if u := st.s.Units[name]; u != nil && u.Gone && u.Phase.down() && !u.Halt {
+			delete(st.s.Units, name)
+			delete(st.s.graph, name)
+			delete(st.s.waiters, name)
+		}
+	}
+	if st.s.Shutdown && !st.s.Done && st.s.active == 0 {
+		st.s.Done = true
+		st.emit(Done{})
+	}
+}
