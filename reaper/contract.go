@@ -2,6 +2,13 @@ package reaper
 
 // The seam between the reaper and the supervisor, as the supervisor sees it.
 // Client implements it; see client.go.
+//
+// Delivery. An Exit is told at least once: on Events or, after a restart of the
+// supervisor, in its Handover, always with the same Seq, until Ack(Seq). Within
+// one connection it is told once. A supervisor that keeps what it has done
+// (by Seq) before it acknowledges therefore acts on each exactly once. A Signal
+// is told to the supervisor that is connected, or to the next one when there is
+// none; one that a supervisor took and died over is not repeated.
 
 import (
 	"os"
@@ -22,8 +29,26 @@ type Handover struct {
 	// Orphans counts the orphans reaped so far.
 	Orphans uint64
 	// Intents are the start ids begun by an earlier supervisor and neither
-	// registered nor abandoned; the reaper has abandoned them by now.
+	// registered nor abandoned; the reaper has abandoned them by now. They come
+	// again in each Handover until the supervisor has cleaned up behind them and
+	// calls Abandon.
 	Intents []uint64
+	// Launcher is the connection to the launcher; nil when none could be started
+	// yet (it then comes as a Launcher event). The receiver owns it. Each
+	// supervisor gets a launcher of its own.
+	Launcher *os.File
+}
+
+// Stats are counts for status displays.
+type Stats struct {
+	Supervisors    int    // started so far
+	Launchers      int    // started so far
+	Registered     int    // processes registered and not yet acknowledged, running or ended
+	Unacknowledged int    // of these: ended
+	Held           int    // ended processes that may yet be registered
+	Intents        int    // open ones
+	Descriptors    int    // stored
+	Orphans        uint64 // reaped so far
 }
 
 // Registration is a process whose exit is to be reported.

@@ -1,0 +1,171 @@
+package reaper
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"berth/reaper/internal/wire"
+
+	"golang.org/x/sys/unix"
+)
+
+// Backoff says how soon a process that the reaper keeps alive is started again:
+// the first time at once, then after First, then twice as long each time up to
+// Max. One that has lived for Healthy begins anew.
+type Backoff struct{ First, Max, Healthy time.Duration }
+
+// DefaultBackoff is used where a Config has none.
+var DefaultBackoff = Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second, Healthy: 10 * time.Second}
+
+// process is one that the reaper keeps alive.
+type process struct {
+	name    string
+	argv    []string
+	backoff Backoff
+
+	pid      int // 0: none
+	started  time.Time
+	failures int       // since it was last healthy
+	due      time.Time // when pid is 0: not started before
+}
+
+// ended notes that the process is gone, and plans the next start.
+func (p *process) ended(now time.Time) time.Duration {
+	if now.Sub(p.started) >= p.backoff.Healthy {
+		p.failures = 0
+	}
+	p.pid = 0
+	return p.fail(now)
+}
+
+// fail plans the next start.
+func (p *process) fail(now time.Time) time.Duration {
+	delay := time.Duration(0)
+	if p.failures > 0 {
+		delay = p.backoff.First
+		for i := 1; i < p.failures && delay < p.backoff.Max; i++ {
+			delay *= 2
+		}
+		delay = min(delay, p.backoff.Max)
+	}
+	p.failures++
+	p.due = now.Add(delay)
+	return delay
+}
+
+// spawn starts the process with one end of a new pair as descriptor 3 and gives
+// the other, which the caller owns.
+func (r *reaper) spawn(p *process, now time.Time) (int, bool) {
+	mine, theirs, err := wire.Pair()
+	if err != nil {
+		r.spawnFailed(p, now, err)
+		return -1, false
+	}
+	p.pid, err = syscall.ForkExec(r.executable(), p.argv, &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{0, 1, 2, uintptr(theirs)},
+		// A session of its own: what is typed at a terminal is for the reaper
+		// to pass on.
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	unix.Close(theirs)
+	if err != nil {
+		p.pid = 0
+		unix.Close(mine)
+		r.spawnFailed(p, now, err)
+		return -1, false
+	}
+	p.started = now
+	return mine, true
+}
+
+func (r *reaper) spawnFailed(p *process, now time.Time, err error) {
+	// Never at once: what failed just now would fail again.
+	p.failures = max(p.failures, 1)
+	delay := p.fail(now)
+	r.log("cannot start the " + p.name + ": " + err.Error() + "; next try in " + delay.String())
+}
+
+// executable is the path by which the running binary can be executed again, even
+// if its file was replaced or removed.
+func (r *reaper) executable() string {
+	if r.exe >= 0 && r.hasProc() {
+		return "/proc/self/fd/" + strconv.Itoa(r.exe)
+	}
+	return r.config.Exe
+}
+
+// startDue starts what shall run and does not.
+func (r *reaper) startDue(now time.Time) {
+	if r.exiting {
+		return
+	}
+	starting := r.supervisor.pid == 0 && !now.Before(r.supervisor.due)
+	if (starting || r.conn != nil) && r.launcher.pid == 0 && !now.Before(r.launcher.due) {
+		if fd, ok := r.spawn(&r.launcher, now); ok {
+			r.table.launchers++
+			r.launcherConn = fd
+		}
+	}
+	if starting {
+		if fd, ok := r.spawn(&r.supervisor, now); ok {
+			r.table.supervisors++
+			r.connect(fd)
+		}
+	}
+}
+
+// supervisorEnded is called when the supervisor has been reaped.
+func (r *reaper) supervisorEnded(info childInfo, now time.Time) {
+	pid := r.supervisor.pid
+	delay := r.supervisor.ended(now)
+	if r.conn != nil {
+		// What it sent before it ended still counts.
+		r.readRequests(true)
+	}
+	if r.conn != nil {
+		r.disconnect()
+	}
+	r.retireLauncher()
+	if !r.exiting {
+		r.log("supervisor " + strconv.Itoa(pid) + " " + describe(info) + "; next start in " + delay.String())
+	}
+}
+
+// launcherEnded is called when the launcher has been reaped.
+func (r *reaper) launcherEnded(info childInfo, now time.Time) {
+	pid := r.launcher.pid
+	delay := r.launcher.ended(now)
+	r.closeLauncherConn()
+	r.log("launcher " + strconv.Itoa(pid) + " " + describe(info) + "; next start in " + delay.String())
+}
+
+// retireLauncher kills the launcher of a supervisor that is gone. It had no
+// fault, so the next one does not wait.
+func (r *reaper) retireLauncher() {
+	r.closeLauncherConn()
+	if r.launcher.pid != 0 {
+		// Not yet reaped, so the pid is certainly its own.
+		unix.Kill(r.launcher.pid, unix.SIGKILL)
+		r.retired[r.launcher.pid] = true
+		r.launcher.pid = 0
+	}
+	r.launcher.due = time.Time{}
+}
+
+func (r *reaper) closeLauncherConn() {
+	if r.launcherConn >= 0 {
+		unix.Close(r.launcherConn)
+		r.launcherConn = -1
+	}
+}
+
+// describe tells how a process ended.
+func describe(info childInfo) string {
+	if info.code == cldExited {
+		return "exited with status " + strconv.Itoa(int(info.status))
+	}
+	return "was ended by signal " + strconv.Itoa(int(info.status)) + " (" + syscall.Signal(info.status).String() + ")"
+}
