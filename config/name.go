@@ -1,20 +1,15 @@
 package config
 
 import (
-	"regexp"
 	"strings"
+
+	"berth/units"
 )
 
 const (
 	unitSuffix   = ".toml"
 	dropInSuffix = ".toml.d"
 )
-
-// unitName is what a unit may be called; an empty instance after the @ is a template.
-var unitName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}(@[a-zA-Z0-9_.-]{0,63})?$`)
-
-// instanceName is what may stand after the @.
-var instanceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,63}$`)
 
 // relevant tells whether an entry of a unit directory is meant for us: it ends
 // as a unit file or a drop-in directory does (in whatever case, so that
@@ -28,29 +23,40 @@ func relevant(name string) bool {
 	return strings.HasSuffix(lower, unitSuffix) || strings.HasSuffix(lower, dropInSuffix)
 }
 
-// template gives the template's name for an instance ("worker@" for
-// "worker@eu"), and "" for everything else.
-func template(unit string) string {
-	if at := strings.IndexByte(unit, '@'); at >= 0 && at < len(unit)-1 {
-		return unit[:at+1]
+// split takes the suffix off a relevant entry's name.
+func split(entry string) (name string, dropIns bool) {
+	if len(entry) >= len(dropInSuffix) && strings.EqualFold(entry[len(entry)-len(dropInSuffix):], dropInSuffix) {
+		return entry[:len(entry)-len(dropInSuffix)], true
 	}
-	return ""
+	return entry[:len(entry)-len(unitSuffix)], false
 }
 
-func isTemplate(unit string) bool { return strings.HasSuffix(unit, "@") }
+func validName(name string) bool {
+	return units.ValidName(name) || units.ValidTemplate(name)
+}
+
+// template gives the template's name for an instance ("worker@" for
+// "worker@eu"), and "" for everything else.
+func template(name string) string {
+	prefix, instance := units.SplitName(name)
+	if instance == "" {
+		return ""
+	}
+	return prefix + "@"
+}
 
 // plausible makes a valid unit name of one that is not, as its writer may have
 // meant it; "" where there is none.
 func plausible(name string) string {
-	base, instance, at := strings.Cut(name, "@")
-	base = strings.TrimLeft(clean(strings.ToLower(base)), "_.-")
+	prefix, instance, at := strings.Cut(name, "@")
+	guess := strings.Trim(clean(strings.ToLower(prefix)), "_.-")
 	if at {
-		base += "@" + clean(instance)
+		guess += "@" + clean(instance)
 	}
-	if !unitName.MatchString(base) {
+	if !validName(guess) {
 		return ""
 	}
-	return base
+	return guess
 }
 
 // clean replaces what no name may hold by a dash.

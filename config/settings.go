@@ -1,0 +1,171 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/units"
+)
+
+// SettingsFile is where the daemon's settings are, unless it is told otherwise.
+const SettingsFile = "/etc/berth/berthd.toml"
+
+// Settings are the daemon's own: the [daemon] table of berthd.toml.
+type Settings struct {
+	Units        []string `json:"units"`         // search directories for units, highest first
+	Reload       string   `json:"reload"`        // "auto": changed unit files are applied by themselves
+	LogLevel     string   `json:"log-level"`     // debug | info | warn | error
+	LogTarget    string   `json:"log-target"`    // auto | journald | console | kmsg
+	RuntimeDir   string   `json:"runtime-dir"`   // gone at reboot: socket, control files
+	StateDir     string   `json:"state-dir"`     // kept: volumes, persistent root file systems, log files
+	Socket       string   `json:"socket"`        // of the control API; "" in the file: berth.sock in RuntimeDir
+	ReadGroup    string   `json:"read-group"`    // members may look; "": only root may
+	OperateGroup string   `json:"operate-group"` // members may start and stop too; "": only root may
+	CgroupParent string   `json:"cgroup-parent"` // below the daemon's own group, or "/..." from the root; "": chosen by the daemon
+}
+
+// Setting describes one key of the [daemon] table, for help and documentation.
+type Setting struct {
+	Key     string
+	Default string // as written in TOML
+	Values  []string
+	Help    string
+
+	text func(*Settings) *string
+	list func(*Settings) *[]string
+	// check gives what is wrong with a value, or "".
+	check func(string) string
+}
+
+// AllSettings gives the table of settings, in the order of the documentation.
+func AllSettings() []Setting {
+	return []Setting{
+		{Key: "units", Default: quoteList(DefaultDirs()), list: func(s *Settings) *[]string { return &s.Units }, check: absolute,
+			Help: "Search directories for unit files, highest first. A file higher up replaces one of the same name."},
+		{Key: "reload", Default: `"auto"`, Values: []string{"auto", "manual"}, text: func(s *Settings) *string { return &s.Reload },
+			Help: "What happens when unit files change: auto applies the change as soon as it has settled and is valid. manual is not supported yet."},
+		{Key: "log-level", Default: `"info"`, Values: []string{"debug", "info", "warn", "error"}, text: func(s *Settings) *string { return &s.LogLevel },
+			Help: "The least severe messages of the daemon itself that are logged."},
+		{Key: "log-target", Default: `"auto"`, Values: []string{"auto", "journald", "console", "kmsg"}, text: func(s *Settings) *string { return &s.LogTarget },
+			Help: "Where the daemon's own log goes. auto: to journald if it runs, else to standard error."},
+		{Key: "runtime-dir", Default: `"/run/berth"`, text: func(s *Settings) *string { return &s.RuntimeDir }, check: absolute,
+			Help: "Directory for what need not outlive a boot. Never visible in a container."},
+		{Key: "state-dir", Default: `"/var/lib/berth"`, text: func(s *Settings) *string { return &s.StateDir }, check: absolute,
+			Help: "Directory for what is kept: volumes, persistent root file systems, log files where there is no journald."},
+		{Key: "socket", Default: `""`, text: func(s *Settings) *string { return &s.Socket }, check: socketPath,
+			Help: "The control socket. Empty: berth.sock in runtime-dir."},
+		{Key: "read-group", Default: `""`, text: func(s *Settings) *string { return &s.ReadGroup }, check: groupName,
+			Help: "Members of this group may look: list, status, logs, stats, events. Empty: only root may."},
+		{Key: "operate-group", Default: `""`, text: func(s *Settings) *string { return &s.OperateGroup }, check: groupName,
+			Help: "Members of this group may look, and start, stop, restart, reload and kill units. Empty: only root may. Running commands in containers stays root's."},
+		{Key: "cgroup-parent", Default: `""`, text: func(s *Settings) *string { return &s.CgroupParent }, check: cgroupPath,
+			Help: "The control group under which berth.slice is made. Empty: the daemon's own where that is delegated to it, else the root."},
+	}
+}
+
+// DefaultSettings are what holds where nothing is written.
+func DefaultSettings() Settings {
+	return Settings{
+		Units: DefaultDirs(), Reload: "auto", LogLevel: "info", LogTarget: "auto",
+		RuntimeDir: "/run/berth", StateDir: "/var/lib/berth", Socket: "/run/berth/berth.sock",
+	}
+}
+
+// LoadSettings reads the daemon's settings. A file that does not exist means the
+// defaults. When the diagnostics have errors, the settings are the defaults but
+// for the keys that are right; whether to go on with them is the caller's choice.
+func LoadSettings(path string) (Settings, units.Diagnostics) {
+	var dir unix.Stat_t
+	err := unix.Stat(filepath.Dir(path), &dir)
+	if err == nil {
+		err = unix.Access(path, unix.F_OK)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultSettings(), nil
+	}
+	if err != nil {
+		return DefaultSettings(), units.Diagnostics{unreadable(path, err).at(path)}
+	}
+	t, err := trusting(&dir)
+	if err != nil {
+		problem := fault{codeTrust, "the directory of this file cannot be trusted: " + err.Error(), "chmod o-w the directory"}
+		return DefaultSettings(), units.Diagnostics{problem.at(path)}
+	}
+	text, problem := read(path, t)
+	if problem != nil {
+		return DefaultSettings(), units.Diagnostics{problem.at(path)}
+	}
+	return ParseSettings(path, text)
+}
+
+// ParseSettings is LoadSettings for a text that has been read; path is only for
+// messages.
+func ParseSettings(path string, text []byte) (Settings, units.Diagnostics) {
+	p := settingsParser{path: path, text: text, settings: DefaultSettings(), known: AllSettings()}
+	p.settings.Socket = ""
+	p.parse()
+	if p.settings.Socket == "" {
+		p.settings.Socket = filepath.Join(p.settings.RuntimeDir, "berth.sock")
+		if problem := socketPath(p.settings.Socket); problem != "" {
+			p.fail(codeSetting, 0, 0, "the control socket "+p.settings.Socket+" "+problem, "choose a shorter runtime-dir")
+		}
+	}
+	return p.settings, p.diagnostics.Sorted()
+}
+
+func quoteList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = fmt.Sprintf("%q", s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+func absolute(path string) string {
+	if !filepath.IsAbs(path) {
+		return "is not an absolute path"
+	}
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return "must not contain \"..\""
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "contains a control character"
+	}
+	return ""
+}
+
+// socketPath: unix(7) has room for 107 bytes and the final zero.
+func socketPath(path string) string {
+	if path == "" {
+		return ""
+	}
+	if len(path) > 107 {
+		return fmt.Sprintf("is %d bytes long, and a socket's path may have 107", len(path))
+	}
+	return absolute(path)
+}
+
+func groupName(name string) string {
+	if strings.ContainsAny(name, ":,/ \t\n") || len(name) > 256 || strings.HasPrefix(name, "-") {
+		return "is not the name of a group"
+	}
+	return ""
+}
+
+func cgroupPath(path string) string {
+	for _, part := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
+		if path != "" && path != "/" && (part == "" || part == "." || part == "..") {
+			return "is not the path of a control group"
+		}
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "contains a space or a control character"
+	}
+	return ""
+}
