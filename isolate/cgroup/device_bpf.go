@@ -1,0 +1,185 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// deviceProgram is a loaded eBPF program for one set of rules. It is kept in the
+// tree, since most containers have the same rules; the groups that it is
+// attached to keep it alive by themselves, also when this process ends.
+type deviceProgram struct{ program *ebpf.Program }
+
+// BPF_DEVCG_DEV_* of linux/bpf.h.
+const (
+	bpfBlock = 1
+	bpfChar  = 2
+)
+
+// deviceInstructions compiles rules. The program gets struct bpf_cgroup_dev_ctx
+// (access << 16 | type, major, minor) and gives 1 to allow. The rules are tried
+// from the last to the first: each decides on those bits of the access asked for
+// that no later one has decided on, and what is left over falls to the default.
+func deviceInstructions(rules []DeviceRule, allowRest bool) asm.Instructions {
+	const (
+		kind, access, major, minor, scratch = asm.R2, asm.R3, asm.R4, asm.R5, asm.R6
+	)
+	program := asm.Instructions{
+		asm.LoadMem(kind, asm.R1, 0, asm.Word),
+		asm.Mov.Reg32(access, kind),
+		asm.And.Imm32(kind, 0xffff),
+		asm.RSh.Imm32(access, 16),
+		asm.LoadMem(major, asm.R1, 4, asm.Word),
+		asm.LoadMem(minor, asm.R1, 8, asm.Word),
+	}
+	label := "first"
+	for i := len(rules) - 1; i >= 0; i-- {
+		rule := rules[i]
+		next := fmt.Sprintf("after%d", i)
+		number := int32(bpfChar)
+		if rule.Type == 'b' {
+			number = bpfBlock
+		}
+		block := asm.Instructions{asm.JNE.Imm32(kind, number, next)}
+		if rule.Major != -1 {
+			block = append(block, asm.JNE.Imm32(major, int32(rule.Major), next))
+		}
+		if rule.Minor != -1 {
+			block = append(block, asm.JNE.Imm32(minor, int32(rule.Minor), next))
+		}
+		if rule.Allow {
+			block = append(block,
+				asm.And.Imm32(access, int32(^rule.access()&accessAll)),
+				asm.JEq.Imm32(access, 0, "allow"))
+		} else {
+			block = append(block,
+				asm.Mov.Reg32(scratch, access),
+				asm.And.Imm32(scratch, int32(rule.access())),
+				asm.JNE.Imm32(scratch, 0, "deny"))
+		}
+		block[0] = block[0].WithSymbol(label)
+		label = next
+		program = append(program, block...)
+	}
+	rest := "deny"
+	if allowRest {
+		rest = "allow"
+	}
+	return append(program,
+		asm.Ja.Label(rest).WithSymbol(label),
+		asm.Mov.Imm(asm.R0, 1).WithSymbol("allow"),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("deny"),
+		asm.Return(),
+	)
+}
+
+// deviceProgram gives the loaded program for the rules of l. It belongs to the tree.
+func (t *Tree) deviceProgram(l *Limits) (*ebpf.Program, error) {
+	rules := l.deviceRules()
+	key := fmt.Sprintf("%v %v", l.AllDevices, rules)
+	for _, r := range rules {
+		if r.Allow {
+			key += "+"
+		} else {
+			key += "-"
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.programs[key]; p != nil {
+		return p.program, nil
+	}
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name:         "berth_devices",
+		Type:         ebpf.CGroupDevice,
+		Instructions: deviceInstructions(rules, l.AllDevices),
+		License:      "Apache-2.0",
+	})
+	if err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return nil, fmt.Errorf("the eBPF program that filters devices cannot be loaded without CAP_SYS_ADMIN or CAP_BPF and CAP_NET_ADMIN: %w", err)
+		}
+		return nil, fmt.Errorf("the eBPF program that filters devices cannot be loaded: %w", err)
+	}
+	t.programs[key] = &deviceProgram{program}
+	return program, nil
+}
+
+// setDeviceProgram attaches the program to the group in place of the one that
+// is there. It stays with the group until that is removed: it is attached
+// directly and not by a link, which would end with this process.
+func (g *Group) setDeviceProgram(h *hierarchy, l *Limits) error {
+	dir, err := openDirAt(h.slice, g.name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	attached, err := attachedPrograms(dir)
+	if err != nil {
+		return fmt.Errorf("cannot set device: cannot ask for the eBPF programs of %s: %w", dir.Name(), err)
+	}
+	defer func() {
+		for _, p := range attached {
+			p.Close()
+		}
+	}()
+	if !l.hasDeviceRules() {
+		for _, p := range attached {
+			if err := detachProgram(dir, p); err != nil {
+				return fmt.Errorf("cannot set device: cannot detach the eBPF program of %s: %w", dir.Name(), err)
+			}
+		}
+		return nil
+	}
+	program, err := g.tree.deviceProgram(l)
+	if err != nil {
+		return &UnsupportedError{Key: "device", Reason: err.Error()}
+	}
+	options := link.RawAttachProgramOptions{
+		Target:  int(dir.Fd()),
+		Program: program,
+		Attach:  ebpf.AttachCGroupDevice,
+		// A container that makes groups of its own may filter further.
+		Flags: unix.BPF_F_ALLOW_MULTI,
+	}
+	if len(attached) > 0 {
+		options.Anchor = link.ReplaceProgram(attached[0])
+		attached[0], attached = nil, attached[1:]
+	}
+	if err := link.RawAttachProgram(options); err != nil {
+		return fmt.Errorf("cannot set device: cannot attach the eBPF program to %s: %w", dir.Name(), err)
+	}
+	return nil
+}
+
+// attachedPrograms opens the device programs attached to a group itself. The
+// caller closes them.
+func attachedPrograms(dir *os.File) ([]*ebpf.Program, error) {
+	result, err := link.QueryPrograms(link.QueryOptions{Target: int(dir.Fd()), Attach: ebpf.AttachCGroupDevice})
+	if err != nil {
+		return nil, err
+	}
+	var programs []*ebpf.Program
+	for _, p := range result.Programs {
+		program, err := ebpf.NewProgramFromID(p.ID)
+		if err != nil {
+			for _, p := range programs {
+				p.Close()
+			}
+			return nil, err
+		}
+		programs = append(programs, program)
+	}
+	return programs, nil
+}
+
+func detachProgram(dir *os.File, p *ebpf.Program) error {
+	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: int(dir.Fd()), Program: p, Attach: ebpf.AttachCGroupDevice})
+}

@@ -1,0 +1,136 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+)
+
+// A v1 devices group is a default and a set of exceptions from it. An exception
+// is only ever changed by naming exactly the same devices again, so the rules
+// are first worked out to a set in which no two overlap with different access;
+// what cannot be expressed so is refused. See
+// Documentation/admin-guide/cgroup-v1/devices.rst.
+
+// legacyDeviceSet is a devices group: exceptions have all their access bits
+// turned from the default.
+type legacyDeviceSet struct {
+	allowed    bool // the default
+	exceptions []DeviceRule
+}
+
+// legacyDevices works out the set for the rules of l.
+func legacyDevices(l *Limits) (*legacyDeviceSet, *UnsupportedError) {
+	set := &legacyDeviceSet{allowed: l.AllDevices}
+	for _, rule := range l.deviceRules() {
+		if rule.Allow == set.allowed {
+			if e := set.restore(rule); e != nil {
+				return nil, e
+			}
+		} else {
+			set.except(rule)
+		}
+	}
+	return set, nil
+}
+
+// except adds an exception to the set.
+func (s *legacyDeviceSet) except(rule DeviceRule) {
+	for i, e := range s.exceptions {
+		if e.Type == rule.Type && e.Major == rule.Major && e.Minor == rule.Minor {
+			s.exceptions[i].Read = e.Read || rule.Read
+			s.exceptions[i].Write = e.Write || rule.Write
+			s.exceptions[i].Mknod = e.Mknod || rule.Mknod
+			return
+		}
+	}
+	s.exceptions = append(s.exceptions, rule)
+}
+
+// restore takes access out of the exceptions again.
+func (s *legacyDeviceSet) restore(rule DeviceRule) *UnsupportedError {
+	kept := s.exceptions[:0]
+	for _, e := range s.exceptions {
+		if rule.overlaps(e) && rule.access()&e.access() != 0 {
+			if !rule.covers(e) {
+				return &UnsupportedError{Key: "device", Reason: fmt.Sprintf("cgroup v1 cannot take %v out of %v", rule, e)}
+			}
+			e.Read = e.Read && !rule.Read
+			e.Write = e.Write && !rule.Write
+			e.Mknod = e.Mknod && !rule.Mknod
+		}
+		if e.access() != 0 {
+			kept = append(kept, e)
+		}
+	}
+	s.exceptions = kept
+	return nil
+}
+
+// without gives the access that s excepts and other does not.
+func (s *legacyDeviceSet) without(other *legacyDeviceSet) []DeviceRule {
+	var rest []DeviceRule
+	for _, e := range s.exceptions {
+		for _, o := range other.exceptions {
+			if e.Type == o.Type && e.Major == o.Major && e.Minor == o.Minor {
+				e.Read = e.Read && !o.Read
+				e.Write = e.Write && !o.Write
+				e.Mknod = e.Mknod && !o.Mknod
+			}
+		}
+		if e.access() != 0 {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// setLegacyDevices writes what differs between the old and the new rules, so
+// that what is allowed in both stays so all the time. Only a change of the
+// default itself starts anew, and leaves a moment in which what is allowed in
+// both may be refused.
+func (g *Group) setLegacyDevices(h *hierarchy, l, old *Limits) error {
+	set, unsupported := legacyDevices(l)
+	if unsupported != nil {
+		return unsupported
+	}
+	dir, err := openDirAt(h.slice, g.name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	// A new group has its parent's rules, whatever they are.
+	var was *legacyDeviceSet
+	if old != nil {
+		if was, unsupported = legacyDevices(old); unsupported != nil {
+			was = nil
+		}
+	}
+	if was == nil || was.allowed != set.allowed {
+		if err := writeDevice(dir, set.allowed, "a"); err != nil {
+			return err
+		}
+		was = &legacyDeviceSet{allowed: set.allowed}
+	}
+	for _, e := range set.without(was) {
+		if err := writeDevice(dir, !set.allowed, e.String()); err != nil {
+			return err
+		}
+	}
+	for _, e := range was.without(set) {
+		if err := writeDevice(dir, set.allowed, e.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeDevice(dir *os.File, allow bool, value string) error {
+	file := "devices.deny"
+	if allow {
+		file = "devices.allow"
+	}
+	if err := writeAt(dir, file, value); err != nil {
+		return &LimitError{Key: "device", File: dir.Name() + "/" + file, Value: value, Err: causeOf(err)}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Group is a handle of the groups that one container has, one in each
+// hierarchy. It holds nothing open, and needs no closing.
+type Group struct {
+	tree *Tree
+	name string
+}
+
+// Name is the group's name: "web.service".
+func (g *Group) Name() string { return g.name }
+
+// Path is the group's path in the hierarchy that says which processes belong to
+// it, as /proc/PID/cgroup shows it.
+func (g *Group) Path() string {
+	return path.Join(g.tree.lifecycle().path, g.tree.sliceName, g.name)
+}
+
+// dir opens the group's directory in a hierarchy. The caller closes it.
+func (g *Group) dir(h *hierarchy) (*os.File, error) { return openDirAt(h.slice, g.name) }
+
+// Exists tells whether the group is there in any hierarchy.
+func (g *Group) Exists() bool {
+	return slices.ContainsFunc(g.tree.hierarchies, func(h *hierarchy) bool { return existsAt(h.slice, g.name) })
+}
+
+// Create makes the group in every hierarchy and sets all limits and device
+// rules, before any process is in it. The group must not exist (fs.ErrExist).
+// On failure what was made is removed again. The error is an UnsupportedError
+// (or several joined) where this host cannot do what is asked for, or a
+// LimitError that names key, file and value.
+func (g *Group) Create(l Limits) (err error) {
+	if err := l.Validate(); err != nil {
+		return err
+	}
+	s, err := g.tree.settingsFor(&l, false)
+	if err != nil {
+		return err
+	}
+	if err := s.err(); err != nil {
+		return err
+	}
+	var made []*hierarchy
+	defer func() {
+		if err != nil {
+			for _, h := range made {
+				_ = rmdirAt(h.slice, g.name)
+			}
+		}
+	}()
+	for _, h := range g.tree.hierarchies {
+		if err := mkdirAt(h.slice, g.name); err != nil {
+			return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+		}
+		made = append(made, h)
+	}
+	if h := g.tree.by["cpuset"]; h != nil && !h.unified {
+		dir, err := g.dir(h)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if err := inheritCpuset(h.slice, dir); err != nil {
+			return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+		}
+	}
+	if _, err := g.writeAll(s.settings); err != nil {
+		return err
+	}
+	return g.setDevices(&l, nil)
+}
+
+// err joins what the host cannot do.
+func (s *settingList) err() error {
+	var all []error
+	for _, e := range s.unsupported {
+		all = append(all, e)
+	}
+	return errors.Join(all...)
+}
+
+// writeAll writes settings in order and tells how many were written whole.
+func (g *Group) writeAll(settings []setting) (int, error) {
+	dirs := make(map[*hierarchy]*os.File)
+	defer func() {
+		for _, dir := range dirs {
+			dir.Close()
+		}
+	}()
+	for i, s := range settings {
+		h := g.tree.by[s.controller]
+		if dirs[h] == nil {
+			dir, err := g.dir(h)
+			if err != nil {
+				return i, fmt.Errorf("cannot set %s: %w", s.key, err)
+			}
+			dirs[h] = dir
+		}
+		if err := s.write(dirs[h]); err != nil {
+			return i, err
+		}
+	}
+	return len(settings), nil
+}
+
+// causeOf takes the errno out of a path error, whose path is told otherwise.
+func causeOf(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// Handles are the descriptors through which a process enters a group; package
+// isolate takes them as Files.CgroupDir and Files.CgroupProcs.
+type Handles struct {
+	Dir   *os.File            // the v2 directory, for CLONE_INTO_CGROUP; nil without v2
+	Procs map[string]*os.File // cgroup.procs, open for writing, by the names of Tree.Legacy
+}
+
+// Open opens the group's descriptors. The caller closes them, as soon as the
+// process is in.
+func (g *Group) Open() (*Handles, error) {
+	handles := &Handles{Procs: make(map[string]*os.File)}
+	for _, h := range g.tree.hierarchies {
+		dir, err := g.dir(h)
+		if err != nil {
+			handles.Close()
+			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
+		}
+		if h.unified {
+			handles.Dir = dir
+			continue
+		}
+		fd, err := openAt(dir, "cgroup.procs", os.O_WRONLY)
+		dir.Close()
+		if err != nil {
+			handles.Close()
+			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
+		}
+		handles.Procs[h.name()] = os.NewFile(uintptr(fd), dir.Name()+"/cgroup.procs")
+	}
+	return handles, nil
+}
+
+// Close closes the descriptors.
+func (h *Handles) Close() {
+	if h.Dir != nil {
+		h.Dir.Close()
+	}
+	for _, f := range h.Procs {
+		f.Close()
+	}
+}
+
+// Pids gives the processes of the group and of groups nested in it, as this
+// process' PID namespace numbers them, sorted. None is no error, nor is a group
+// that does not exist.
+func (g *Group) Pids() ([]int, error) {
+	var pids []int
+	err := g.walk(g.tree.lifecycle(), func(dir *os.File) error {
+		here, err := pidsAt(dir)
+		pids = append(pids, here...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the processes of %s: %w", g.name, err)
+	}
+	slices.Sort(pids)
+	// A 0 stands for a process that this PID namespace does not see.
+	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return pid <= 0 }), nil
+}
+
+// pidsAt gives the processes directly in a group.
+func pidsAt(dir *os.File) ([]int, error) {
+	text, err := readAt(dir, "cgroup.procs")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for field := range strings.FieldsSeq(text) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, fmt.Errorf("%s/cgroup.procs holds %q", dir.Name(), field)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// A container may nest groups only so deep and so many before clean-up gives
+// up: it is to be bounded whatever a container has done.
+const (
+	maxDepth  = 64
+	maxNested = 100_000
+)
+
+var errTooManyGroups = fmt.Errorf("too many nested groups")
+
+// walk visits the group and all groups nested in it, parents first. Groups that
+// vanish meanwhile are passed over.
+func (g *Group) walk(h *hierarchy, visit func(dir *os.File) error) error {
+	dir, err := g.dir(h)
+	if err != nil {
+		if isGone(err) {
+			return nil
+		}
+		return err
+	}
+	budget := maxNested
+	return walkDir(dir, maxDepth, &budget, visit)
+}
+
+// walkDir closes dir.
+func walkDir(dir *os.File, depth int, budget *int, visit func(dir *os.File) error) error {
+	defer dir.Close()
+	if *budget--; depth == 0 || *budget < 0 {
+		return errTooManyGroups
+	}
+	if err := visit(dir); err != nil && !isGone(err) {
+		return err
+	}
+	names, err := subdirs(dir)
+	if err != nil && !isGone(err) {
+		return err
+	}
+	for _, name := range names {
+		sub, err := openDirAt(dir, name)
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := walkDir(sub, depth-1, budget, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package cgroup
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// hierarchy is one mounted tree of groups and this process' place in it.
+type hierarchy struct {
+	unified     bool
+	controllers []string // v1: those of this hierarchy that are used; v2: those that our groups can limit by
+	mount       string   // where it is mounted
+	path        string   // the base group's path as the kernel names it, "/" first
+	base        *os.File // the group below which our sub-tree lies
+	slice       *os.File // our sub-tree
+	isOwn       bool     // the base is (or was until it moved to the leaf) this process' own group
+}
+
+// name is what a hierarchy is called in messages and in Handles.Procs: the
+// controllers of a v1 hierarchy joined by commas.
+func (h *hierarchy) name() string {
+	if h.unified {
+		return "unified"
+	}
+	return strings.Join(h.controllers, ",")
+}
+
+func (h *hierarchy) close() {
+	if h.base != nil {
+		h.base.Close()
+	}
+	if h.slice != nil {
+		h.slice.Close()
+	}
+}
+
+// legacyControllers are the v1 controllers that are used where they are
+// mounted. name=systemd only counts where there is no v2 hierarchy: journald
+// then takes a process' unit from it.
+var legacyControllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "name=systemd"}
+
+// mountPoint is one line of mountinfo about a cgroup file system.
+type mountPoint struct {
+	unified bool
+	root    string // which group of the hierarchy is seen at dir
+	dir     string
+	options []string // of the superblock: for v1 they name the controllers
+	ro      bool
+}
+
+// parseMountinfo reads /proc/self/mountinfo, see proc_pid_mountinfo(5).
+func parseMountinfo(text string) []mountPoint {
+	var mounts []mountPoint
+	scanner := bufio.NewScanner(strings.NewReader(text))
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		before, after, ok := strings.Cut(scanner.Text(), " - ")
+		fields, tail := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 6 || len(tail) < 3 {
+			continue
+		}
+		if tail[0] != "cgroup" && tail[0] != "cgroup2" {
+			continue
+		}
+		options := strings.Split(tail[2], ",")
+		mounts = append(mounts, mountPoint{
+			unified: tail[0] == "cgroup2",
+			root:    unescape(fields[3]),
+			dir:     unescape(fields[4]),
+			options: options,
+			ro:      slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(options, "ro"),
+		})
+	}
+	return mounts
+}
+
+// unescape resolves the octal escapes of mountinfo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// parseMembership reads /proc/PID/cgroup: the group's path by controller, and
+// under "" for v2.
+func parseMembership(text string) map[string]string {
+	groups := make(map[string]string)
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		for controller := range strings.SplitSeq(parts[1], ",") {
+			groups[controller] = parts[2]
+		}
+	}
+	return groups
+}
+
+// locate gives where the group at the kernel's path is seen below a mount whose
+// root is the group root. In a container the mount often begins at the
+// container's own group, and then only what is below that can be reached.
+func locate(m mountPoint, group string) (dir string, ok bool) {
+	if group == "/.." || strings.HasPrefix(group, "/../") {
+		return "", false // outside of this cgroup namespace
+	}
+	if m.root == "/" {
+		return path.Join(m.dir, group), true
+	}
+	rest, ok := strings.CutPrefix(group, m.root)
+	if !ok || (rest != "" && rest[0] != '/') {
+		return "", false
+	}
+	return path.Join(m.dir, rest), true
+}
+
+// discover gives the hierarchies that can be used, with their base opened, and
+// tells by controller why others cannot. parent "" means the own group, or the
+// one that it was before this process moved into the leaf below it. The caller
+// closes what it gets.
+func discover(mountinfo, membership, parent, leaf string) (found []*hierarchy, missing map[string]string, err error) {
+	missing = make(map[string]string)
+	groups := parseMembership(membership)
+	mounts := parseMountinfo(mountinfo)
+	hasUnified := slices.ContainsFunc(mounts, func(m mountPoint) bool { return m.unified })
+	seen := make(map[string]bool)
+	// A later mount lies over an earlier one at the same place.
+	for _, m := range slices.Backward(mounts) {
+		var controllers []string
+		key := "" // how /proc/self/cgroup names the hierarchy
+		if !m.unified {
+			for _, c := range legacyControllers {
+				if slices.Contains(m.options, c) && (c != "name=systemd" || !hasUnified) {
+					controllers = append(controllers, c)
+				}
+			}
+			if len(controllers) == 0 {
+				continue
+			}
+			key = controllers[0]
+		}
+		group, ok := groups[key]
+		if !ok || seen[key] {
+			continue
+		}
+		isOwn := parent == ""
+		if isOwn {
+			group = cmp.Or(strings.TrimSuffix(group, "/"+leaf), "/")
+		} else {
+			group = path.Clean("/" + parent)
+		}
+		h := &hierarchy{unified: m.unified, controllers: controllers, mount: m.dir, path: group, isOwn: isOwn}
+		reason := ""
+		if dir, ok := locate(m, group); !ok {
+			reason = fmt.Sprintf("the group %s is not visible below %s", group, m.dir)
+		} else if m.ro {
+			reason = fmt.Sprintf("%s is mounted read-only", m.dir)
+		} else if h.base, err = openCgroupDir(dir, m.unified); err != nil {
+			reason = err.Error()
+		}
+		if reason != "" {
+			for _, c := range h.wanted() {
+				missing[c] = reason
+			}
+			continue
+		}
+		seen[key] = true
+		for _, c := range h.wanted() {
+			delete(missing, c)
+		}
+		found = append(found, h)
+	}
+	// v2 first, then in a fixed order whatever the order of mounts was.
+	slices.SortFunc(found, func(a, b *hierarchy) int {
+		if a.unified != b.unified {
+			if a.unified {
+				return -1
+			}
+			return 1
+		}
+		if a.unified {
+			return 0
+		}
+		return slices.Index(legacyControllers, a.controllers[0]) - slices.Index(legacyControllers, b.controllers[0])
+	})
+	if len(found) > 0 {
+		return found, missing, nil
+	}
+	for _, reason := range missing {
+		return nil, missing, fmt.Errorf("no usable control groups: %s", reason)
+	}
+	return nil, missing, fmt.Errorf("no control groups are mounted; mount cgroup2 on /sys/fs/cgroup")
+}
+
+// wanted are the controllers that a failure of this hierarchy takes away.
+func (h *hierarchy) wanted() []string {
+	if h.unified {
+		return []string{"unified"}
+	}
+	return h.controllers
+}
+
+// openCgroupDir opens a directory and makes sure that it is what mountinfo said
+// and not something mounted over it.
+func openCgroupDir(dir string, unified bool) (*os.File, error) {
+	f, err := openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	want := int64(unix.CGROUP_SUPER_MAGIC)
+	if unified {
+		want = unix.CGROUP2_SUPER_MAGIC
+	}
+	if int64(st.Type) != want {
+		f.Close()
+		return nil, fmt.Errorf("something else is mounted over %s", dir)
+	}
+	return f, nil
+}
