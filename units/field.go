@@ -1,0 +1,152 @@
+package units
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Field is all there is to know about one key of the unit file.
+type Field struct {
+	// Key is the path of the key: tables are parted by dots, "[]" stands for
+	// any element of an array of tables, "*" for a name that the user chooses
+	// ("mount[].target", "health.*.interval").
+	Key  string
+	Type Type
+	// Default is the value of a key that is not written, in TOML; "" is none.
+	Default string
+	// Class is how a change of the key is applied to a running unit.
+	Class Class
+	// Values are the words allowed for a TypeChoice or as elements of a list.
+	Values []string
+	// Min and Max bound numbers, sizes and durations, in the key's own
+	// notation; "" is no bound.
+	Min, Max string
+	// Required keys have to be written wherever their table is.
+	Required bool
+	// Help is for people: one to three plain sentences.
+	Help string
+	// Later: not supported yet. Writing anything but the default is refused.
+	Later bool
+	// LaterValues are those of Values that are not supported yet.
+	LaterValues []string
+	// Aliases are the words that other systems use for the same thing, for
+	// suggestions only.
+	Aliases []string
+}
+
+// Supported tells whether the key can be set to more than its default.
+func (f Field) Supported() bool { return !f.Later }
+
+// Section is the top-level table that the key belongs to: "cgroup", "mount".
+func (f Field) Section() string {
+	section, _, _ := strings.Cut(f.Key, ".")
+	return strings.TrimSuffix(section, "[]")
+}
+
+// Name is the last part of the key: "memory-max".
+func (f Field) Name() string { return f.Key[strings.LastIndexByte(f.Key, '.')+1:] }
+
+// Type is the notation of a value, which says what is checked about it too.
+type Type string
+
+// The types.
+const (
+	TypeTable        Type = "table"
+	TypeTables       Type = "array of tables"
+	TypeNamed        Type = "named tables" // a table of tables or values whose names the user chooses
+	TypeText         Type = "text"
+	TypeTexts        Type = "list of texts"
+	TypeBool         Type = "boolean"
+	TypeInteger      Type = "integer"
+	TypeNumber       Type = "number"
+	TypeDuration     Type = "duration"
+	TypeTimeout      Type = "duration or infinity"
+	TypeSize         Type = "size"
+	TypeSizeMax      Type = "size or max"
+	TypeCountMax     Type = "count or max"
+	TypeCPU          Type = "processor time"
+	TypeRate         Type = "rate"
+	TypeChoice       Type = "choice"
+	TypeChoices      Type = "list of choices"
+	TypeCommand      Type = "command"
+	TypeCommands     Type = "list of commands"
+	TypeSignal       Type = "signal"
+	TypePath         Type = "path"
+	TypePaths        Type = "list of paths"
+	TypeEnvFiles     Type = "list of environment files"
+	TypeUnits        Type = "list of units"
+	TypeUnit         Type = "unit"
+	TypeInstances    Type = "list of instances"
+	TypeDependencies Type = "list of dependencies"
+	TypeName         Type = "user or group"
+	TypeNames        Type = "list of groups"
+	TypeMode         Type = "octal mode"
+	TypeNamespace    Type = "namespace"
+	TypeHostname     Type = "host name"
+	TypeIDMap        Type = "id map"
+	TypeCPUList      Type = "list of numbers and ranges"
+	TypeCapabilities Type = "list of capabilities"
+	TypeSeccomp      Type = "seccomp profile"
+	TypeSyscalls     Type = "list of system calls"
+	TypeAccess       Type = "device access"
+	TypeLimit        Type = "resource limit"
+	TypeSysctl       Type = "kernel parameter"
+	TypeNetwork      Type = "network mode"
+)
+
+// Fields gives the table: every key of the unit file, sections in the order in
+// which Unit has them. The result is the caller's own.
+func Fields() []Field {
+	return slices.Clone(table())
+}
+
+// FieldOf gives the field of a key. The key may be written as in the table
+// ("health.*.interval") or as it stands for a unit ("health.up.interval",
+// "mount[2].target").
+func FieldOf(key string) (Field, bool) {
+	if f, ok := fieldIndex()[key]; ok {
+		return f, true
+	}
+	for _, f := range table() {
+		if matchKey(f.Key, key) {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// matchKey compares a key of the table with a concrete one.
+func matchKey(pattern, key string) bool {
+	for pattern != "" && key != "" {
+		var p, k string
+		p, pattern, _ = strings.Cut(pattern, ".")
+		if p == "*" && pattern == "" {
+			return true // names may contain dots: sysctl
+		}
+		k, key, _ = strings.Cut(key, ".")
+		p, list := strings.CutSuffix(p, "[]")
+		if i := strings.IndexByte(k, '['); i >= 0 {
+			if !list {
+				return false
+			}
+			k = k[:i]
+		}
+		if p != "*" && p != k {
+			return false
+		}
+	}
+	return pattern == key
+}
+
+var table = sync.OnceValue(func() []Field {
+	return slices.Concat(serviceFields(), superviseFields(), containerFields(), resourceFields(), outsideFields())
+})
+
+var fieldIndex = sync.OnceValue(func() map[string]Field {
+	index := make(map[string]Field)
+	for _, f := range table() {
+		index[f.Key] = f
+	}
+	return index
+})

@@ -1,0 +1,82 @@
+package units
+
+import (
+	"regexp"
+	"strings"
+)
+
+var (
+	unitName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}(@[a-zA-Z0-9_.-]{1,63})?$`)
+	templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}@$`)
+	instanceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,63}$`)
+)
+
+// ValidName tells whether name can be the name of a unit: "web", "worker@eu".
+// A template's own name, "worker@", is not one: it has no unit of its own.
+func ValidName(name string) bool { return unitName.MatchString(name) }
+
+// ValidTemplate tells whether name is the name of a template: "worker@".
+func ValidTemplate(name string) bool { return templateName.MatchString(name) }
+
+// SplitName gives the part before the @ and the instance after it; the
+// instance is "" where there is none.
+func SplitName(name string) (prefix, instance string) {
+	prefix, instance, _ = strings.Cut(name, "@")
+	return prefix, instance
+}
+
+// placeholder stands for the instance while a template itself is checked.
+const placeholder = "instance"
+
+// expansion holds what the specifiers %i, %n and %p stand for.
+type expansion struct {
+	name, prefix, instance string
+}
+
+func newExpansion(name string) expansion {
+	prefix, instance := SplitName(name)
+	if ValidTemplate(name) {
+		instance = placeholder
+		name = prefix + "@" + placeholder
+	}
+	return expansion{name: name, prefix: prefix, instance: instance}
+}
+
+// expand replaces the specifiers in s. A percent sign that ends the string
+// stands for itself, so that "150%" needs no doubling. bad is the first
+// specifier that cannot be expanded, "" if all could.
+func (e expansion) expand(s string) (out, bad string) {
+	if !strings.Contains(s, "%") {
+		return s, ""
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		i++
+		switch s[i] {
+		case '%':
+			b.WriteByte('%')
+		case 'n':
+			b.WriteString(e.name)
+		case 'p':
+			b.WriteString(e.prefix)
+		case 'i':
+			if e.instance == "" {
+				return s, "%i"
+			}
+			b.WriteString(e.instance)
+		default:
+			for _, r := range s[i:] {
+				return s, "%" + string(r)
+			}
+		}
+	}
+	return b.String(), ""
+}
+
+// escapePercent is the inverse of expand for a string without specifiers. It
+// doubles every percent sign, also a last one: that is read back the same way.
+func escapePercent(s string) string { return strings.ReplaceAll(s, "%", "%%") }

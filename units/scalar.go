@@ -1,0 +1,502 @@
+package units
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/moby/sys/capability"
+)
+
+// scalar decodes a single value. It is false where v is none.
+func (d *decoder) scalar(n *node, v reflect.Value, f Field) bool {
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		if f.Type == TypeSysctl && n.kind == integer {
+			if i, err := parseInteger(n.text); err == nil {
+				*p = strconv.FormatInt(i, 10)
+				return true
+			}
+		}
+		if d.is(n, text, f) {
+			if s, ok := d.text(n, f); ok {
+				*p = s
+			}
+		}
+	case *int:
+		if i, ok := d.integer(n, f); ok {
+			*p = int(i)
+		}
+	case *int64:
+		if i, ok := d.integer(n, f); ok {
+			*p = i
+		}
+	case *float64:
+		d.number(n, p, f)
+	case *Duration:
+		if s, ok := d.notation(n, f); ok {
+			value, err := parseDuration(s, f.Type == TypeTimeout)
+			if d.parsed(n, f, err, "U009", `write it like "500ms", "30s" or "1m30s"`) && d.inRange(n, f, float64(value), value == Infinity) {
+				*p = value
+			}
+		}
+	case *Size:
+		d.size(n, p, f)
+	case *CPU:
+		d.cpu(n, p, f)
+	case *Rate:
+		if s, ok := d.notation(n, f); ok {
+			value, err := parseRate(s)
+			if d.parsed(n, f, err, "U012", `write lines/duration, like "10000/30s"`) {
+				*p = value
+			}
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// notation gives the expanded string of a value that is written as one.
+func (d *decoder) notation(n *node, f Field) (string, bool) {
+	if !d.is(n, text, f) {
+		return "", false
+	}
+	return d.plain(n.text, n)
+}
+
+// parsed reports err at n, if there is one.
+func (d *decoder) parsed(n *node, f Field, err error, code, hint string) bool {
+	if err != nil {
+		d.rep.fail(code, n.at, hint, "%s: %v", displayKey(f), err)
+	}
+	return err == nil
+}
+
+var leadingZero = regexp.MustCompile(`^[+-]?0[0-9_]`)
+
+// parseInteger reads an integer as TOML writes it.
+func parseInteger(s string) (int64, error) {
+	if leadingZero.MatchString(s) {
+		return 0, errors.New("a number cannot begin with a zero")
+	}
+	return strconv.ParseInt(strings.ReplaceAll(s, "_", ""), 0, 64)
+}
+
+func (d *decoder) integer(n *node, f Field) (int64, bool) {
+	if !d.is(n, integer, f) {
+		return 0, false
+	}
+	i, err := parseInteger(n.text)
+	if err != nil {
+		d.rep.fail("U008", n.at, rangeHint(f), "%s: %s is not a 64-bit decimal integer", displayKey(f), quote(n.text))
+		return 0, false
+	}
+	return i, d.inRange(n, f, float64(i), false)
+}
+
+func (d *decoder) number(n *node, p *float64, f Field) {
+	if n.kind != integer && n.kind != float {
+		d.wrongKind(n, "a number", f)
+		return
+	}
+	x, err := strconv.ParseFloat(strings.ReplaceAll(n.text, "_", ""), 64)
+	if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
+		d.rep.fail("U008", n.at, rangeHint(f), "%s: %s is not a finite number", displayKey(f), quote(n.text))
+		return
+	}
+	if d.inRange(n, f, x, false) {
+		*p = x
+	}
+}
+
+func (d *decoder) size(n *node, p *Size, f Field) {
+	const hint = `write it like "64M" or "1.5G": a number with K, M, G or T, each 1024 times the one before`
+	var s string
+	switch n.kind {
+	case text:
+		var ok bool
+		if s, ok = d.plain(n.text, n); !ok {
+			return
+		}
+	case integer:
+		i, err := parseInteger(n.text)
+		if err != nil || i < 0 {
+			d.rep.fail("U010", n.at, hint, "%s: %s is not a size", displayKey(f), quote(n.text))
+			return
+		}
+		s = strconv.FormatInt(i, 10)
+	default:
+		d.wrongKind(n, "a string or an integer", f)
+		return
+	}
+	value, err := parseSize(s, f.Type == TypeSizeMax || f.Type == TypeCountMax)
+	if d.parsed(n, f, err, "U010", hint) && d.inRange(n, f, float64(value), value == Max) {
+		*p = value
+	}
+}
+
+func (d *decoder) cpu(n *node, p *CPU, f Field) {
+	const hint = `write a percentage of one processor ("150%"), a number of processors (1.5), or "max"`
+	var value CPU
+	var err error
+	switch n.kind {
+	case text:
+		s, ok := d.plain(n.text, n)
+		if !ok {
+			return
+		}
+		value, err = parseCPU(s)
+	case integer, float:
+		var x float64
+		if x, err = strconv.ParseFloat(strings.ReplaceAll(n.text, "_", ""), 64); err == nil {
+			value, err = cpuOf(x)
+		}
+	default:
+		d.wrongKind(n, "a string or a number", f)
+		return
+	}
+	if d.parsed(n, f, err, "U011", hint) {
+		*p = value
+	}
+}
+
+// inRange holds value to the field's bounds. unbounded: it is "max" or "infinity".
+func (d *decoder) inRange(n *node, f Field, value float64, unbounded bool) bool {
+	low, hasLow := bound(f, f.Min)
+	high, hasHigh := bound(f, f.Max)
+	if unbounded || (!hasLow || value >= low) && (!hasHigh || value <= high) {
+		return true
+	}
+	d.rep.fail("U008", n.at, rangeHint(f), "%s: %s is out of range", displayKey(f), n.text)
+	return false
+}
+
+// bound reads a bound of the table in the field's own notation.
+func bound(f Field, s string) (float64, bool) {
+	if s == "" {
+		return 0, false
+	}
+	switch f.Type {
+	case TypeDuration, TypeTimeout:
+		v, err := parseDuration(s, false)
+		return float64(v), err == nil
+	case TypeSize, TypeSizeMax, TypeCountMax:
+		v, err := parseSize(s, false)
+		return float64(v), err == nil
+	case TypeMode:
+		v, err := parseMode(s)
+		return float64(v), err == nil
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil
+}
+
+func rangeHint(f Field) string {
+	switch {
+	case f.Min != "" && f.Max != "":
+		return fmt.Sprintf("from %s to %s", f.Min, f.Max)
+	case f.Min != "":
+		return "at least " + f.Min
+	case f.Max != "":
+		return "at most " + f.Max
+	}
+	return ""
+}
+
+// plain checks what holds for every string, and expands the specifiers in it.
+func (d *decoder) plain(s string, n *node) (string, bool) {
+	if strings.ContainsRune(s, 0) {
+		d.rep.fail("U004", n.at, "", "a NUL character cannot be part of any value")
+		return "", false
+	}
+	if len(s) > maxText {
+		d.rep.fail("U003", n.at, "", "the string is longer than %d bytes", maxText)
+		return "", false
+	}
+	out, bad := d.expansion.expand(s)
+	if bad == "" && len(out) > maxText {
+		d.rep.fail("U003", n.at, "", "the string is longer than %d bytes when its specifiers are expanded", maxText)
+		return "", false
+	}
+	switch bad {
+	case "":
+		return out, true
+	case "%i":
+		d.rep.fail("U029", n.at, "write %% for a percent sign; only a template NAME@.toml has instances", "%%i has no meaning: this unit is not an instance of a template")
+	default:
+		d.rep.fail("U029", n.at, "write %% for a percent sign; %i is the instance, %n the unit, %p the part before the @", "unknown specifier %s", quote(bad))
+	}
+	return "", false
+}
+
+var (
+	accountName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}\$?$`)
+	hostName    = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
+	cpuList     = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$`)
+	syscallName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,63}$`)
+	access      = regexp.MustCompile(`^[rwm]{1,3}$`)
+	cniName     = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
+	digits      = regexp.MustCompile(`^[0-9]+$`)
+)
+
+// capabilityNames are the names without CAP_, as the fields of a Unit hold them.
+var capabilityNames = sync.OnceValue(func() []string {
+	var names []string
+	for _, c := range capability.ListKnown() {
+		names = append(names, strings.ToUpper(c.String()))
+	}
+	return names
+})
+
+// text checks a string, or an element of a list of strings, by the field's
+// type, and gives it in its normal form. "" unsets a key that has no default.
+func (d *decoder) text(n *node, f Field) (string, bool) {
+	s, ok := d.plain(n.text, n)
+	if !ok {
+		return "", false
+	}
+	if s == "" && f.Default == "" && !f.Required && n.key != n.at {
+		return "", true
+	}
+	fail := func(code, hint, format string, args ...any) (string, bool) {
+		d.rep.fail(code, n.at, hint, "%s", displayKey(f)+": "+fmt.Sprintf(format, args...))
+		return "", false
+	}
+	switch f.Type {
+	case TypeChoice, TypeChoices:
+		return d.choice(n, s, f)
+	case TypePath:
+		if f.Key == "mount[].target" && !targetAllowed(s) && absoluteClean(s) {
+			return fail("U021", "", "nothing can be mounted on %s", quote(s))
+		}
+		return d.path(n, s, f)
+	case TypePaths:
+		return d.path(n, s, f)
+	case TypeEnvFiles:
+		if _, ok := d.path(n, strings.TrimPrefix(s, "-"), f); !ok {
+			return "", false
+		}
+	case TypeUnits, TypeUnit:
+		if !ValidName(s) {
+			return fail("U022", nameHint(s), "%s is not a name for a unit", quote(s))
+		}
+	case TypeInstances:
+		if !instanceName.MatchString(s) {
+			return fail("U022", "letters, digits, and _ . - , at most 63", "%s is not a name for an instance", quote(s))
+		}
+	case TypeSignal:
+		_, name, ok := lookupSignal(s)
+		if !ok {
+			return fail("U015", suggest(strings.TrimPrefix(strings.ToUpper(s), "SIG"), signalNames(), "see signal(7) for the names"), "unknown signal %s", quote(s))
+		}
+		return name, true
+	case TypeMode:
+		mode, err := parseMode(s)
+		if err != nil {
+			return fail("U018", `write it like "0755": up to four digits from 0 to 7`, "%v", err)
+		}
+		return s, d.inRange(n, f, float64(mode), false)
+	case TypeName, TypeNames:
+		return d.account(n, s, f)
+	case TypeCapabilities:
+		name := strings.TrimPrefix(strings.ToUpper(s), "CAP_")
+		if !slices.Contains(capabilityNames(), name) {
+			return fail("U016", suggest(name, capabilityNames(), "see capabilities(7) for the names"), "unknown capability %s", quote(s))
+		}
+		return name, true
+	case TypeNamespace:
+		return d.namespace(n, s, f)
+	case TypeHostname:
+		if len(s) > 64 || !hostName.MatchString(s) {
+			return fail("U032", "letters, digits, - and dots, at most 64 characters", "%s is not a host name", quote(s))
+		}
+	case TypeCPUList:
+		if !cpuList.MatchString(s) || !ascending(s) {
+			return fail("U032", `write numbers and ranges: "0-1,4"`, "%s is not a list of numbers and ranges", quote(s))
+		}
+	case TypeSeccomp:
+		if !slices.Contains(f.Values, s) && !strings.HasPrefix(s, "/") {
+			return d.choice(n, s, f)
+		}
+		if strings.HasPrefix(s, "/") {
+			return d.path(n, s, f)
+		}
+	case TypeSyscalls:
+		if !syscallName.MatchString(s) {
+			return fail("U032", "write the name as in syscalls(2)", "%s is not the name of a system call", quote(s))
+		}
+	case TypeAccess:
+		if !access.MatchString(s) || repeats(s) {
+			return fail("U019", `write any of r (read), w (write) and m (make the node), each once: "rw"`, "%s is not an access", quote(s))
+		}
+	case TypeNetwork:
+		if name, ok := strings.CutPrefix(s, "cni:"); !ok || !cniName.MatchString(name) {
+			return d.choice(n, s, f)
+		}
+	}
+	return s, true
+}
+
+// choice holds s to the field's words.
+func (d *decoder) choice(n *node, s string, f Field) (string, bool) {
+	if !slices.Contains(f.Values, s) {
+		d.rep.fail("U007", n.at, suggest(s, f.Values, "one of "+strings.Join(f.Values, ", ")), "%s cannot be %s", displayKey(f), quote(s))
+		return "", false
+	}
+	if slices.Contains(f.LaterValues, s) {
+		d.rep.fail("U014", n.at, "", "%s = %s is not supported yet", displayKey(f), quote(s))
+		return "", false
+	}
+	return s, true
+}
+
+// absoluteClean tells whether s is an absolute path in its shortest form.
+func absoluteClean(s string) bool { return strings.HasPrefix(s, "/") && path.Clean(s) == s }
+
+func (d *decoder) path(n *node, s string, f Field) (string, bool) {
+	switch {
+	case len(s) > 4095:
+		d.rep.fail("U020", n.at, "", "%s: the path is longer than 4095 bytes", displayKey(f))
+	case !strings.HasPrefix(s, "/"):
+		d.rep.fail("U020", n.at, "write the whole path, from / on", "%s: the path %s is not absolute", displayKey(f), quote(s))
+	case slices.Contains(strings.Split(s, "/"), ".."):
+		d.rep.fail("U020", n.at, "write "+quote(path.Clean(s)), "%s: the path %s goes up with ..", displayKey(f), quote(s))
+	default:
+		return path.Clean(s), true
+	}
+	return "", false
+}
+
+// targetAllowed tells whether something may be mounted there: not on the root
+// and not in /proc, which is the container's view of itself.
+func targetAllowed(s string) bool {
+	s = path.Clean(s)
+	return s != "/" && s != "/proc" && !strings.HasPrefix(s, "/proc/")
+}
+
+func (d *decoder) account(n *node, s string, f Field) (string, bool) {
+	hint := "a name or a number"
+	if user, group, both := strings.Cut(s, ":"); both {
+		hint = fmt.Sprintf("write them apart: user = %s and group = %s", quote(user), quote(group))
+	}
+	id, err := strconv.ParseUint(s, 10, 32)
+	number := digits.MatchString(s)
+	if !accountName.MatchString(s) || number && (err != nil || id == math.MaxUint32) {
+		d.rep.fail("U032", n.at, hint, "%s: %s is not the name or number of a user or group", displayKey(f), quote(s))
+		return "", false
+	}
+	return s, true
+}
+
+func (d *decoder) namespace(n *node, s string, f Field) (string, bool) {
+	if name, ok := strings.CutPrefix(s, "unit:"); ok {
+		if !ValidName(name) {
+			d.rep.fail("U022", n.at, nameHint(name), "%s: %s is not a name for a unit", displayKey(f), quote(name))
+			return "", false
+		}
+		return s, true
+	}
+	if file, ok := strings.CutPrefix(s, "path:"); ok {
+		clean, ok := d.path(n, file, f)
+		return "path:" + clean, ok
+	}
+	if !slices.Contains(f.Values, s) {
+		hint := suggest(s, f.Values, "one of new, host, unit:NAME, path:FILE")
+		if ValidName(s) && strings.HasSuffix(hint, "FILE") {
+			hint += `; for the unit's namespace write "unit:` + s + `"`
+		}
+		d.rep.fail("U026", n.at, hint, "%s cannot be %s", displayKey(f), quote(s))
+		return "", false
+	}
+	return s, true
+}
+
+func nameHint(s string) string {
+	name := strings.ToLower(s)
+	for _, suffix := range []string{".toml", ".service"} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	if name != s && ValidName(name) {
+		return "write " + quote(name)
+	}
+	if ValidTemplate(s) {
+		return "name an instance of the template: " + quote(s+"NAME")
+	}
+	return "lower-case letters, digits, and _ . - behind a letter or digit, at most 64"
+}
+
+// ascending tells whether all ranges of a cpu list go upwards.
+func ascending(s string) bool {
+	for part := range strings.SplitSeq(s, ",") {
+		low, high, ok := strings.Cut(part, "-")
+		l, _ := strconv.Atoi(low)
+		h, _ := strconv.Atoi(high)
+		if ok && l > h {
+			return false
+		}
+	}
+	return true
+}
+
+func repeats(s string) bool {
+	for i := range s {
+		if strings.IndexByte(s[i+1:], s[i]) >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	environmentName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	pageSize        = regexp.MustCompile(`^[1-9][0-9]{0,5}[KMG]$`)
+	sysctlName      = regexp.MustCompile(`^[a-z0-9_]+([./][a-zA-Z0-9_@:-]+)+$`)
+	probeName       = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+)
+
+// rlimits are the names of setrlimit(2) in lower case.
+var rlimits = []string{"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice",
+	"nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+
+// mapKey checks a name that the user chose and gives it in its normal form.
+func (d *decoder) mapKey(n *node, key string, f Field) (string, bool) {
+	fail := func(code, hint, format string, args ...any) (string, bool) {
+		d.rep.fail(code, n.key, hint, format, args...)
+		return "", false
+	}
+	switch f.Key {
+	case "service.environment":
+		if !environmentName.MatchString(key) {
+			return fail("U027", "letters, digits and _, not beginning with a digit", "%s is not a name for an environment variable", quote(key))
+		}
+	case "limits":
+		name := strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(key), "rlimit_"), "limit")
+		if !slices.Contains(rlimits, name) {
+			return fail("U017", suggest(name, rlimits, "see setrlimit(2) for the names"), "unknown resource limit %s", quote(key))
+		}
+		if name != key {
+			return fail("U017", "write "+name, "unknown resource limit %s", quote(key))
+		}
+	case "sysctl":
+		if !sysctlName.MatchString(key) || n.kind == table_ {
+			return fail("U028", `write the whole name in quotes: "net.core.somaxconn" = 4096`, "%s is not the name of a kernel parameter", quote(key))
+		}
+	case "cgroup.hugetlb-max":
+		if !pageSize.MatchString(key) {
+			return fail("U032", `write it like "2M" or "1G"`, "%s is not the size of a huge page", quote(key))
+		}
+	case "health":
+		if !probeName.MatchString(key) {
+			return fail("U032", "lower-case letters, digits, _ and -", "%s is not a name for a check", quote(key))
+		}
+	}
+	return key, true
+}
