@@ -70,7 +70,7 @@ func load(dirs []string) (*Set, error) {
 		return nil, err
 	}
 	l := &loader{
-		found: f, texts: map[string]*units.Source{},
+		found: f, texts: map[string]*units.Source{}, origins: units.Origins{},
 		set: &Set{Units: map[string]*units.Unit{}, Files: map[string][]string{}, Missing: f.missing},
 	}
 

@@ -349,3 +349,18 @@ func TestTooManyUnits(t *testing.T) {
 		t.Errorf("no %s in %d diagnostics", codeTooMany, len(set.Diagnostics))
 	}
 }
+
+// TestGraphFaultsHaveAPlace: what is wrong between units is reported where it is
+// written, also when that is a drop-in.
+func TestGraphFaultsHaveAPlace(t *testing.T) {
+	top := realTemp(t)
+	tree(t, top, "== etc/web.toml\n"+service("web")+"\n== etc/web.toml.d/x.toml\n\n[unit]\nrequires = [\"bd\"]\n== etc/db.toml\n"+service("db"))
+	set := load3(t, top)
+	if len(set.Diagnostics) != 1 {
+		t.Fatalf("diagnostics:\n%s", set.Diagnostics.Error())
+	}
+	d := set.Diagnostics[0]
+	if rel, _ := filepath.Rel(top, d.Path); rel != "etc/web.toml.d/x.toml" || d.Line != 3 || !strings.Contains(d.Hint, "db") {
+		t.Errorf("%s, hint %q", d, d.Hint)
+	}
+}

@@ -19,6 +19,8 @@ type loader struct {
 	texts map[string]*units.Source // files read so far, nil for unusable ones; instances share their template's
 	total int                      // bytes read
 	full  bool                     // a limit was reached, and has been reported
+
+	origins units.Origins // of every unit, for places in what Check reports
 }
 
 // unit adds the unit that a file of its own makes; for an instance of a
@@ -77,6 +79,7 @@ func (l *loader) decode(name string, sources []source) error {
 	l.set.Diagnostics = append(l.set.Diagnostics, diagnostics...)
 	relocate(unit, filepath.Dir(sources[0].path))
 	l.set.Units[name] = unit
+	l.origins[name] = texts
 	for _, s := range sources {
 		l.set.Files[name] = append(l.set.Files[name], s.path)
 	}
@@ -155,7 +158,7 @@ func (l *loader) lonely() {
 // finish checks the units against each other and sorts what was found.
 func (l *loader) finish() *Set {
 	l.set.Diagnostics = append(l.set.Diagnostics, l.diagnostics...)
-	l.set.Diagnostics = append(l.set.Diagnostics, units.Check(l.set.Units, nil)...)
+	l.set.Diagnostics = append(l.set.Diagnostics, units.Check(l.set.Units, l.origins)...)
 	l.set.Diagnostics = l.set.Diagnostics.Sorted()
 	return l.set
 }

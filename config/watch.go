@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -17,8 +16,9 @@ type WatchOptions struct {
 	Dirs   []string      // the search directories; they need not exist
 	Settle time.Duration // quiet time after a change before it is told; 150 ms
 	Poll   time.Duration // period of looking when inotify cannot be had; 2 s
-	// Log is told, in a sentence, what went wrong and what is done about it. Nil: nobody is told.
-	Log func(message string)
+	// Log is told, as fmt.Sprintf's arguments, what went wrong and what is done
+	// about it. It must not block. Nil: nobody is told.
+	Log func(format string, args ...any)
 }
 
 const (
@@ -42,7 +42,11 @@ const (
 // Where inotify is at its limits (inotify(7): max_user_watches,
 // max_user_instances) it looks every Poll instead and says so through Log. The
 // channel is closed when ctx is over; then no goroutine and no descriptor is left.
-func Watch(ctx context.Context, o WatchOptions) <-chan struct{} {
+// It is an error to watch no directory at all.
+func Watch(ctx context.Context, o WatchOptions) (<-chan struct{}, error) {
+	if len(o.Dirs) == 0 {
+		return nil, errors.New("cannot watch the unit directories: there are none")
+	}
 	if o.Settle <= 0 {
 		o.Settle = defaultSettle
 	}
@@ -50,12 +54,12 @@ func Watch(ctx context.Context, o WatchOptions) <-chan struct{} {
 		o.Poll = defaultPoll
 	}
 	if o.Log == nil {
-		o.Log = func(string) {}
+		o.Log = func(string, ...any) {}
 	}
 	w := &watcher{WatchOptions: o, out: make(chan struct{}, 1)}
 	w.arm()
 	go w.run(ctx)
-	return w.out
+	return w.out, nil
 }
 
 // watcher is owned by the goroutine of run, once that is started.
@@ -98,7 +102,7 @@ func (w *watcher) listen(ctx context.Context) {
 			}
 		case err, ok := <-w.notify.Errors:
 			if ok && !errors.Is(err, fsnotify.ErrEventOverflow) {
-				w.Log(fmt.Sprintf("cannot follow changes of the unit directories: %v; everything is read again", err))
+				w.Log("cannot follow changes of the unit directories: %v; everything is read again", err)
 			}
 		case <-settled:
 			w.change()
@@ -156,7 +160,7 @@ func (w *watcher) arm() {
 		return
 	}
 	if !w.told {
-		w.Log(fmt.Sprintf("cannot listen to changes of the unit directories: %v; looking every %s instead (raise fs.inotify.max_user_watches and fs.inotify.max_user_instances)", err, w.Poll))
+		w.Log("cannot listen to changes of the unit directories: %v; looking every %s instead (raise fs.inotify.max_user_watches and fs.inotify.max_user_instances)", err, w.Poll)
 		w.told = true
 	}
 	w.seen = fingerprint(w.Dirs)

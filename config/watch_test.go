@@ -44,7 +44,8 @@ const testSettle = 20 * time.Millisecond
 func watch(t *testing.T, dirs ...string) <-chan struct{} {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	ch := Watch(ctx, WatchOptions{Dirs: dirs, Settle: testSettle, Log: func(m string) { t.Log(m) }})
+	ch, err := Watch(ctx, WatchOptions{Dirs: dirs, Settle: testSettle, Log: t.Logf})
+	must(t, err)
 	t.Cleanup(func() {
 		cancel()
 		for range ch { // closed when all is released
@@ -242,7 +243,8 @@ func TestWatchLeavesNothing(t *testing.T) {
 	routines, fds := runtime.NumGoroutine(), descriptors()
 	for range 20 {
 		ctx, cancel := context.WithCancel(context.Background())
-		ch := Watch(ctx, WatchOptions{Dirs: []string{units}, Settle: testSettle})
+		ch, err := Watch(ctx, WatchOptions{Dirs: []string{units}, Settle: testSettle})
+		must(t, err)
 		write(t, filepath.Join(units, "web.toml"), "x")
 		heard(t, ch, "write")
 		cancel()
@@ -290,8 +292,9 @@ func pollInside(t *testing.T) {
 	units := realTemp(t)
 	messages := make(chan string, 10)
 	ctx, cancel := context.WithCancel(context.Background())
-	ch := Watch(ctx, WatchOptions{Dirs: []string{filepath.Join(units, "x")}, Settle: testSettle, Poll: testSettle,
-		Log: func(m string) { messages <- m }})
+	ch, err := Watch(ctx, WatchOptions{Dirs: []string{filepath.Join(units, "x")}, Settle: testSettle, Poll: testSettle,
+		Log: func(format string, args ...any) { messages <- fmt.Sprintf(format, args...) }})
+	must(t, err)
 	defer func() {
 		cancel()
 		for range ch {
