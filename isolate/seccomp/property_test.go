@@ -207,7 +207,11 @@ func TestCompiledIsTheProfile(t *testing.T) {
 			Value: value.Draw(t, "value"), ValueTwo: value.Draw(t, "value two"),
 		}
 	})
-	names := rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 6, rapid.ID[string])
+	few := []string{"bind", "socketcall", "ipc", "semop"} // so that rules meet
+	names := rapid.OneOf(
+		rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 6, rapid.ID[string]),
+		rapid.SliceOfNDistinct(rapid.SampledFrom(few), 1, 2, rapid.ID[string]),
+	)
 	condition := rapid.Custom(func(t *rapid.T) Condition {
 		return Condition{
 			Caps:      rapid.SliceOfN(rapid.SampledFrom([]string{"CAP_BPF", "CAP_SYS_ADMIN"}), 0, 1).Draw(t, "caps"),
@@ -266,6 +270,11 @@ func TestCompiledIsTheProfile(t *testing.T) {
 			}
 			for i := range d.args {
 				d.args[i] = argument.Draw(t, "argument")
+			}
+			if a.muxed && rapid.Bool().Draw(t, "through a multiplexer") {
+				m := multiplexed[rapid.SampledFrom([]string{"bind", "socket", "semop", "shmat", "recv", "accept4"}).Draw(t, "behind")]
+				d.nr, _ = a.number(m.by)
+				d.args[0] = m.number | rapid.SampledFrom([]uint64{0, 0, 1 << 16, 1 << 32}).Draw(t, "version")
 			}
 			check(d)
 		}

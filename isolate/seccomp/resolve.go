@@ -98,7 +98,11 @@ func (a *abi) spans(p *Profile, o Options) []span {
 	}
 	var out []span
 	for _, n := range slices.Sorted(maps.Keys(decided)) {
-		out = append(out, span{n, decided[n]})
+		d := decided[n]
+		if n > newest && n&^a.bit < ownNumbers && !d.final {
+			d.otherwise = beyond // a multiplexer that no rule names as such
+		}
+		out = append(out, span{n, d})
 	}
 	return out
 }
