@@ -62,14 +62,14 @@ func (r *reaper) settle(pid int) bool {
 		return true
 	}
 	switch r.table.judge(pid) {
-	case report:
+	case reportExit:
 		if x, ended := peekExit(pid); ended {
 			x := r.table.ended(x)
 			if r.conn != nil {
 				r.conn.exits = append(r.conn.exits, x.Seq)
 			}
 		}
-	case orphan:
+	case reapOrphan:
 		if _, gone := reapPID(pid); gone {
 			r.table.orphans++
 		}

@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sigRTMin and sigRTMax are the real-time signals as systemd and every libc
-// count them; the kernel's 32 and 33 belong to threading libraries.
+// firstRealTime and lastRealTime are the real-time signals that are passed on:
+// SIGRTMIN+1 to SIGRTMIN+30 as systemd and every libc count them. SIGRTMIN
+// itself, 34, is one that the Go runtime leaves to threading libraries; as PID 1
+// it has no effect, since the kernel drops what an init does not handle.
 const (
-	sigRTMin = 34
-	sigRTMax = 64
+	firstRealTime = 35
+	lastRealTime  = 64
 )
 
 // relayed are the signals that the supervisor acts on.
@@ -23,7 +25,7 @@ func relayed() []os.Signal {
 		syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGQUIT, syscall.SIGPWR, syscall.SIGWINCH,
 	}
-	for s := sigRTMin; s <= sigRTMax; s++ {
+	for s := firstRealTime; s <= lastRealTime; s++ {
 		list = append(list, syscall.Signal(s))
 	}
 	return list

@@ -66,30 +66,30 @@ func newTable() *table {
 type verdict int
 
 const (
-	keep   verdict = iota // leave it: known, or held for an intent
-	report                // registered, and seen for the first time: call ended
-	orphan                // reap it
+	keepZombie verdict = iota // leave it: known, or held for an intent
+	reportExit                // registered, and seen for the first time: call ended
+	reapOrphan                // reap it
 )
 
 // judge decides on an ended process that no child of the reaper's own is.
 func (t *table) judge(pid int) verdict {
 	if r := t.byPID[pid]; r != nil {
 		if r.exit != nil {
-			return keep
+			return keepZombie
 		}
-		return report
+		return reportExit
 	}
 	if _, seen := t.held[pid]; seen {
-		return keep
+		return keepZombie
 	}
 	if len(t.intents) > 0 {
 		t.held[pid] = t.moment
-		return keep
+		return keepZombie
 	}
-	return orphan
+	return reapOrphan
 }
 
-// known reports whether pid is an ended process on which judge would say keep.
+// known reports whether pid is an ended process on which judge would say keepZombie.
 func (t *table) known(pid int) bool {
 	if r := t.byPID[pid]; r != nil {
 		return r.exit != nil

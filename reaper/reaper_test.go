@@ -1,0 +1,326 @@
+package reaper
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestExitIsKeptUntilAcknowledged(t *testing.T) {
+	w := newWorld(t)
+	pid := w.must(order{Do: "spawn", ID: 7, Script: "exit 5"}).PID
+	x := w.exit()
+	if x.ID != 7 || x.PID != pid || x.Code != 5 || x.Signal != 0 || x.Seq == 0 || x.Rusage == nil || x.Rusage.Maxrss == 0 {
+		t.Errorf("got %+v", x)
+	}
+	if state(pid) != 'Z' {
+		t.Errorf("process is in state %q before the acknowledgement", state(pid))
+	}
+	h := w.crash()
+	if len(h.Exits) != 1 || h.Exits[0].Seq != x.Seq || h.Exits[0].Code != 5 || h.Registered[7] != pid || h.Alive[7] {
+		t.Errorf("a new supervisor is told %+v", h)
+	}
+	w.must(order{Do: "ack", ID: x.Seq})
+	if s := w.stats(); s.Registered != 0 || s.Unacknowledged != 0 {
+		t.Errorf("after the acknowledgement: %+v", s)
+	}
+	if state(pid) != 0 {
+		t.Errorf("process is in state %q after the acknowledgement", state(pid))
+	}
+	w.must(order{Do: "ack", ID: x.Seq}) // again: no fault
+	if h := w.crash(); len(h.Exits) != 0 || len(h.Registered) != 0 {
+		t.Errorf("after the acknowledgement a new supervisor is told %+v", h)
+	}
+}
+
+func TestExitBySignal(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "spawn", ID: 1, Script: "kill -USR2 $$"})
+	if x := w.exit(); x.Signal != syscall.SIGUSR2 || x.Code != 0 || x.Core {
+		t.Errorf("got %+v", x)
+	}
+}
+
+func TestRunningProcessIsHandedOver(t *testing.T) {
+	w := newWorld(t)
+	pid := w.must(order{Do: "spawn", ID: 3, Script: "exec sleep 1000"}).PID
+	for i := range 5 {
+		h := w.crash()
+		if h.Registered[3] != pid || !h.Alive[3] || len(h.Exits) != 0 || h.Supervisors != i+2 {
+			t.Fatalf("handed over: %+v", h)
+		}
+	}
+	unix.Kill(pid, unix.SIGKILL)
+	if x := w.exit(); x.ID != 3 || x.Signal != syscall.SIGKILL {
+		t.Errorf("got %+v", x)
+	}
+}
+
+func TestRegisterRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "begin", ID: 1})
+	w.refused(order{Do: "begin", ID: 1}, syscall.EEXIST)
+	pid := w.must(order{Do: "fork", ID: 1, Script: "exit 0"}).PID
+	w.refused(order{Do: "register", ID: 1, Number: w.now.hello.PID}, syscall.EINVAL) // another process
+	w.refused(order{Do: "register", ID: 1, Number: 1}, syscall.ECHILD)
+	w.must(order{Do: "register", ID: 1})
+	w.refused(order{Do: "register", ID: 1}, syscall.EEXIST)
+	w.refused(order{Do: "begin", ID: 1}, syscall.EEXIST)
+	w.must(order{Do: "open", ID: 1})
+	if x := w.exit(); x.PID != pid {
+		t.Errorf("got %+v", x)
+	}
+	if s := w.stats(); s.Registered != 1 || s.Intents != 0 {
+		t.Errorf("got %+v", s)
+	}
+	w.must(order{Do: "begin", ID: 2})
+	w.refused(order{Do: "fork", ID: 2, Script: "fail"}, syscall.ENOTDIR)
+}
+
+func TestIntentHoldsUnknownZombies(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "begin", ID: 1})
+	w.must(order{Do: "begin", ID: 2})
+	pid := w.must(order{Do: "fork", ID: 1, Script: "exit 4"}).PID
+	w.must(order{Do: "shut", ID: 1}) // it ends before it is registered
+	w.until("the process is held", func(s Stats) bool { return s.Held == 1 })
+	w.must(order{Do: "begin", ID: 3}) // too late to hold it
+	w.must(order{Do: "abandon", ID: 2})
+	if s := w.stats(); s.Held != 1 || state(pid) != 'Z' {
+		t.Errorf("the intent that it was born under is still open: %+v, state %q", s, state(pid))
+	}
+	w.must(order{Do: "register", ID: 1})
+	if x := w.exit(); x.ID != 1 || x.PID != pid || x.Code != 77 {
+		t.Errorf("got %+v", x)
+	}
+}
+
+func TestAbandonedIntentsReleaseOrphans(t *testing.T) {
+	w := newWorld(t)
+	before := w.stats().Orphans
+	w.must(order{Do: "begin", ID: 1})
+	w.must(order{Do: "begin", ID: 2})
+	pid := w.must(order{Do: "fork", ID: 1, Script: "exit 4"}).PID
+	w.must(order{Do: "shut", ID: 1})
+	w.until("the process is held", func(s Stats) bool { return s.Held == 1 })
+	w.must(order{Do: "begin", ID: 3})
+	w.must(order{Do: "abandon", ID: 1})
+	if s := w.stats(); s.Held != 1 {
+		t.Errorf("released while an intent is open: %+v", s)
+	}
+	w.must(order{Do: "abandon", ID: 2})
+	if s := w.stats(); s.Held != 0 || s.Orphans != before+1 || s.Intents != 1 || state(pid) != 0 {
+		t.Errorf("not released: %+v, state %q", s, state(pid))
+	}
+}
+
+// A supervisor that dies before it has registered leaves a child that ends at
+// its gate without having run anything, and an intent that is abandoned.
+func TestSupervisorDiesBeforeRegister(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "begin", ID: 9})
+	w.must(order{Do: "begin", ID: 10})
+	pid := w.must(order{Do: "fork", ID: 9, Script: "exit 0"}).PID
+	h := w.crash()
+	if !slices.Equal(h.Intents, []uint64{9, 10}) || len(h.Registered) != 0 {
+		t.Errorf("handed over: %+v", h)
+	}
+	w.until("the child is reaped", func(s Stats) bool { return state(pid) == 0 })
+	w.must(order{Do: "abandon", ID: 9})
+	if h = w.crash(); !slices.Equal(h.Intents, []uint64{10}) {
+		t.Errorf("intents handed over again: %v", h.Intents)
+	}
+}
+
+func TestStoreIsHandedBack(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "store", Name: "a", Data: "one\ntwo\nthree"})
+	w.must(order{Do: "store", Name: "b", Data: "old"})
+	w.must(order{Do: "store", Name: "b", Data: "new"})
+	w.must(order{Do: "store", Name: "c", Data: "gone"})
+	w.must(order{Do: "drop", Name: "c"})
+	w.must(order{Do: "drop", Name: "never"})
+	for range 3 {
+		h := w.crash()
+		if len(h.Stored) != 2 || !slices.Equal(h.Stored["a"], []string{"one", "two", "three"}) || !slices.Equal(h.Stored["b"], []string{"new"}) {
+			t.Fatalf("handed back: %v", h.Stored)
+		}
+	}
+	if s := w.stats(); s.Descriptors != 4 {
+		t.Errorf("%d descriptors stored", s.Descriptors)
+	}
+}
+
+func TestSignalsAreRelayed(t *testing.T) {
+	w := newWorld(t)
+	pid := w.cmd.Process.Pid
+	for _, s := range relayed() {
+		unix.Kill(pid, s.(syscall.Signal))
+		if r := w.event(); r.Signal != int(s.(syscall.Signal)) {
+			t.Errorf("signal %v came as %+v", s, r)
+		}
+	}
+	// Without a supervisor it waits for the next.
+	unix.Kill(w.now.hello.PID, unix.SIGSTOP)
+	unix.Kill(w.now.hello.PID, unix.SIGKILL)
+	for state(w.now.hello.PID) != 0 {
+		unix.Kill(pid, unix.SIGPIPE) // means nothing
+	}
+	unix.Kill(pid, unix.SIGPWR)
+	w.next()
+	if r := w.event(); r.Signal != int(unix.SIGPWR) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestLauncherIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.must(order{Do: "spawn", ID: 1, Script: "exec sleep 1000"})
+	for i := range 10 {
+		old := w.launcherPID()
+		unix.Kill(old, unix.SIGKILL)
+		if r := w.event(); !r.Launcher {
+			t.Fatalf("got %+v", r)
+		}
+		if pid := w.launcherPID(); pid == old || pid == 0 {
+			t.Errorf("launcher %d after %d", pid, old)
+		}
+		w.must(order{Do: "spawn", ID: uint64(i + 2), Script: "exit 1"})
+		x := w.exit()
+		w.must(order{Do: "ack", ID: x.Seq})
+	}
+	if s := w.stats(); s.Launchers != 11 || s.Supervisors != 1 || s.Registered != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	const count = 10000
+	for name, held := range map[string]bool{"alone": false, "behind a kept zombie": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			kept := 0
+			if held {
+				kept = w.must(order{Do: "spawn", ID: 1, Script: "exit 1"}).PID
+				w.exit()
+			}
+			before := w.stats().Orphans
+			w.must(order{Do: "orphans", Number: count})
+			// The maker is the supervisor's own child, so only its children are orphans.
+			w.until("they pile up", func(s Stats) bool { return s.Orphans > before })
+			began := time.Now()
+			slowest := time.Duration(0)
+			w.until("all are reaped", func(s Stats) bool {
+				slowest = max(slowest, time.Since(began))
+				return s.Orphans >= before+count
+			})
+			t.Logf("%d orphans reaped in %v after the first", count, time.Since(began))
+			zombies := w.zombies()
+			if held && !slices.Equal(zombies, []int{kept}) || !held && len(zombies) > 0 {
+				t.Errorf("zombies left: %v", zombies)
+			}
+		})
+	}
+}
+
+func TestReexecKeepsEverything(t *testing.T) {
+	w := newWorld(t)
+	reaper := w.cmd.Process.Pid
+	running := w.must(order{Do: "spawn", ID: 1, Script: "exec sleep 1000"}).PID
+	ended := w.must(order{Do: "spawn", ID: 2, Script: "exit 9"}).PID
+	seq := w.exit().Seq
+	w.must(order{Do: "store", Name: "pair", Data: "x\ny"})
+	w.must(order{Do: "begin", ID: 3})
+	fds := w.fds()
+	for i := range 5 {
+		if _, ok := w.tell(order{Do: "reexec"}); ok {
+			t.Fatal("the old supervisor lives on")
+		}
+		h := w.next()
+		if h.Registered[1] != running || !h.Alive[1] || h.Registered[2] != ended || h.Alive[2] {
+			t.Fatalf("registered: %+v", h)
+		}
+		if len(h.Exits) != 1 || h.Exits[0].Seq != seq || h.Exits[0].Code != 9 || h.Exits[0].Rusage == nil {
+			t.Fatalf("exits: %+v", h.Exits)
+		}
+		if !slices.Equal(h.Stored["pair"], []string{"x", "y"}) || !slices.Equal(h.Intents, []uint64{3}) || h.Supervisors != i+2 {
+			t.Fatalf("handed over: %+v", h)
+		}
+		if w.cmd.Process.Pid != reaper || state(reaper) == 0 {
+			t.Fatal("the reaper is another process")
+		}
+	}
+	w.must(order{Do: "spawn", ID: 4, Script: "exit 1"})
+	if x := w.exit(); x.Seq != seq+1 || x.ID != 4 {
+		t.Errorf("got %+v, want seq %d", x, seq+1)
+	} else {
+		w.must(order{Do: "ack", ID: x.Seq})
+	}
+	w.until("the launchers of before are reaped", func(Stats) bool { return len(w.zombies()) == 1 })
+	if now := w.fds(); now > fds {
+		t.Errorf("%d descriptors, %d before", now, fds)
+	}
+}
+
+func TestReexecFailureChangesNothing(t *testing.T) {
+	w := newWorldWith(t, "/nonexistent/berthd")
+	w.must(order{Do: "store", Name: "a", Data: "x"})
+	pid := w.must(order{Do: "spawn", ID: 1, Script: "exec sleep 1000"}).PID
+	w.refused(order{Do: "reexec"}, syscall.ENOENT)
+	unix.Kill(w.cmd.Process.Pid, unix.SIGHUP)
+	if r := w.event(); r.Signal != int(unix.SIGHUP) {
+		t.Errorf("got %+v", r)
+	}
+	if h := w.crash(); h.Registered[1] != pid || h.Stored["a"] == nil {
+		t.Errorf("handed over: %+v", h)
+	}
+}
+
+func TestExit(t *testing.T) {
+	w := newWorld(t)
+	pid := w.must(order{Do: "spawn", ID: 1, Script: "exit 0"}).PID
+	w.exit()
+	w.must(order{Do: "exit", Number: 42})
+	w.now.conn.Close() // the test's supervisor then ends
+	err := w.cmd.Wait()
+	if code := w.cmd.ProcessState.ExitCode(); code != 42 {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+	if state(pid) != 0 {
+		t.Errorf("left a process in state %q", state(pid))
+	}
+}
+
+func TestGarbageEndsTheSupervisorOnly(t *testing.T) {
+	w := newWorld(t)
+	running := w.must(order{Do: "spawn", ID: 1, Script: "exec sleep 1000"}).PID
+	w.must(order{Do: "store", Name: "kept", Data: "x"})
+	fds := w.fds()
+	good := message{Kind: kindBegin, Request: 1, ID: 5}
+	store := message{Kind: kindStore, Request: 1, Name: "s"}
+	reply := message{Kind: kindReply, Request: 1}
+	for name, o := range map[string]order{
+		"unknown kind":             {Data: "\x01\xff\x00\x00\x00\x00\x00\x00\x00\x00"},
+		"wrong version":            {Data: "\x02\x07\x01\x00\x00\x00\x00\x00\x00\x00"},
+		"cut short":                {Data: string(good.encode(nil)[:12])},
+		"too much":                 {Data: string(good.encode(nil)) + "x"},
+		"message of the reaper's":  {Data: string(reply.encode(nil))},
+		"descriptors from nowhere": {Data: string(good.encode(nil)), Number: 3},
+		"no descriptors":           {Data: string(store.encode(nil))},
+		"long":                     {Data: string(make([]byte, 65000)), Number: 200},
+	} {
+		o.Do = "raw"
+		w.tell(o)
+		h := w.next()
+		if h.Registered[1] != running || !h.Alive[1] || len(h.Stored["kept"]) != 1 {
+			t.Fatalf("%s: handed over %+v", name, h)
+		}
+	}
+	w.until("launchers are reaped", func(Stats) bool { return len(w.zombies()) == 0 })
+	if now := w.fds(); now > fds {
+		t.Errorf("%d descriptors, %d before", now, fds)
+	}
+}
