@@ -323,12 +323,10 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 			return fail("U032", `write numbers and ranges: "0-1,4"`, "%s is not a list of numbers and ranges", quote(s))
 		}
 	case TypeSeccomp:
-		if !slices.Contains(f.Values, s) && !strings.HasPrefix(s, "/") {
-			return d.choice(n, s, f)
-		}
-		if strings.HasPrefix(s, "/") {
+		if strings.HasPrefix(s, "/") || besideFile(f.Key, s) {
 			return d.path(n, s, f)
 		}
+		return d.choice(n, s, f)
 	case TypeSyscalls:
 		if !syscallName.MatchString(s) {
 			return fail("U032", "write the name as in syscalls(2)", "%s is not the name of a system call", quote(s))
@@ -365,12 +363,12 @@ func (d *decoder) path(n *node, s string, f Field) (string, bool) {
 	switch {
 	case len(s) > 4095:
 		d.rep.fail("U020", n.at, "", "%s: the path is longer than 4095 bytes", displayKey(f))
-	case !strings.HasPrefix(s, "/"):
+	case !strings.HasPrefix(s, "/") && !besideFile(f.Key, s):
 		d.rep.fail("U020", n.at, "write the whole path, from / on", "%s: the path %s is not absolute", displayKey(f), quote(s))
 	case slices.Contains(strings.Split(s, "/"), ".."):
 		d.rep.fail("U020", n.at, "write "+quote(path.Clean(s)), "%s: the path %s goes up with ..", displayKey(f), quote(s))
 	default:
-		return path.Clean(s), true
+		return shortest(s), true
 	}
 	return "", false
 }

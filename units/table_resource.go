@@ -60,7 +60,7 @@ func resourceFields() []Field {
 		{Key: "security.no-new-privileges", Type: TypeBool, Default: "true", Class: RestartClass,
 			Help: "No program that is executed can gain privileges: set-user-ID bits and file capabilities have no effect."},
 		{Key: "security.seccomp", Type: TypeSeccomp, Default: `"default"`, Class: RestartClass, Values: []string{"default", "unconfined"},
-			Help: "The filter for system calls: berth's own, none, or the absolute path of a profile in the OCI or Docker JSON form."},
+			Help: "The filter for system calls: berth's own, none, or the path of a profile in the OCI or Docker JSON form, absolute or beginning with ./ for the unit file's directory."},
 		{Key: "security.deny-syscalls", Type: TypeSyscalls, Class: RestartClass,
 			Help: "System calls that fail with EPERM beside those of the filter.", Aliases: []string{"system-call-filter"}},
 		{Key: "security.allow-syscalls", Type: TypeSyscalls, Class: RestartClass,

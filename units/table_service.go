@@ -49,7 +49,7 @@ func serviceFields() []Field {
 		{Key: "service.environment.*", Type: TypeText, Class: RestartClass,
 			Help: "The value of one environment variable."},
 		{Key: "service.environment-files", Type: TypeEnvFiles, Class: RestartClass,
-			Help: "Files on the host with lines NAME=VALUE, read at each start; environment wins over them. A minus before the path means that the file may be missing.", Aliases: []string{"env-file", "environment-file"}},
+			Help: "Files on the host with lines NAME=VALUE, read at each start; environment wins over them. A minus before the path means that the file may be missing; ./ at its beginning is the unit file's directory.", Aliases: []string{"env-file", "environment-file"}},
 		{Key: "service.pre-start", Type: TypeCommands, Class: RestartClass,
 			Help: "Commands that are run one after the other inside the container before the program. The first that fails fails the start.", Aliases: []string{"exec-start-pre"}},
 		{Key: "service.post-start", Type: TypeCommands, Class: RestartClass,

@@ -169,7 +169,7 @@ func (v *validator) mounts() {
 		case "bind":
 			if m.Source == "" {
 				v.rep.fail("U023", v.item("mount", i, "source"), "add the path on the host: source = \"/srv/…\"", "a bind mount needs a source")
-			} else if !absoluteClean(m.Source) {
+			} else if !absoluteClean(m.Source) && !(besideFile("mount[].source", m.Source) && shortest(m.Source) == m.Source && !strings.Contains(m.Source+"/", "/../")) {
 				v.rep.fail("U020", v.item("mount", i, "source"), "write the whole path, from / on, without . and .. or a slash at the end", "mount.source: the path %s is not absolute and clean", quote(m.Source))
 			}
 		case "volume":
