@@ -1,0 +1,99 @@
+// Package tinyinit is the minimal init that stays at PID 1 of a container whose
+// unit asks for one (service.init, isolate.Spec.Init): a static executable of
+// about 300 bytes, made here of machine instructions, and the sealed memory
+// file it is executed from. Nothing of berth's own executable is then mapped or
+// reachable inside the container.
+//
+// # Contract
+//
+// The image is executed as PID 1 of a new PID namespace by a process
+//   - that has all signals blocked; the mask survives the execution. Blocked
+//     signals reach even PID 1 of a namespace, which otherwise loses those
+//     without a handler (sig_task_ignored in kernel/signal.c);
+//   - that does not ignore SIGCHLD, which would survive too, and have the kernel
+//     discard exit statuses;
+//   - whose only child so far is the service, with PID 2 and SIGCHLD as its
+//     exit signal.
+//
+// It reaps every child; hands every signal but SIGCHLD on to PID 2; and when
+// PID 2 has ended, exits, upon which the kernel kills what is left in the
+// namespace. Its exit status is that of PID 2, or 128 + n if signal n killed it,
+// or StatusLost if it finds that it has no child at all. It needs no file,
+// no environment and, beside its stack, no writable memory.
+package tinyinit
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// StatusLost is the exit status of an init that has no child and has not seen
+// PID 2 end: the contract was broken.
+const StatusLost = 255
+
+// SignalBase is what is added to the number of the signal that ended PID 2.
+const SignalBase = 128
+
+// fileName is what /proc/1/exe shows, as "/memfd:berth-init (deleted)".
+const fileName = "berth-init"
+
+// images are the executables by GOARCH.
+var images = map[string]func() []byte{
+	"amd64": func() []byte { return executable(machineX86_64, link(instructionsX86_64, patchX86_64)) },
+	"arm64": func() []byte { return executable(machineAArch64, link(instructionsAArch64, patchAArch64)) },
+}
+
+// Image gives the executable for this program's architecture, amd64 or arm64;
+// nil for others. The slice is the caller's.
+func Image() []byte {
+	if image, ok := images[runtime.GOARCH]; ok {
+		return image()
+	}
+	return nil
+}
+
+// MemFD makes a memory file that holds the image, executable, close-on-exec and
+// sealed: nobody, root in the container included, can write, grow or shrink it,
+// or undo that (fcntl(2), F_ADD_SEALS). One such file serves any number of
+// containers; the caller owns it and closes it. It is executed by
+// execveat(fd, "", AT_EMPTY_PATH).
+func MemFD() (*os.File, error) {
+	image := Image()
+	if image == nil {
+		return nil, fmt.Errorf("cannot make the container's init: not supported on %s", runtime.GOARCH)
+	}
+	// MFD_EXEC is known from Linux 6.3 on; before, every memory file is executable.
+	fd, err := unix.MemfdCreate(fileName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate(fileName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err == unix.EACCES {
+		return nil, fmt.Errorf("cannot make the container's init: memfd_create: %w; the sysctl vm.memfd_noexec must be 0 or 1", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the container's init: memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), fileName)
+	if err := fill(f, image); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot make the container's init: %w", err)
+	}
+	return f, nil
+}
+
+func fill(f *os.File, image []byte) error {
+	if _, err := f.Write(image); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o555); err != nil {
+		return err
+	}
+	seals := unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return fmt.Errorf("F_ADD_SEALS: %w", err)
+	}
+	return nil
+}
