@@ -11,28 +11,29 @@ type Field struct {
 	// Key is the path of the key: tables are parted by dots, "[]" stands for
 	// any element of an array of tables, "*" for a name that the user chooses
 	// ("mount[].target", "health.*.interval").
-	Key  string
-	Type Type
+	Key  string `json:"key"`
+	Type Type   `json:"type"`
 	// Default is the value of a key that is not written, in TOML; "" is none.
-	Default string
+	Default string `json:"default,omitempty"`
 	// Class is how a change of the key is applied to a running unit.
-	Class Class
+	Class Class `json:"class"`
 	// Values are the words allowed for a TypeChoice or as elements of a list.
-	Values []string
+	Values []string `json:"values,omitempty"`
 	// Min and Max bound numbers, sizes and durations, in the key's own
 	// notation; "" is no bound.
-	Min, Max string
+	Min string `json:"min,omitempty"`
+	Max string `json:"max,omitempty"`
 	// Required keys have to be written wherever their table is.
-	Required bool
+	Required bool `json:"required,omitempty"`
 	// Help is for people: one to three plain sentences.
-	Help string
+	Help string `json:"help"`
 	// Later: not supported yet. Writing anything but the default is refused.
-	Later bool
+	Later bool `json:"not_supported_yet,omitempty"`
 	// LaterValues are those of Values that are not supported yet.
-	LaterValues []string
+	LaterValues []string `json:"values_not_supported_yet,omitempty"`
 	// Aliases are the words that other systems use for the same thing, for
 	// suggestions only.
-	Aliases []string
+	Aliases []string `json:"-"`
 }
 
 // Supported tells whether the key can be set to more than its default.
@@ -74,6 +75,8 @@ const (
 	TypeSignal       Type = "signal"
 	TypePath         Type = "path"
 	TypePaths        Type = "list of paths"
+	TypeHostPath     Type = "path on the host"
+	TypeHostPaths    Type = "list of paths on the host"
 	TypeEnvFiles     Type = "list of environment files"
 	TypeUnits        Type = "list of units"
 	TypeUnit         Type = "unit"

@@ -281,9 +281,12 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 	case TypePaths:
 		return d.path(n, s, f)
 	case TypeEnvFiles:
-		if _, ok := d.path(n, strings.TrimPrefix(s, "-"), f); !ok {
-			return "", false
+		file, optional := strings.CutPrefix(s, "-")
+		file, ok := d.path(n, file, f)
+		if optional {
+			file = "-" + file
 		}
+		return file, ok
 	case TypeUnits, TypeUnit:
 		if !ValidName(s) {
 			return fail("U022", nameHint(s), "%s is not a name for a unit", quote(s))
@@ -359,14 +362,19 @@ func (d *decoder) choice(n *node, s string, f Field) (string, bool) {
 // absoluteClean tells whether s is an absolute path in its shortest form.
 func absoluteClean(s string) bool { return strings.HasPrefix(s, "/") && path.Clean(s) == s }
 
+// path checks a path and gives it in its shortest form.
 func (d *decoder) path(n *node, s string, f Field) (string, bool) {
+	hint := "write the whole path, from / on"
+	if besideFile(f.Key, "./") {
+		hint += ", or ./ for the unit file's directory"
+	}
 	switch {
 	case len(s) > 4095:
 		d.rep.fail("U020", n.at, "", "%s: the path is longer than 4095 bytes", displayKey(f))
 	case !strings.HasPrefix(s, "/") && !besideFile(f.Key, s):
-		d.rep.fail("U020", n.at, "write the whole path, from / on", "%s: the path %s is not absolute", displayKey(f), quote(s))
+		d.rep.fail("U020", n.at, hint, "%s: the path %s is not absolute", displayKey(f), quote(s))
 	case slices.Contains(strings.Split(s, "/"), ".."):
-		d.rep.fail("U020", n.at, "write "+quote(path.Clean(s)), "%s: the path %s goes up with ..", displayKey(f), quote(s))
+		d.rep.fail("U020", n.at, "write the path that it leads to", "%s: the path %s goes up with ..", displayKey(f), quote(s))
 	default:
 		return shortest(s), true
 	}
@@ -461,8 +469,16 @@ var (
 )
 
 // rlimits are the names of setrlimit(2) in lower case.
-var rlimits = []string{"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice",
-	"nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+// Their places are the numbers of Linux on amd64 and arm64.
+var rlimits = []string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as",
+	"locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"}
+
+// RlimitNumber gives the number for setrlimit(2) of a resource limit named as
+// the keys of Unit.Limits are ("nofile").
+func RlimitNumber(name string) (int, bool) {
+	n := slices.Index(rlimits, name)
+	return n, n >= 0
+}
 
 // mapKey checks a name that the user chose and gives it in its normal form.
 func (d *decoder) mapKey(n *node, key string, f Field) (string, bool) {

@@ -8,15 +8,15 @@ import (
 // suggest gives "did you mean …?" for the word nearest to s, or else what
 // otherwise says.
 func suggest(s string, words []string, otherwise string) string {
-	if best := nearest(s, words); best != "" {
+	if best := Nearest(s, words); best != "" {
 		return "did you mean " + quote(best) + "?"
 	}
 	return otherwise
 }
 
-// nearest gives the word with the smallest edit distance to s, "" if none is
-// near: at most a third of the letters may differ.
-func nearest(s string, words []string) string {
+// Nearest gives the word with the smallest edit distance to s, for "did you
+// mean …?"; "" if none is near: at most a third of the letters may differ.
+func Nearest(s string, words []string) string {
 	if len(s) > 64 {
 		return ""
 	}
@@ -86,7 +86,7 @@ func suggestKey(key, prefix string) string {
 		}
 		return "did you mean " + f.Name() + " in " + header(f) + "?"
 	}
-	if best := nearest(key, names); best != "" {
+	if best := Nearest(key, names); best != "" {
 		return "did you mean " + quote(best) + "?"
 	}
 	if prefix == "" {

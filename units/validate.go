@@ -169,8 +169,8 @@ func (v *validator) mounts() {
 		case "bind":
 			if m.Source == "" {
 				v.rep.fail("U023", v.item("mount", i, "source"), "add the path on the host: source = \"/srv/…\"", "a bind mount needs a source")
-			} else if !absoluteClean(m.Source) && !(besideFile("mount[].source", m.Source) && shortest(m.Source) == m.Source && !strings.Contains(m.Source+"/", "/../")) {
-				v.rep.fail("U020", v.item("mount", i, "source"), "write the whole path, from / on, without . and .. or a slash at the end", "mount.source: the path %s is not absolute and clean", quote(m.Source))
+			} else {
+				v.bindSource(i, m.Source)
 			}
 		case "volume":
 			if m.Source == "" {
@@ -200,6 +200,19 @@ func (v *validator) mounts() {
 		} else {
 			targets[m.Target] = i
 		}
+	}
+}
+
+// bindSource checks the source of a bind mount, which is a path only there, and
+// writes it in its shortest form.
+func (v *validator) bindSource(i int, source string) {
+	d := &decoder{rep: v.rep}
+	n := &node{at: v.item("mount", i, "")}
+	if given := v.root.find("mount").items[i].find("source"); given != nil {
+		n.at = given.at
+	}
+	if clean, ok := d.path(n, source, fieldIndex()["mount[].source"]); ok {
+		v.unit.Mounts[i].Source = clean
 	}
 }
 

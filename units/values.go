@@ -315,3 +315,17 @@ func quote(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+// MarshalText writes the class by its name.
+func (c Class) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (c *Class) UnmarshalText(text []byte) error {
+	for _, class := range []Class{None, Live, ReloadClass, RestartClass} {
+		if class.String() == string(text) {
+			*c = class
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot read the apply class %q", text)
+}
