@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -44,7 +43,7 @@ func (st *step) command(c Command) {
 	}
 	st.carryOut(c.Verb, names, p)
 	if len(names) == 0 && !c.NoBlock {
-		st.settle(p)
+		st.answer(p)
 	}
 }
 
@@ -100,7 +99,7 @@ func refuseUnit(verb Verb, u *Unit) string {
 			return "its unit file was removed"
 		}
 	case VerbReload:
-		if u.Config.Service.Reload == nil {
+		if u.reload() == nil {
 			return "it has no [service] reload; restart it instead"
 		}
 		if u.Phase != Running || u.Halt {
@@ -127,24 +126,17 @@ func (st *step) reset(u *Unit) {
 }
 
 // settle takes the units that have got where the command wants them off its
-// list, and answers it when none is left.
+// list; with the last one it is answered.
 func (st *step) settle(p *Pending) {
-	if p == nil || st.s.Commands[p.ID] == nil {
-		return
-	}
 	for _, name := range sortedNames(p.Units) {
 		u := st.s.Units[name]
 		if done, err := st.outcome(p.Verb, u); done {
 			st.settled(p, name, err)
 		}
 	}
-	if len(p.Units) > 0 {
-		return
-	}
-	delete(st.s.Commands, p.ID)
-	st.emit(Reply{ID: p.ID, Err: p.summary(), Failed: maps.Clone(p.Failed)})
 }
 
+// settled takes one unit off the command's list.
 func (st *step) settled(p *Pending, name, err string) {
 	delete(p.Units, name)
 	delete(st.s.waiters[name], p.ID)
@@ -157,6 +149,14 @@ func (st *step) settled(p *Pending, name, err string) {
 		}
 		p.Failed[name] = err
 	}
+	if len(p.Units) == 0 {
+		st.answer(p)
+	}
+}
+
+func (st *step) answer(p *Pending) {
+	delete(st.s.Commands, p.ID)
+	st.emit(Reply{p.ID, p.summary(), p.Failed})
 }
 
 // outcome tells whether the unit has got where the verb wants it, or why it

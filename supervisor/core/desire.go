@@ -219,7 +219,7 @@ func (st *step) failDependent(v *Unit, by string) {
 		}
 		v.Halt, v.Then, v.ThenReason = true, Failed, reason
 	case Stopping, Cleaning:
-		if v.Then != Waiting && v.Then != Backoff {
+		if v.Then != Waiting && v.Then != Backoff && !(v.Then == Completed && v.Config.Service.Remain) {
 			return
 		}
 		v.Then, v.ThenReason = Failed, reason

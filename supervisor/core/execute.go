@@ -88,12 +88,13 @@ func (st *step) conflictsDown(u *Unit, n *node) bool {
 }
 
 // delays reports whether a unit that is to start after this one has to wait
-// until this one is what is said.
+// until this one is what is said. Only a task can complete; for the others
+// "completed" is taken as "ready", so that nobody waits for ever.
 func (u *Unit) delays(is string) bool {
 	if u.rises() {
 		return true
 	}
-	toEnd := is == "completed" || u.task() && is != "started"
+	toEnd := u.task() && is != "started"
 	switch u.Phase {
 	case Waiting, Starting:
 		return true

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -72,7 +73,7 @@ func (l *loading) take(name string, e Load) {
 func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 	l.was[u.Name] = u.newest().Unit
 	class := c.Class
-	if u.Reverted || u.Next != nil || class == units.ReloadClass && cfg.Service.Reload == nil {
+	if u.Reverted || u.Next != nil || class == units.ReloadClass && (cfg.Service.Reload == nil || u.group()) {
 		class = units.RestartClass
 	}
 	u.Reverted = false
@@ -95,10 +96,13 @@ func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 			l.mended = append(l.mended, u)
 		}
 	case Completed:
+		if class == units.RestartClass && u.remains() {
+			l.replace(u, cfg, c.Keys)
+			return
+		}
 		u.Config = cfg
-		if !u.task() {
-			u.Up = false
-			l.st.enter(u, Inactive, "no task any more")
+		if u.binds() && !u.Up { // its completion says nothing about what it is now
+			l.st.enter(u, Inactive, changeReason(c.Keys))
 		}
 	default:
 		u.Config = cfg
@@ -112,9 +116,9 @@ func (l *loading) replace(u *Unit, cfg *units.Unit, keys []string) {
 	}
 	u.Next = cfg
 	switch {
-	case u.Phase == Starting || u.Phase == Running && !u.Halt:
+	case u.Phase == Starting, (u.Phase == Running || u.Phase == Completed) && !u.Halt:
 		l.renewed = append(l.renewed, renewal{u, changeReason(keys)})
-	case u.Phase != Running && u.Then == Backoff:
+	case (u.Phase == Stopping || u.Phase == Cleaning) && u.Then == Backoff:
 		u.Then, u.ThenReason = Waiting, changeReason(keys)
 	}
 }
@@ -155,6 +159,7 @@ func (l *loading) propagate() {
 	}
 	for _, name := range sortedNames(l.was) {
 		l.pullNew(st.s.Units[name])
+		l.pullBound(st.s.Units[name])
 	}
 	for _, u := range l.mended {
 		l.mend(u)
@@ -170,10 +175,34 @@ func (l *loading) pullNew(u *Unit) {
 		return
 	}
 	was, n := l.was[u.Name], l.st.s.graph[u.Name]
-	for _, name := range slices.Concat(n.requires, n.wants) {
-		d := l.st.s.Units[name]
-		if d != nil && !slices.Contains(was.Requires, name) && !slices.Contains(was.Wants, name) && d.Phase != Completed {
-			l.st.startOne(d, manual)
+	for _, name := range n.requires {
+		if !slices.Contains(was.Requires, name) {
+			l.pull(name)
+		}
+	}
+	for _, name := range n.wants {
+		if !slices.Contains(was.Wants, name) && !slices.Contains(was.Requires, name) {
+			l.pull(name)
+		}
+	}
+}
+
+func (l *loading) pull(name string) {
+	if d := l.st.s.Units[name]; d != nil && d.Phase != Completed {
+		l.st.startOne(d, manual)
+	}
+}
+
+// pullBound starts a changed unit that is down, if it did not bind those that
+// require it before, and now does, and one of them is up.
+func (l *loading) pullBound(u *Unit) {
+	if !u.binds() || u.Gone || u.Phase == Failed || !u.Phase.down() || u.provides() {
+		return
+	}
+	for _, name := range l.st.s.graph[u.Name].requiredBy {
+		if v := l.st.s.Units[name]; v != nil && v.Up && v.Phase != Failed {
+			l.st.startOne(u, manual)
+			return
 		}
 	}
 }
@@ -200,7 +229,7 @@ func (st *step) reloadNext(u *Unit) {
 	u.ReloadAgain = false
 	u.Reloads++
 	st.touch(u)
-	switch r := u.Config.Service.Reload; {
+	switch r := u.reload(); {
 	case r == nil:
 		st.reloadDone(u, "the unit no longer has a [service] reload")
 	case len(r.Command) > 0:
@@ -213,7 +242,7 @@ func (st *step) reloadNext(u *Unit) {
 
 // reloadDone answers those who wait for the reload that has ended.
 func (st *step) reloadDone(u *Unit, err string) {
-	for id := range st.s.waiters[u.Name] {
+	for _, id := range slices.Sorted(maps.Keys(st.s.waiters[u.Name])) {
 		p := st.s.Commands[id]
 		if p.Verb == VerbReload && p.Units[u.Name] == u.Reloads {
 			st.settled(p, u.Name, err)

@@ -1,10 +1,9 @@
 package core
 
 import (
+	"maps"
 	"slices"
 	"time"
-
-	"maps"
 
 	"berth/units"
 )
@@ -209,6 +208,14 @@ func (u *Unit) newest() *units.Unit {
 
 func (u *Unit) task() bool  { return u.Config.Service.Type == "task" }
 func (u *Unit) group() bool { return u.Config.Service.Type == "group" }
+
+// reload is how the unit takes up changed files by itself; nil: it cannot.
+func (u *Unit) reload() *units.Reload {
+	if u.group() {
+		return nil
+	}
+	return u.Config.Service.Reload
+}
 
 // binds reports whether units that require this one go down with it: all do but
 // a task that does not remain.

@@ -1,0 +1,709 @@
+package core
+
+import (
+	"container/heap"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"berth/units"
+)
+
+var (
+	simUnits  = flag.Int("sim.units", 0, "units of the long simulation (0: skip it)")
+	simEvents = flag.Int("sim.events", 5_000_000, "events of the long simulation")
+	simTraced = flag.Bool("sim.trace", false, "tell the last steps before a fault")
+	simSeed   = flag.Uint64("sim.seed", 1, "its seed")
+)
+
+// sim is a world around a State: processes that live and die on a virtual
+// clock, workers that answer late, users, file changes, and a supervisor that
+// is lost at random. It checks the invariants from what it sees happen, not from
+// what the State says, wherever it can.
+type sim struct {
+	t     testing.TB
+	r     *rand.Rand
+	s     *State
+	now   time.Time
+	queue simQueue
+	seq   uint64
+	calm  bool // faults have stopped
+
+	files   map[string]*units.Unit
+	gen     uint64
+	inc     map[Incarnation]*simProc
+	holds   map[string]Incarnation // unit → the incarnation that is not released
+	phase   map[string]Phase       // by the transitions told
+	asked   map[uint64]bool        // commands: answered or not
+	nextID  uint64
+	ended   bool // Shutdown was given
+	done    int
+	past    []Event // to be repeated as stale ones
+	events  int
+	history []string
+	spawns  int
+}
+
+type simProc struct {
+	unit     string
+	spawning bool
+	live     bool
+}
+
+type simEvent struct {
+	at  time.Time
+	seq uint64
+	ev  Event
+}
+
+type simQueue []simEvent
+
+func (q simQueue) Len() int { return len(q) }
+func (q simQueue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || q[i].at.Equal(q[j].at) && q[i].seq < q[j].seq
+}
+func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
+func (q *simQueue) Pop() any {
+	o := *q
+	x := o[len(o)-1]
+	*q = o[:len(o)-1]
+	return x
+}
+
+func newSim(t testing.TB, seed uint64, n int) *sim {
+	w := &sim{
+		t: t, r: rand.New(rand.NewPCG(seed, 7)), s: New(), now: time.Unix(1_000_000, 0).UTC(),
+		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string]Incarnation{},
+		asked: map[uint64]bool{}, phase: map[string]Phase{},
+	}
+	for i := range n {
+		w.files[simName(i)] = w.randomUnit(i)
+	}
+	w.load(nil, true)
+	return w
+}
+
+func simName(i int) string { return fmt.Sprintf("u%05d", i) }
+
+func (w *sim) chance(p float64) bool { return w.r.Float64() < p }
+
+// randomUnit makes unit i, which requires and comes after lower ones only.
+func (w *sim) randomUnit(i int) *units.Unit {
+	u := svc(simName(i))
+	low := func() string { return simName(max(0, i-1-w.r.IntN(min(i, 40)+1))) }
+	any := func() string { return simName(w.r.IntN(i + 20)) }
+	if i > 0 {
+		for range w.r.IntN(3) {
+			u.Unit.Requires = append(u.Unit.Requires, low())
+		}
+		for range w.r.IntN(2) {
+			u.Unit.After = append(u.Unit.After, units.Dependency{Unit: low(), Is: []string{"started", "ready", "completed"}[w.r.IntN(3)]})
+		}
+		u.Unit.Requires = slices.DeleteFunc(u.Unit.Requires, func(n string) bool { return n == u.Name })
+	}
+	if w.chance(0.3) {
+		u.Unit.Wants = append(u.Unit.Wants, any())
+	}
+	if w.chance(0.05) {
+		u.Unit.Conflicts = append(u.Unit.Conflicts, any())
+	}
+	if w.chance(0.05) {
+		u.Unit.OnFailure = append(u.Unit.OnFailure, any())
+	}
+	if w.chance(0.4) {
+		u.Unit.Start = "demand"
+	}
+	u.Restart.Policy = []string{"always", "on-failure", "on-failure", "on-success", "never"}[w.r.IntN(5)]
+	u.Restart.Limit.Burst = w.r.IntN(6)
+	switch x := w.r.Float64(); {
+	case x < 0.1:
+		u.Service.Type = "group"
+	case x < 0.3:
+		u.Service.Type, u.Service.Remain = "task", w.chance(0.5)
+		u.Restart.Policy = []string{"on-failure", "never"}[w.r.IntN(2)]
+	}
+	if w.chance(0.2) {
+		postStart(u)
+	}
+	if w.chance(0.2) {
+		postStop(u)
+	}
+	if w.chance(0.3) {
+		reloads(u)
+	} else if w.chance(0.2) {
+		reloadHUP(u)
+	}
+	if w.chance(0.2) {
+		u.Stop.Steps = []units.StopStep{{Signal: "QUIT", Wait: units.Duration(time.Second)}, {Signal: "TERM", Wait: units.Duration(time.Second)}}
+	}
+	return u
+}
+
+// load gives the files as a new generation. References to units that are not
+// there are cut, as the real loader would refuse them.
+func (w *sim) load(changes map[string]Change, boot bool) {
+	gen := make(map[string]*units.Unit, len(w.files))
+	if changes == nil {
+		changes = map[string]Change{}
+	}
+	for name, f := range w.files {
+		missing := func(n string) bool { return w.files[n] == nil }
+		cut := slices.ContainsFunc(f.Unit.Requires, missing) || slices.ContainsFunc(f.Unit.After, func(d units.Dependency) bool { return missing(d.Unit) })
+		if cut {
+			c := *f
+			c.Unit.Requires = slices.DeleteFunc(slices.Clone(f.Unit.Requires), missing)
+			c.Unit.After = slices.DeleteFunc(slices.Clone(f.Unit.After), func(d units.Dependency) bool { return missing(d.Unit) })
+			f = &c
+			w.files[name] = f
+			if _, ok := changes[name]; !ok {
+				changes[name] = Change{units.Live, []string{"unit.requires"}}
+			}
+		}
+		gen[name] = f
+	}
+	w.gen++
+	w.step(Load{w.gen, gen, changes, boot})
+}
+
+func (w *sim) fatalf(format string, args ...any) {
+	w.t.Helper()
+	for _, h := range w.history[max(0, len(w.history)-60):] {
+		w.t.Log(h)
+	}
+	w.t.Fatalf("after %d events at %v: %s", w.events, w.now, fmt.Sprintf(format, args...))
+}
+
+func (w *sim) later(d time.Duration, e Event) {
+	w.seq++
+	heap.Push(&w.queue, simEvent{w.now.Add(d), w.seq, e})
+}
+
+func (w *sim) soon(e Event) { w.later(time.Duration(w.r.IntN(int(200*time.Millisecond))), e) }
+
+// step gives one event to the State and does what comes out.
+func (w *sim) step(e Event) {
+	w.events++
+	w.note("> %T %+v", e, e)
+	w.happen(e)
+	for _, x := range Step(w.s, Input{w.now, w.r.Float64(), e}) {
+		w.note("  %T %+v", x, x)
+		w.do(x)
+	}
+	for _, name := range w.s.Dirty() {
+		if _, ok := w.s.Unit(name); !ok {
+			delete(w.phase, name)
+			continue
+		}
+		w.checkBond(name)
+		for _, v := range w.s.graph[name].requiredBy {
+			w.checkBond(v)
+		}
+	}
+}
+
+// checkBond demands that a unit which is up, and is not about to go down, has
+// what it requires: up, or on its way up again.
+func (w *sim) checkBond(name string) {
+	u := w.s.Units[name]
+	if u == nil || u.Halt || u.Phase != Running && !u.remains() {
+		return
+	}
+	for _, d := range w.s.graph[name].requires {
+		v := w.s.Units[d]
+		if v == nil || v.binds() && (v.Phase == Inactive || v.Phase == Failed || v.Phase == Completed && !v.remains()) {
+			w.fatalf("%s is up, and %s which it requires is not: %s", name, d, brief(v))
+		}
+	}
+}
+
+func (w *sim) note(format string, args ...any) {
+	if !*simTraced {
+		return
+	}
+	s := fmt.Sprintf(format, args...)
+	w.history = append(w.history, s[:min(len(s), 200)])
+	if len(w.history) > 4000 {
+		w.history = slices.Clone(w.history[2000:])
+	}
+}
+
+// happen changes the world as the event says, before the State hears of it.
+func (w *sim) happen(e Event) {
+	switch e := e.(type) {
+	case Exited:
+		if p := w.inc[e.Incarnation]; p != nil {
+			p.live = false
+		}
+	case Released:
+		if p := w.inc[e.Incarnation]; p != nil && w.holds[p.unit] == e.Incarnation {
+			delete(w.holds, p.unit)
+		}
+	}
+}
+
+func (w *sim) do(x Effect) {
+	switch x := x.(type) {
+	case Spawn:
+		w.spawn(x)
+	case Abort:
+		if p := w.inc[x.Incarnation]; p != nil && p.spawning {
+			w.soon(SpawnFailed{x.Unit, x.Incarnation, "aborted", false})
+		}
+	case Signal:
+		if p := w.inc[x.Incarnation]; p == nil {
+			w.fatalf("signal to unknown incarnation: %+v", x)
+		} else if p.live && x.Signal != "HUP" && w.chance(0.9) {
+			w.soon(Exited{x.Unit, x.Incarnation, ExitStatus{Signal: 15}})
+		}
+	case KillGroup:
+		if w.calm || w.chance(0.8) {
+			w.soon(Exited{x.Unit, x.Incarnation, ExitStatus{Signal: 9}})
+		}
+	case Release:
+		if p := w.inc[x.Incarnation]; p == nil || p.live || p.spawning {
+			w.fatalf("release of what runs: %+v", x)
+		}
+		w.soon(Released(x))
+	case RunHook:
+		err := ""
+		if !w.calm && w.chance(0.2) {
+			err = "exited with status 1"
+		}
+		if x.Hook == HookPostStop {
+			w.holds[x.Unit] = x.Incarnation // of a task that remained: has it been released before
+		}
+		w.soon(HookDone{x.Unit, x.Incarnation, x.Hook, err})
+	case SetTimer:
+		w.later(x.At.Sub(w.now), TimerFired{x.Unit, x.Timer, x.Seq})
+	case Transition:
+		w.transition(x)
+	case Reply:
+		if answered, ok := w.asked[x.ID]; !ok || answered {
+			w.fatalf("reply to %d, asked %v, answered %v", x.ID, ok, answered)
+		}
+		w.asked[x.ID] = true
+	case Done:
+		w.done++
+	}
+}
+
+func (w *sim) spawn(x Spawn) {
+	w.spawns++
+	if old := w.holds[x.Unit]; old != 0 {
+		w.fatalf("%s is spawned while its incarnation %d is there", x.Unit, old)
+	}
+	if w.ended {
+		w.fatalf("%s is spawned during shutdown", x.Unit)
+	}
+	for _, d := range w.files[x.Unit].Unit.Requires {
+		if !w.isUp(d) {
+			w.fatalf("%s is spawned, and %s which it requires is %s", x.Unit, d, brief(w.s.Units[d]))
+		}
+	}
+	for _, c := range w.s.graph[x.Unit].conflicts {
+		if w.holds[c] != 0 {
+			w.fatalf("%s is spawned while %s is there", x.Unit, c)
+		}
+	}
+	p := &simProc{unit: x.Unit, spawning: true}
+	w.inc[x.Incarnation] = p
+	w.holds[x.Unit] = x.Incarnation
+	switch {
+	case !w.calm && w.chance(0.1):
+		w.soon(SpawnFailed{x.Unit, x.Incarnation, "no such file", false})
+	case !w.calm && w.chance(0.02):
+		w.soon(SpawnFailed{x.Unit, x.Incarnation, "launcher lost", true})
+	default:
+		w.soon(Spawned{x.Unit, x.Incarnation, 1000 + int(x.Incarnation)})
+	}
+}
+
+// isUp tells by the world whether a required unit is there.
+func (w *sim) isUp(name string) bool {
+	u := w.s.Units[name]
+	switch {
+	case u == nil:
+		return false
+	case u.task():
+		return w.phase[name] == Completed
+	case u.group():
+		return w.phase[name] == Running
+	}
+	return w.phase[name] == Running && w.inc[w.holds[name]] != nil
+}
+
+func (w *sim) transition(x Transition) {
+	if !legal[[2]Phase{x.From, x.To}] {
+		w.fatalf("no such transition: %+v", x)
+	}
+	if was, ok := w.phase[x.Unit]; ok && was != x.From {
+		w.fatalf("%+v, but it was %s", x, was)
+	}
+	w.phase[x.Unit] = x.To
+	if w.ended && x.From == Running && x.To == Stopping {
+		for _, v := range w.s.graph[x.Unit].requiredBy {
+			if w.holds[v] != 0 {
+				w.fatalf("%s is stopped before %s, which requires it", x.Unit, v)
+			}
+		}
+	}
+}
+
+var legal = func() map[[2]Phase]bool {
+	m := map[[2]Phase]bool{}
+	for _, e := range Transitions() {
+		m[[2]Phase{e.From, e.To}] = true
+	}
+	return m
+}()
+
+// deliver takes the next event off the queue. Events that cannot be any more in
+// this world are dropped: a process ends once, a spawn answers once.
+func (w *sim) deliver() bool {
+	if len(w.queue) == 0 {
+		return false
+	}
+	x := heap.Pop(&w.queue).(simEvent)
+	if x.at.After(w.now) {
+		w.now = x.at
+	}
+	switch e := x.ev.(type) {
+	case Spawned:
+		p := w.inc[e.Incarnation]
+		if !p.spawning {
+			return true
+		}
+		p.spawning, p.live = false, true
+		w.step(e)
+		w.live(e)
+		w.remember(e)
+		return true
+	case SpawnFailed:
+		p := w.inc[e.Incarnation]
+		if !p.spawning {
+			return true
+		}
+		p.spawning = false
+	case Exited:
+		if p := w.inc[e.Incarnation]; !p.live {
+			return true
+		}
+	}
+	w.step(x.ev)
+	w.remember(x.ev)
+	return true
+}
+
+// live decides how a process will end by itself.
+func (w *sim) live(e Spawned) {
+	task := w.files[e.Unit] != nil && w.files[e.Unit].Service.Type == "task"
+	if u := w.s.Units[e.Unit]; u != nil {
+		task = u.task()
+	}
+	status := ExitStatus{Code: w.r.IntN(2), OOM: w.chance(0.05)}
+	if w.calm {
+		status = ExitStatus{}
+	}
+	if task || !w.calm && w.chance(0.5) {
+		w.later(time.Duration(w.r.ExpFloat64()*float64(5*time.Second)), Exited{e.Unit, e.Incarnation, status})
+	}
+}
+
+func (w *sim) remember(e Event) {
+	switch e.(type) {
+	case Load, Command, Shutdown:
+		return
+	}
+	if len(w.past) < 500 {
+		w.past = append(w.past, e)
+	} else {
+		w.past[w.r.IntN(500)] = e
+	}
+}
+
+// stale repeats something of the past that can only be stale: an event of a
+// released incarnation, or a timer.
+func (w *sim) stale() {
+	if len(w.past) == 0 {
+		return
+	}
+	e := w.past[w.r.IntN(len(w.past))]
+	var i Incarnation
+	switch x := e.(type) {
+	case Spawned:
+		i = x.Incarnation
+	case SpawnFailed:
+		i = x.Incarnation
+	case Exited:
+		i = x.Incarnation
+	case Released:
+		i = x.Incarnation
+	case HookDone:
+		i = x.Incarnation
+	}
+	if p := w.inc[i]; p != nil && w.holds[p.unit] == i {
+		return
+	}
+	before := mustJSON(w.t, w.s.Head)
+	out := Step(w.s, Input{w.now, 0.5, e})
+	if len(out) != 0 || before != mustJSON(w.t, w.s.Head) {
+		w.fatalf("stale %T %+v did %v", e, e, out)
+	}
+}
+
+func mustJSON(t testing.TB, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// crash loses the supervisor: what its workers were doing is lost or was done
+// without its knowledge, and a new one resumes from the snapshot.
+func (w *sim) crash() {
+	var next State
+	if err := json.Unmarshal([]byte(mustJSON(w.t, w.s)), &next); err != nil {
+		w.t.Fatal(err)
+	}
+	w.s = &next
+	kept := w.queue[:0]
+	lost := []Incarnation{}
+	for _, x := range w.queue {
+		switch e := x.ev.(type) {
+		case Exited:
+			kept = append(kept, x)
+		case Spawned:
+			lost = append(lost, e.Incarnation)
+		case SpawnFailed:
+			lost = append(lost, e.Incarnation)
+		}
+	}
+	w.queue = kept
+	heap.Init(&w.queue)
+	for _, x := range Resume(w.s, Input{w.now, 0.5, nil}) {
+		w.do(x)
+	}
+	slices.Sort(lost)
+	for _, i := range slices.Compact(lost) {
+		p := w.inc[i]
+		if !p.spawning {
+			continue
+		}
+		if w.chance(0.5) {
+			w.soon(Spawned{p.unit, i, 1000 + int(i)})
+		} else {
+			w.soon(SpawnFailed{p.unit, i, "supervisor lost", true})
+		}
+	}
+}
+
+// user does what users do.
+func (w *sim) user() {
+	verb := []Verb{VerbStart, VerbStart, VerbStop, VerbRestart, VerbReload, VerbKill, VerbReset}[w.r.IntN(7)]
+	names := []string{w.someUnit()}
+	for w.chance(0.3) {
+		names = append(names, w.someUnit())
+	}
+	if w.chance(0.02) {
+		names = append(names, "nobody")
+	}
+	w.nextID++
+	w.asked[w.nextID] = false
+	w.step(Command{w.nextID, verb, names, w.chance(0.2), "TERM", w.chance(0.5)})
+}
+
+func (w *sim) someUnit() string {
+	for {
+		if n := simName(w.r.IntN(len(w.files) + 10)); w.files[n] != nil {
+			return n
+		}
+	}
+}
+
+// edit changes unit files.
+func (w *sim) edit() {
+	changes, before := map[string]Change{}, maps.Clone(w.files)
+	for range 1 + w.r.IntN(4) {
+		i := w.r.IntN(len(w.files) + 10)
+		name := simName(i)
+		if w.files[name] == nil {
+			w.files[name] = w.randomUnit(i)
+			if before[name] != nil {
+				changes[name] = Change{units.RestartClass, nil}
+			}
+			continue
+		}
+		if w.chance(0.2) && len(w.files) > 3 {
+			delete(w.files, name)
+			delete(changes, name)
+			continue
+		}
+		f := *w.files[name]
+		class := units.Class(w.r.IntN(4))
+		if _, twice := changes[name]; twice {
+			continue
+		}
+		switch class {
+		case units.Live:
+			f.Unit = w.randomUnit(i).Unit
+		case units.RestartClass:
+			f = *w.randomUnit(i)
+		}
+		w.files[name] = &f
+		changes[name] = Change{class, []string{"some.key"}}
+	}
+	w.load(changes, false)
+}
+
+// chaos runs n events with faults of every kind.
+func (w *sim) chaos(n int) {
+	w.calm = false
+	rare := min(1, 100/float64(len(w.files)+1)) // what costs as much as there are units
+	for end := w.events + n; w.events < end; {
+		switch x := w.r.Float64(); {
+		case x < 0.05:
+			w.user()
+		case x < 0.05+0.01*rare:
+			w.edit()
+		case x < 0.1:
+			w.stale()
+		case x < 0.1+0.002*rare:
+			w.crash()
+		default:
+			if !w.deliver() {
+				w.user()
+			}
+		}
+	}
+}
+
+// settle lets the faults stop and demands that the world comes to rest.
+func (w *sim) settle() {
+	w.calm = true
+	start := w.now
+	for n := 0; len(w.queue) > 0; n++ {
+		if n > 200*(len(w.files)+100) {
+			w.fatalf("not at rest after %d events and %v", n, w.now.Sub(start))
+		}
+		w.deliver()
+	}
+	if !w.s.Idle() {
+		for _, u := range w.s.Units {
+			if u.Phase != Running && !u.Phase.down() || u.Halt || u.Hook != "" {
+				w.t.Log(brief(u))
+			}
+		}
+		w.fatalf("nothing more comes, and it is not idle")
+	}
+	w.checkRest()
+}
+
+func brief(u *Unit) string {
+	c := u.Config
+	return fmt.Sprintf("%s %s up=%v ready=%v halt=%v then=%s hook=%s req=%v after=%v type=%s next=%v gone=%v reason=%q",
+		u.Name, u.Phase, u.Up, u.Ready, u.Halt, u.Then, u.Hook, c.Unit.Requires, c.Unit.After, c.Service.Type, u.Next != nil, u.Gone, u.Reason)
+}
+
+func (w *sim) checkRest() {
+	for id, answered := range w.asked {
+		if !answered {
+			w.fatalf("command %d was never answered: %s", id, mustJSON(w.t, w.s.Commands[id]))
+		}
+	}
+	clear(w.asked)
+	for name, f := range w.files {
+		u := w.s.Units[name]
+		if u == nil {
+			w.fatalf("%s is lost", name)
+		}
+		if u.Phase == Backoff {
+			w.fatalf("%s is in back-off with no timer", name)
+		}
+		if live := w.inc[w.holds[name]] != nil; live != (u.Phase == Running && !u.group()) {
+			w.fatalf("%s has a process: %v, in %s", name, live, brief(u))
+		}
+		if u.Phase == Inactive && u.Up || u.Phase == Running && !u.Up {
+			w.fatalf("%s is %s, desired %v", name, u.Phase, u.Up)
+		}
+		if u.Phase != Running && !u.remains() {
+			continue
+		}
+		for _, d := range f.Unit.Requires {
+			v := w.s.Units[d]
+			if v.binds() && !v.provides() {
+				w.fatalf("%s is up (%s), and %s which it requires is %s (%s)", name, u.Phase, d, v.Phase, v.Reason)
+			}
+		}
+	}
+	for name := range w.s.Units {
+		if w.files[name] == nil {
+			w.fatalf("%s is gone and not forgotten", name)
+		}
+	}
+	maps.DeleteFunc(w.inc, func(i Incarnation, p *simProc) bool {
+		u := w.s.Units[p.unit]
+		return w.holds[p.unit] != i && (u == nil || u.Incarnation != i)
+	})
+}
+
+func (w *sim) finish() {
+	w.ended = true
+	w.step(Shutdown{})
+	w.calm = w.chance(0.5)
+	for n := 0; len(w.queue) > 0; n++ {
+		if n > 200*(len(w.files)+100) {
+			w.fatalf("shutdown does not end")
+		}
+		if w.chance(0.01) && w.done == 0 {
+			w.crash()
+		}
+		if w.chance(0.05) {
+			w.user()
+		}
+		w.deliver()
+	}
+	if w.done != 1 || len(w.holds) != 0 {
+		w.fatalf("after shutdown: %d Done, %d incarnations left: %v", w.done, len(w.holds), w.holds)
+	}
+	for id, answered := range w.asked {
+		if !answered {
+			w.fatalf("command %d was never answered", id)
+		}
+	}
+}
+
+func runSim(t testing.TB, seed uint64, n, events int) *sim {
+	w := newSim(t, seed, n)
+	for w.events < events {
+		w.chaos(events / 5)
+		w.settle()
+	}
+	w.chaos(events / 20)
+	w.finish()
+	return w
+}
+
+func TestSimulation(t *testing.T) {
+	for seed := range uint64(40) {
+		n := []int{2, 5, 12, 40, 150}[seed%5]
+		t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) { runSim(t, seed, n, 8000) })
+	}
+	t.Run("units=3000", func(t *testing.T) { runSim(t, 99, 3000, 40_000) })
+}
+
+// TestSimulationLong runs only when -sim.units is given.
+func TestSimulationLong(t *testing.T) {
+	if *simUnits == 0 {
+		t.Skip("needs -sim.units, as in: go test -run SimulationLong -sim.units 5000 -sim.events 10000000")
+	}
+	start := time.Now()
+	w := runSim(t, *simSeed, *simUnits, *simEvents)
+	t.Logf("%d units, %d events, %d starts in %v", *simUnits, w.events, w.spawns, time.Since(start))
+}
