@@ -1,21 +1,21 @@
 package core
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// TestPure holds the core, and the units it builds on, to packages that cannot
-// touch the machine. What the standard library's packages import themselves is
-// their business: fmt needs os.
-func TestPure(t *testing.T) {
-	allowed := map[string]bool{}
-	for _, p := range strings.Fields(`bytes cmp encoding encoding/json errors fmt iter maps math
-		math/bits reflect regexp slices sort strconv strings time unicode unicode/utf8
-		github.com/BurntSushi/toml`) {
-		allowed[p] = true
-	}
+// TestImports holds the core, and the units it builds on, to packages that
+// cannot touch the machine. What the standard library's packages import
+// themselves is their business: fmt needs os.
+func TestImports(t *testing.T) {
+	coreMay := strings.Fields("berth/units fmt maps math slices strings time")
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{.ImportPath}}:{{join .Imports " "}}`, "berth/supervisor/core").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -31,7 +31,7 @@ func TestPure(t *testing.T) {
 			t.Errorf("the core depends on %s", pkg)
 		}
 		for _, i := range strings.Fields(imports) {
-			if !allowed[i] && !strings.HasPrefix(i, "berth/") && !pureToml(pkg, i) {
+			if touchesMachine(i) || pkg == "berth/supervisor/core" && !slices.Contains(coreMay, i) {
 				t.Errorf("%s imports %s", pkg, i)
 			}
 		}
@@ -41,8 +41,42 @@ func TestPure(t *testing.T) {
 	}
 }
 
-// pureToml: units reads its files' syntax with whatever TOML or word-splitting
-// library it has; those read strings only.
-func pureToml(pkg, imported string) bool {
-	return pkg == "berth/units" && (strings.Contains(imported, "toml") || strings.Contains(imported, "shlex") || strings.Contains(imported, "go-units"))
+func touchesMachine(pkg string) bool {
+	for _, p := range []string{"os", "syscall", "net", "unsafe", "go.uber.org", "golang.org/x/sys"} {
+		if pkg == p || strings.HasPrefix(pkg, p+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestNoClock holds the core to reading no clock and starting no goroutine.
+func TestNoClock(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt, *ast.SendStmt, *ast.SelectStmt:
+				t.Errorf("%s: concurrency in the core", fset.Position(n.Pos()))
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" {
+					if !slices.Contains([]string{"Time", "Duration", "Hour", "Second", "Millisecond"}, n.Sel.Name) {
+						t.Errorf("%s: time.%s in the core", fset.Position(n.Pos()), n.Sel.Name)
+					}
+				}
+			}
+			return true
+		})
+	}
 }
