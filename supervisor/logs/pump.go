@@ -39,7 +39,10 @@ func (s *Streams) turn(sc *scratch) verdict {
 	}
 	for range batchesPerTurn / 8 {
 		progress := false
-		for i := range s.pipes {
+		// A turn often ends in the middle because the sink is full; the next one
+		// begins with the other stream, so that neither starves.
+		s.first = 1 - s.first
+		for _, i := range [2]int{s.first, 1 - s.first} {
 			moved, err := s.pumpStream(sc, i, finishing)
 			if err != nil {
 				return s.trouble(err)

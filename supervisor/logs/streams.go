@@ -41,6 +41,7 @@ type Streams struct {
 	page        *page
 	file        *logFile
 	consoleSent int
+	first       int // the stream that a turn begins with
 	limited     bool
 	left        [2]int
 	complain    time.Time
