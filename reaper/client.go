@@ -179,10 +179,10 @@ func (c *Client) Exit(code int) error {
 
 // Reexec makes the reaper execute the binary that is now at its own path in its
 // place, with everything that it keeps, and then start launcher and supervisor
-// from that. On success it does not return, for this supervisor is killed: it
-// has stored what it needs before. The caller has also made sure that the
-// binary runs here, for a binary that does not execute to its main function is
-// the end of the reaper. An error means that nothing has changed.
+// from that. On success this supervisor loses its connection (ErrLost) and is
+// killed: it has stored what it needs before. The caller has also made sure that
+// the binary runs here, for one that does not get to Run is the end of the
+// reaper. Any other error means that nothing has changed.
 func (c *Client) Reexec() error {
 	_, err := c.call("re-execute the reaper", message{Kind: kindReexec}, nil)
 	return err

@@ -106,7 +106,7 @@ func (r *reaper) flush(now time.Time) {
 			if c.launching {
 				r.closeLauncherConn()
 			}
-			c.next, c.nextFDs, c.relaying, c.launching = c.next[:0], nil, 0, false
+			c.sent()
 		case unix.EAGAIN:
 			c.full = true
 		case unix.ENOMEM, unix.ENOBUFS, unix.ETOOMANYREFS:
@@ -122,6 +122,11 @@ func (r *reaper) flush(now time.Time) {
 			r.disconnect()
 		}
 	}
+}
+
+// sent makes room for the next message.
+func (c *conn) sent() {
+	c.next, c.nextFDs, c.relaying, c.launching = c.next[:0], nil, 0, false
 }
 
 // compose makes the next message, if there is one.
@@ -169,22 +174,28 @@ func (r *reaper) hand(c *conn) (message, []int) {
 			c.stage++
 			return message{Kind: kindHello, Stats: r.table.stats()}, nil
 		case stageStored:
-			if len(c.names) > 0 {
+			for len(c.names) > 0 {
 				name := c.names[0]
 				c.names = pop(c.names)
-				return message{Kind: kindStored, Name: name}, r.table.store[name]
+				if fds := r.table.store[name]; fds != nil {
+					return message{Kind: kindStored, Name: name}, fds
+				}
 			}
 		case stageRegistered:
-			if len(c.registered) > 0 {
+			for len(c.registered) > 0 {
 				g := r.table.byID[c.registered[0]]
 				c.registered = pop(c.registered)
-				return message{Kind: kindRegistered, ID: g.id, PID: g.pid}, []int{g.pidfd}
+				if g != nil {
+					return message{Kind: kindRegistered, ID: g.id, PID: g.pid}, []int{g.pidfd}
+				}
 			}
 		case stageExits:
-			if len(c.handed) > 0 {
+			for len(c.handed) > 0 {
 				ended := r.table.bySeq[c.handed[0]]
 				c.handed = pop(c.handed)
-				return message{Kind: kindExited, Exit: *ended.exit}, nil
+				if ended != nil {
+					return message{Kind: kindExited, Exit: *ended.exit}, nil
+				}
 			}
 		case stageIntents:
 			if n := min(len(c.intents), intentsPerMsg); n > 0 {

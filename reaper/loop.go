@@ -204,6 +204,9 @@ func (r *reaper) wait() {
 		}
 		if gone := events&(unix.POLLHUP|unix.POLLERR) != 0; gone || events&unix.POLLIN != 0 {
 			r.readRequests(gone)
+			if gone && r.conn != nil {
+				r.disconnect()
+			}
 		}
 	}
 }

@@ -155,7 +155,12 @@ func (r *reaper) retireLauncher() {
 	r.launcher.due = time.Time{}
 }
 
+// closeLauncherConn closes the connection that is for the supervisor, if it has
+// not yet been sent, and takes back the message that was to carry it.
 func (r *reaper) closeLauncherConn() {
+	if c := r.conn; c != nil && c.launching {
+		c.sent()
+	}
 	if r.launcherConn >= 0 {
 		unix.Close(r.launcherConn)
 		r.launcherConn = -1

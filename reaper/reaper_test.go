@@ -1,7 +1,9 @@
 package reaper
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -236,8 +238,8 @@ func TestReexecKeepsEverything(t *testing.T) {
 	w.must(order{Do: "begin", ID: 3})
 	fds := w.fds()
 	for i := range 5 {
-		if _, ok := w.tell(order{Do: "reexec"}); ok {
-			t.Fatal("the old supervisor lives on")
+		if r, ok := w.tell(order{Do: "reexec"}); ok && !strings.Contains(r.Err, ErrLost.Error()) {
+			t.Fatalf("the old supervisor lives on: %+v", r)
 		}
 		h := w.next()
 		if h.Registered[1] != running || !h.Alive[1] || h.Registered[2] != ended || h.Alive[2] {
@@ -323,4 +325,83 @@ func TestGarbageEndsTheSupervisorOnly(t *testing.T) {
 	if now := w.fds(); now > fds {
 		t.Errorf("%d descriptors, %d before", now, fds)
 	}
+}
+
+// A supervisor that does not read neither blocks the reaper nor loses anything.
+func TestStuckSupervisor(t *testing.T) {
+	const count = 500
+	w := newWorld(t)
+	pids := map[int]bool{}
+	for id := range uint64(count) {
+		pids[w.must(order{Do: "spawn", ID: id + 1, Script: "exec sleep 1000"}).PID] = true
+	}
+	unix.Kill(w.now.hello.PID, unix.SIGSTOP)
+	for pid := range pids {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	for range 10 {
+		unix.Kill(w.cmd.Process.Pid, unix.SIGHUP)
+	}
+	for end := time.Now().Add(deadline); len(w.zombies()) < count; {
+		if time.Now().After(end) {
+			t.Fatalf("%d zombies", len(w.zombies()))
+		}
+	}
+	// It still looks after the launcher.
+	old := w.launcherPID()
+	unix.Kill(old, unix.SIGKILL)
+	for end := time.Now().Add(deadline); state(old) != 0 || w.launcherPID() == 0; {
+		if time.Now().After(end) {
+			t.Fatal("the launcher is not replaced")
+		}
+	}
+	unix.Kill(w.now.hello.PID, unix.SIGCONT)
+	exits, signals, launchers := 0, 0, 0
+	for exits < count || signals == 0 || launchers == 0 {
+		switch r := w.event(); {
+		case r.Exit != nil:
+			exits++
+			delete(pids, r.Exit.PID)
+			w.must(order{Do: "ack", ID: r.Exit.Seq})
+		case r.Signal != 0:
+			signals++
+		case r.Launcher:
+			launchers++
+		}
+	}
+	if len(pids) > 0 {
+		t.Errorf("%d exits were not told", len(pids))
+	}
+	if s := w.stats(); s.Registered != 0 || s.Supervisors != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestStoreIsBounded(t *testing.T) {
+	w := newWorld(t)
+	data := strings.Repeat("x\n", 249) + "x"
+	kept := 0
+	for ; ; kept++ {
+		r, ok := w.tell(order{Do: "store", Name: fmt.Sprint(kept), Data: data})
+		if !ok || kept > maxStored/250 {
+			t.Fatalf("the store took %d times 250 descriptors", kept)
+		}
+		if r.Err != "" {
+			if syscall.Errno(r.Errno) != syscall.EMFILE {
+				t.Fatal(r.Err)
+			}
+			break
+		}
+	}
+	// It works on, and so does what needs descriptors of its own.
+	if s := w.stats(); s.Descriptors != kept*250 {
+		t.Errorf("%d descriptors in the store, want %d", s.Descriptors, kept*250)
+	}
+	if h := w.crash(); len(h.Stored) != kept {
+		t.Errorf("%d names handed back, want %d", len(h.Stored), kept)
+	}
+	w.must(order{Do: "drop", Name: "0"})
+	w.must(order{Do: "spawn", ID: 1, Script: "exit 1"})
+	w.exit()
+	t.Logf("%d descriptors were taken", kept*250)
 }
