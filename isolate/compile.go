@@ -1,0 +1,253 @@
+package isolate
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// Compile turns a Spec into the Program that makes the container. It looks at
+// nothing but the Spec: the same Spec always gives the same Program, on any
+// machine. A Spec that contradicts itself is an error.
+func Compile(spec *Spec) (*program.Program, error) {
+	if err := spec.validate(); err != nil {
+		name := ""
+		if spec != nil {
+			name = spec.Name
+		}
+		return nil, fmt.Errorf("cannot compile container %q: %w", name, err)
+	}
+	c := newCompiler(spec.Name, &spec.Process)
+	c.spec = spec
+
+	// Outside: what can be opened and built without being in the container.
+	c.outsideCaps()
+	c.outsideNamespaces()
+	c.outsideRoot()
+	c.outsideDev()
+	c.outsideMounts()
+
+	// Inside. The order matters: groups first, so that all that follows is
+	// accounted there; the old root goes before anything of the new one is used.
+	c.begin()
+	c.joinGroups(spec.Cgroup)
+	c.joinNamespaces()
+	c.root()
+	c.builtinMounts()
+	c.userMounts()
+	c.maskPaths()
+	c.process(spec.PreStart, spec.Init)
+	return c.b.P, nil
+}
+
+// compiler is the state of one compilation. The fields are registers and late
+// values unless they say otherwise.
+type compiler struct {
+	b    *program.Builder
+	spec *Spec    // nil for an exec
+	proc *Process // what is executed at the end
+
+	uid, gid, groups, groupCount, env, drop int // late values
+	rootFD                                  int // the container's root directory
+	lookupRoot                              int // where users are looked up
+	scratch, maskDir, maskFile              int
+	procFS, sysFS, dev, null                int
+	memfd                                   int
+	mounts                                  []mountRegs
+	hostMounts, hostMasks                   int // lists
+	placed                                  []placed
+	path                                    []string
+}
+
+// placed is a mount made by the program, for finding what lies at a target.
+type placed struct {
+	at       string
+	writable bool // directories may be made in it
+}
+
+type mountRegs struct {
+	fd    int
+	isDir int // late; None when always one
+}
+
+func newCompiler(name string, proc *Process) *compiler {
+	b := program.NewBuilder(name)
+	c := &compiler{b: b, proc: proc, memfd: program.None, dev: program.None}
+	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
+	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")
+	c.env = b.LateValue("environment")
+	c.drop = b.LateValue("capabilities to drop")
+	c.path = searchPath(proc.Env)
+	return c
+}
+
+// The registers that files of the caller are in, by name.
+const (
+	regStdin  = "stdin"
+	regStdout = "stdout"
+	regStderr = "stderr"
+)
+
+func regExtra(i int) string           { return fmt.Sprintf("extra%d", i) }
+func regLegacy(name string) string    { return "cgroup.procs of " + name }
+func regProcess(name string) string   { return "process " + name }
+func regNamespace(kind string) string { return kind + " namespace" }
+
+// defaultPath is searched when the environment has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func searchPath(env []string) []string {
+	p := defaultPath
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			p = v
+		}
+	}
+	return strings.Split(p, ":")
+}
+
+// candidates are the files tried for args[0], in order.
+func (c *compiler) candidates(arg0 string) []string {
+	if strings.Contains(arg0, "/") {
+		return []string{arg0}
+	}
+	var list []string
+	for _, dir := range c.path {
+		if dir == "" {
+			dir = "."
+		}
+		if f := path.Join(dir, arg0); !slices.Contains(list, f) {
+			if dir == "." {
+				f = "./" + f
+			}
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// creatable tells whether the program may make a missing target.
+func (c *compiler) creatable(target string) bool {
+	target = path.Clean(target)
+	ok, best := false, -1
+	for _, p := range c.placed {
+		if (p.at == "/" || target == p.at || strings.HasPrefix(target, p.at+"/")) && len(p.at) >= best {
+			if target == p.at && p.at != "/" {
+				continue // the target is the mount point itself: what is below it counts
+			}
+			ok, best = p.writable, len(p.at)
+		}
+	}
+	return ok
+}
+
+func (c *compiler) place(at string, writable bool) {
+	c.placed = append(c.placed, placed{path.Clean(at), writable})
+}
+
+const (
+	inRoot    = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	beneath   = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+	noLinks   = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+	pathOnly  = unix.O_PATH | unix.O_CLOEXEC
+	pathDir   = pathOnly | unix.O_DIRECTORY
+	openWrite = unix.O_WRONLY | unix.O_CLOEXEC | unix.O_NOCTTY
+)
+
+// The steps below are the vocabulary of the compiler: one system call each.
+
+func (c *compiler) openat2(dir program.Arg, p program.Arg, dst int, flags, resolve uint64) program.Step {
+	how := c.b.U64s(program.FmtOpenHow, flags, 0, resolve)
+	return program.Step{Sys: program.SysOpenat2, Dst: dst, Args: []program.Arg{dir, p, how, program.N(24)}}
+}
+
+func (c *compiler) open(dir int, p string, dst int, flags, resolve uint64) program.Step {
+	s := c.openat2(program.R(dir), c.b.Str(p), dst, flags, resolve)
+	s.Path = p
+	return s
+}
+
+func (c *compiler) attach(mount, target int, p string) program.Step {
+	return program.Step{Sys: program.SysMoveMount, Dst: program.None, Path: p, Args: []program.Arg{
+		program.R(mount), c.b.Str(""), program.R(target), c.b.Str(""),
+		program.Flag(program.FmtMoveMount, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)}}
+}
+
+func (c *compiler) openTree(dir program.Arg, p string, dst int, flags uint64) program.Step {
+	return program.Step{Sys: program.SysOpenTree, Dst: dst, Path: p, Args: []program.Arg{dir, c.b.Str(p),
+		program.Flag(program.FmtOpenTree, flags|unix.OPEN_TREE_CLOEXEC)}}
+}
+
+func (c *compiler) setattr(mount int, recursive bool, set, clear, propagation uint64) program.Step {
+	flags := uint64(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	attr := c.b.U64s(program.FmtMountAttr, set, clear, propagation, 0)
+	return program.Step{Sys: program.SysMountSetattr, Dst: program.None, Args: []program.Arg{
+		program.R(mount), c.b.Str(""), program.Flag(program.FmtAt, flags), attr, program.N(32)}}
+}
+
+func (c *compiler) prctl(op, a, b program.Arg, why string) program.Step {
+	return program.Step{Sys: program.SysPrctl, Dst: program.None, Why: why,
+		Args: []program.Arg{op, a, b, program.N(0), program.N(0)}}
+}
+
+func prctlOp(v uint64) program.Arg { return program.Flag(program.FmtPrctl, v) }
+
+// newFS gives the steps that make a file system of its own and a detached mount of it.
+func (c *compiler) newFS(fstype, name string, attrs uint64, options [][2]string, why string) (steps []program.Step, mount int) {
+	ctx := c.b.Register(name + " context")
+	mount = c.b.Register(name)
+	steps = append(steps, program.Step{Sys: program.SysFsopen, Dst: ctx, Path: fstype, Why: why,
+		Args: []program.Arg{c.b.Str(fstype), program.Flag(program.FmtFsopen, unix.FSOPEN_CLOEXEC)}})
+	for _, o := range options {
+		steps = append(steps, c.fsOption(ctx, o[0], c.b.Str(o[1])))
+	}
+	return append(steps,
+		program.Step{Sys: program.SysFsconfig, Dst: program.None, Path: fstype, Why: why, Args: []program.Arg{
+			program.R(ctx), program.Flag(program.FmtFsconfig, unix.FSCONFIG_CMD_CREATE), program.Null(), program.Null(), program.N(0)}},
+		program.Step{Sys: program.SysFsmount, Dst: mount, Path: fstype, Why: why, Args: []program.Arg{
+			program.R(ctx), program.Flag(program.FmtFsmount, unix.FSMOUNT_CLOEXEC), program.Flag(program.FmtFsmountAttr, attrs)}},
+	), mount
+}
+
+func (c *compiler) fsOption(ctx int, key string, value program.Arg) program.Step {
+	return program.Step{Sys: program.SysFsconfig, Dst: program.None, Path: key, Why: "option " + key, Args: []program.Arg{
+		program.R(ctx), program.Flag(program.FmtFsconfig, unix.FSCONFIG_SET_STRING), c.b.Str(key), value, program.N(0)}}
+}
+
+func (c *compiler) out(steps ...program.Step) {
+	for _, s := range steps {
+		c.b.Out(s)
+	}
+}
+
+func (c *compiler) in(steps ...program.Step) int {
+	n := 0
+	for _, s := range steps {
+		n = c.b.In(s)
+	}
+	return n
+}
+
+// because sets what a step is for.
+func because(s program.Step, why string) program.Step {
+	s.Why = why
+	return s
+}
+
+func ignoring(s program.Step, errnos ...unix.Errno) program.Step {
+	s.Ignore = errnos
+	return s
+}
+
+func hint(s program.Step, text string) program.Step {
+	s.Hint = text
+	return s
+}

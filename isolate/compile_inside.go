@@ -1,0 +1,372 @@
+package isolate
+
+import (
+	"cmp"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// begin makes the child safe to be in: not traceable, no signal handled or lost.
+func (c *compiler) begin() {
+	get := c.prctl(prctlOp(unix.PR_GET_DUMPABLE), program.N(0), program.N(0), "nobody may trace this process or open its descriptors before it executes")
+	get.Check = true
+	c.in(get)
+	all := c.b.U64s(program.FmtSignals, ^uint64(0))
+	c.in(program.Step{Sys: program.SysRtSigprocmask, Dst: program.None, Why: "signals wait until the program runs",
+		Args: []program.Arg{program.Flag(program.FmtSigHow, unix.SIG_SETMASK), all, program.Null(), program.N(8)}})
+	dfl := c.b.U64s(program.FmtDisposition, 0, 0, 0, 0)
+	signals := program.Flag(program.FmtHex, ^uint64(1|1<<unix.SIGKILL|1<<unix.SIGSTOP))
+	c.in(program.Step{Sys: program.SysRtSigaction, Dst: program.None, Why: "signals that were ignored are not",
+		Args: []program.Arg{{Kind: program.Bit}, dfl, program.Null(), program.N(8)}, Loop: &signals},
+		program.Step{Sys: program.SysRtSigaction, Dst: program.None, Why: "the last of them",
+			Args: []program.Arg{program.N(64), dfl, program.Null(), program.N(8)}},
+		program.Step{Sys: program.SysUmask, Dst: program.None, Why: "modes below are meant as they are", Args: []program.Arg{program.Flag(program.FmtOct, 0)}})
+}
+
+// joinGroups enters the v1 groups; on v2 the child was born in its group.
+func (c *compiler) joinGroups(g Cgroup) {
+	if g.Unified {
+		c.b.P.BornIn = c.slot("cgroup")
+	}
+	for _, name := range slices.Sorted(slices.Values(g.Legacy)) {
+		c.in(program.Step{Sys: program.SysWrite, Dst: program.None, Path: "cgroup.procs of " + name, Why: "enter the group of controller " + name,
+			Args: []program.Arg{program.R(c.slot(regLegacy(name))), c.b.Str("0"), program.N(1)}, Check: true, Want: 1})
+	}
+}
+
+func (c *compiler) joinNamespaces() {
+	var own bool
+	for _, ns := range c.spec.Namespaces.list() {
+		if ns.Mode == NSNew && ns.flag == unix.CLONE_NEWCGROUP {
+			own = true
+		}
+		if ns.Mode != NSJoin {
+			continue
+		}
+		reg := c.slot(regNamespace(ns.name))
+		if ns.Process != "" {
+			reg = c.slot(regProcess(ns.Process))
+		}
+		if ns.flag == unix.CLONE_NEWPID {
+			c.b.P.ForkIn = append(c.b.P.ForkIn, reg)
+			continue
+		}
+		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: cmp.Or(ns.Path, ns.Process), Why: "join the " + ns.name + " namespace",
+			Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, ns.flag)}})
+	}
+	if own {
+		c.in(program.Step{Sys: program.SysUnshare, Dst: program.None, Args: []program.Arg{program.Flag(program.FmtCloneFlags, unix.CLONE_NEWCGROUP)},
+			Why: "a cgroup namespace whose root is the group just entered"})
+	}
+}
+
+// root makes the new root file system this process's root. The host's stays
+// mounted on top of it until userMounts is done: scratch is cloned from there.
+func (c *compiler) root() {
+	c.in(because(c.makePrivate(), "no mount of the container reaches the host"))
+	steps, scratch := c.newFS("tmpfs", "scratch", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, [][2]string{{"mode", "0755"}}, "memory for the private directories")
+	c.scratch = scratch
+	c.in(steps...)
+	// /proc of the host goes with the host's root; any directory of it would do.
+	c.in(because(c.attachAt(scratch, program.CWD(), "/proc"), "only what is attached can be cloned"))
+	for _, d := range []struct {
+		name string
+		mode uint64
+	}{{"shm", 0o1777}, {"hidden", 0o555}} {
+		c.in(because(c.mkdirat(scratch, d.name, d.mode), "for /dev/shm and masked directories"))
+	}
+	if c.spec.RootFS.Host {
+		for _, d := range []struct {
+			name string
+			mode uint64
+		}{{"tmp", 0o1777}, {"var.tmp", 0o1777}, {"run", 0o755}} {
+			c.in(because(c.mkdirat(scratch, d.name, d.mode), "a private directory of the host root"))
+		}
+	}
+	c.in(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "hidden.file", Why: "for masked files", Args: []program.Arg{
+		program.R(scratch), c.b.Str("hidden.file"), program.Flag(program.FmtMode, unix.S_IFREG), program.N(0)}})
+	c.maskDir = c.template("hidden", "hidden directory")
+	c.maskFile = c.template("hidden.file", "hidden file")
+
+	c.in(
+		because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"),
+		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "pivot_root works on the current directory", Args: []program.Arg{program.R(c.rootFD)}},
+		program.Step{Sys: program.SysPivotRoot, Dst: program.None, Path: "/", Args: []program.Arg{c.b.Str("."), c.b.Str(".")},
+			Why: "the root file system is the root now", Hint: "the host's own root must not be an initramfs"})
+}
+
+// template makes a read-only mount that masks are cloned from.
+func (c *compiler) template(name, reg string) int {
+	t := c.b.Register(reg)
+	c.in(because(c.openTree(program.R(c.scratch), name, t, unix.OPEN_TREE_CLONE), "what masked paths show"),
+		because(c.setattr(t, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, 0, 0), "and nobody changes"),
+		because(c.attachAt(t, program.R(c.scratch), name), "only what is attached can be cloned"))
+	return t
+}
+
+// mountpoint opens a place of the root that no link may lead away from.
+func (c *compiler) mountpoint(p string) int {
+	reg := c.b.Register("at " + p)
+	if c.creatable(p) {
+		c.in(ignoring(because(c.mkdirat(c.rootFD, strings.TrimPrefix(p, "/"), 0o755), "where "+p+" is mounted"), unix.EEXIST))
+	}
+	s := c.open(c.rootFD, strings.TrimPrefix(p, "/"), reg, pathDir, noLinks)
+	s.Path = p
+	c.in(hint(because(s, "where "+p+" is mounted"), "the root file system needs a directory "+p+"; make it, or make the root writable"))
+	return reg
+}
+
+func (c *compiler) builtinMounts() {
+	const sealed = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	if c.spec.RootFS.Host {
+		c.hostRoot()
+	}
+
+	steps, proc := c.newFS("proc", "proc", sealed, nil, "a /proc of its PID namespace")
+	c.procFS = proc
+	c.in(steps...)
+	c.settings()
+	c.in(because(c.attach(proc, c.mountpoint("/proc"), "/proc"), "a /proc of its PID namespace"))
+	c.protectProc()
+
+	steps, sys := c.newFS("sysfs", "sys", sealed|unix.MOUNT_ATTR_RDONLY, nil, "a /sys of its network namespace")
+	c.sysFS = sys
+	c.in(steps...)
+	c.in(because(c.attach(sys, c.mountpoint("/sys"), "/sys"), "a /sys of its network namespace"))
+	for _, p := range []string{"firmware", "devices/virtual/powercap"} {
+		c.maskIn(sys, "/sys/", p, true)
+	}
+	fstype := "tmpfs"
+	if c.spec.Cgroup.Unified && c.spec.Namespaces.Cgroup.Mode != NSHost {
+		fstype = "cgroup2"
+	}
+	at := c.b.Register("at /sys/fs/cgroup")
+	s := c.open(sys, "fs/cgroup", at, pathDir, beneath)
+	s.When = program.OnIgnored
+	skip := c.in(ignoring(because(s, "where the groups are mounted"), unix.ENOENT))
+	steps, mount := c.newFS(fstype, "cgroup fs", sealed|unix.MOUNT_ATTR_RDONLY, nil, "its own part of the groups, read-only")
+	c.in(steps...)
+	c.in(because(c.attach(mount, at, "/sys/fs/cgroup"), "its own part of the groups, read-only"))
+	c.b.Land(skip)
+
+	c.in(because(c.attach(c.dev, c.mountpoint("/dev"), "/dev"), "a /dev of its own"))
+	steps, pts := c.newFS("devpts", "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
+		[][2]string{{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, "terminals of its own")
+	c.in(steps...)
+	c.in(because(c.attachAt(pts, program.R(c.dev), "pts"), "terminals of its own"))
+	c.in(because(c.privateDir("shm", program.R(c.dev), "shm"), "shared memory of its own"))
+	steps, mq := c.newFS("mqueue", "mqueue", sealed, nil, "message queues of its IPC namespace")
+	for i := range steps {
+		steps[i].Ignore = []unix.Errno{unix.ENODEV, unix.EBADF}
+	}
+	c.in(steps...)
+	c.in(ignoring(because(c.attachAt(mq, program.R(c.dev), "mqueue"), "message queues of its IPC namespace"), unix.EBADF))
+	if c.proc.Terminal {
+		c.in(because(c.attachAt(c.slot("console"), program.R(c.dev), "console"), "the terminal is the console too"))
+	}
+	for _, p := range []string{"/proc", "/sys", "/sys/fs/cgroup", "/dev/pts", "/dev/mqueue"} {
+		c.place(p, false)
+	}
+	c.place("/dev", true)
+	c.place("/dev/shm", true)
+}
+
+// privateDir clones a directory of the scratch memory and gives the step that attaches it.
+func (c *compiler) privateDir(name string, dir program.Arg, p string) program.Step {
+	reg := c.b.Register("private " + name)
+	c.in(because(c.openTree(program.R(c.scratch), name, reg, unix.OPEN_TREE_CLONE), "a private directory"))
+	return c.attachAt(reg, dir, p)
+}
+
+// hostRoot lays the private directories and the masks over the host's root.
+func (c *compiler) hostRoot() {
+	at := c.b.Register("target")
+	item := program.Arg{Kind: program.Item, Fmt: program.FmtStr}
+	each := func(list int, s program.Step) {
+		s.Each = list
+		c.in(s)
+	}
+	each(c.hostMounts, because(c.openat2(program.R(c.rootFD), item, at, pathOnly, inRoot), "where the host has a mount"))
+	s := c.attach(0, at, "")
+	s.Args[0] = program.Arg{Kind: program.ItemReg, Fmt: program.FmtFD}
+	each(c.hostMounts, because(s, "the host's root has it there"))
+
+	for _, d := range []struct{ name, at string }{{"tmp", "/tmp"}, {"var.tmp", "/var/tmp"}, {"run", "/run"}} {
+		target := c.b.Register("at " + d.at)
+		reg := c.b.Register("private " + d.name)
+		s := c.open(c.rootFD, d.at, target, pathDir, inRoot)
+		c.in(because(s, "where the private "+d.at+" is mounted"),
+			because(c.openTree(program.R(c.scratch), d.name, reg, unix.OPEN_TREE_CLONE), "a private "+d.at),
+			because(c.attach(reg, target, d.at), "a private "+d.at))
+		c.place(d.at, true)
+	}
+	for _, m := range []struct{ list, template int }{{c.hostMasks, c.maskDir}, {c.hostMasks + 1, c.maskFile}} {
+		clone := c.b.Register("mask")
+		each(m.list, because(c.openat2(program.R(c.rootFD), item, at, pathOnly, inRoot), "a private path of the host"))
+		each(m.list, because(c.openTree(program.R(m.template), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "nothing is shown there"))
+		each(m.list, because(c.attach(clone, at, ""), "nothing is shown there"))
+	}
+	for _, p := range hostMaskDirs {
+		c.place(p, false)
+	}
+}
+
+// maskIn masks p below the root of a mount that this program made. What is not there needs no mask.
+func (c *compiler) maskIn(mount int, prefix, p string, dir bool) {
+	template := c.maskFile
+	if dir {
+		template = c.maskDir
+	}
+	at, clone := c.b.Register("at "+prefix+p), c.b.Register("mask")
+	s := c.open(mount, p, at, pathOnly, beneath)
+	s.Path, s.When = prefix+p, program.OnIgnored
+	skip := c.in(ignoring(because(s, "masked, if it is there"), unix.ENOENT))
+	c.in(because(c.openTree(program.R(template), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it shows nothing"),
+		because(c.attach(clone, at, prefix+p), "it shows nothing"))
+	c.b.Land(skip)
+}
+
+// protectProc masks and write-protects what of /proc concerns the whole machine.
+func (c *compiler) protectProc() {
+	for _, p := range []string{"acpi", "asound", "scsi"} {
+		c.maskIn(c.procFS, "/proc/", p, true)
+	}
+	for _, p := range []string{"interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"} {
+		c.maskIn(c.procFS, "/proc/", p, false)
+	}
+	for _, p := range []string{"bus", "fs", "irq", "sys", "sysrq-trigger"} {
+		clone := c.b.Register("read-only " + p)
+		s := c.openTree(program.R(c.procFS), p, clone, unix.OPEN_TREE_CLONE)
+		s.Path, s.When = "/proc/"+p, program.OnIgnored
+		skip := c.in(ignoring(because(s, "read-only, if it is there"), unix.ENOENT))
+		c.in(because(c.setattr(clone, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "it concerns the whole machine"),
+			because(c.attachAt(clone, program.R(c.procFS), p), "it concerns the whole machine"))
+		c.b.Land(skip)
+	}
+}
+
+// userMounts attaches the further mounts in the order given, then lets the old root go.
+func (c *compiler) userMounts() {
+	for i, m := range c.spec.Mounts {
+		r := c.mounts[i]
+		at := c.b.Register("at " + m.Target)
+		c.target(m.Target, at, r.isDir)
+		c.in(because(c.attach(r.fd, at, m.Target), "mount "+m.Target))
+		c.place(m.Target, (m.Type == Tmpfs || m.Type == Volume) && !m.ReadOnly)
+	}
+}
+
+// target opens the place of a mount, and makes it first where that is allowed.
+// isDir is the late value that tells a directory from a file, or None.
+func (c *compiler) target(target string, at, isDir int) {
+	why := "where " + target + " is mounted"
+	s := c.open(c.rootFD, target, at, pathOnly, inRoot)
+	s.Why = why
+	if !c.creatable(target) {
+		s.Hint = "the target must exist where berth may not make it; make it, mount a tmpfs above it, or make the root writable"
+		c.in(s)
+		return
+	}
+	s.Ignore, s.Jump = []unix.Errno{unix.ENOENT}, 1
+	found := c.in(s)
+	dirs := strings.Split(strings.Trim(path.Clean(target), "/"), "/")
+	parent := c.rootFD
+	for i, name := range dirs {
+		last := i == len(dirs)-1
+		mk := ignoring(because(c.mkdirat(parent, name, 0o755), why), unix.EEXIST)
+		if last && isDir != program.None {
+			mk.If = isDir + 1
+			c.in(mk)
+			c.in(ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: name, Why: why, If: isDir + 1, Unless: true, Args: []program.Arg{
+				program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, unix.S_IFREG|0o644), program.N(0)}}, unix.EEXIST))
+			break
+		}
+		c.in(mk)
+		if !last {
+			next := c.b.Register("above " + target)
+			c.in(because(c.open(c.rootFD, "/"+strings.Join(dirs[:i+1], "/"), next, pathDir, inRoot), why))
+			parent = next
+		}
+	}
+	c.in(because(c.open(c.rootFD, target, at, pathOnly, inRoot), why))
+	c.b.Land(found)
+}
+
+// maskPaths applies the unit's own masks and write protections, and detaches the old root.
+func (c *compiler) maskPaths() {
+	at := c.b.Register("target")
+	clone := c.b.Register("mask")
+	missing := func(p string) int {
+		s := c.open(c.rootFD, p, at, pathOnly, inRoot)
+		s.When = program.OnIgnored
+		return c.in(ignoring(because(s, "masked or read-only, if it is there"), unix.ENOENT, unix.ENOTDIR))
+	}
+	for _, p := range c.spec.ReadonlyPaths {
+		skip := missing(p)
+		c.in(because(c.openTree(program.R(at), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), p+" is read-only"),
+			because(c.setattr(clone, true, unix.MOUNT_ATTR_RDONLY, 0, 0), p+" is read-only"),
+			because(c.attach(clone, at, p), p+" is read-only"))
+		c.b.Land(skip)
+	}
+	for _, p := range c.spec.MaskedPaths {
+		skip := missing(p)
+		c.in(because(c.openTree(program.R(c.maskDir), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
+		s := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR)
+		s.Jump = 1
+		done := c.in(s)
+		c.in(because(c.openTree(program.R(c.maskFile), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it is a file"),
+			because(c.attach(clone, at, p), p+" shows nothing"))
+		c.b.Land(done)
+		c.b.Land(skip)
+	}
+	c.in(program.Step{Sys: program.SysUmount2, Dst: program.None, Path: "/", Why: "the host's root is gone",
+		Args: []program.Arg{c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH)}})
+}
+
+// settings writes what is set through /proc, before it is read-only, and what the namespaces need.
+func (c *compiler) settings() {
+	spec := c.spec
+	if spec.Namespaces.UTS.Mode == NSNew {
+		if name := cmp.Or(spec.Hostname, hostname(spec.Name)); name != "" {
+			c.in(program.Step{Sys: program.SysSethostname, Dst: program.None, Path: name, Why: "the hostname",
+				Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
+		}
+	}
+	if spec.Namespaces.Network.Mode == NSNew {
+		sock := c.b.Register("socket")
+		req := make([]byte, 40)
+		copy(req, "lo")
+		req[16] = unix.IFF_UP | unix.IFF_RUNNING
+		c.in(program.Step{Sys: program.SysSocket, Dst: sock, Why: "for setting up the loopback interface", Args: []program.Arg{
+			program.Flag(program.FmtSocket, unix.AF_INET), program.Flag(program.FmtSocketType, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), program.N(0)}},
+			program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "lo", Why: "the loopback interface is up", Args: []program.Arg{
+				program.R(sock), program.Flag(program.FmtIoctl, unix.SIOCSIFFLAGS), c.b.Data(req, program.FmtIfreq)}})
+	}
+	file := c.b.Register("setting")
+	write := func(p, value, why string) {
+		c.in(because(c.open(c.procFS, p, file, openWrite, beneath), why),
+			program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/" + p, Why: why, Check: true, Want: uint64(len(value)),
+				Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}})
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.Sysctl)) {
+		write("sys/"+sysctlPath(key), spec.Sysctl[key], "sysctl "+key)
+	}
+}
+
+// hostname makes a host name of a container's name.
+func hostname(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':
+			return r
+		}
+		return '-'
+	}, name)
+	return name[:min(len(name), maxHostname)]
+}

@@ -1,0 +1,218 @@
+package isolate
+
+import (
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// process makes this process the program's: its descriptors, limits, user and
+// capabilities. Then it waits at the gate; only after that something foreign is executed.
+func (c *compiler) process(preStart [][]string, withInit bool) {
+	p := c.proc
+	c.in(program.Step{Sys: program.SysSetsid, Dst: program.None, Why: "a session of its own"})
+	if p.Terminal {
+		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "the terminal", Why: "standard input is the controlling terminal",
+			Args: []program.Arg{program.R(c.slot(regStdin)), program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(1)}})
+	}
+	c.in(ignoring(program.Step{Sys: program.SysKeyctl, Dst: program.None, Why: "no key of the host's sessions can be reached",
+		Args: []program.Arg{program.Flag(program.FmtKeyctl, unix.KEYCTL_JOIN_SESSION_KEYRING), program.Null()}}, unix.ENOSYS))
+	c.scheduling()
+	if withInit {
+		c.memfd = c.slot("init")
+	}
+	c.raiseDescriptors()
+	c.limits()
+	if !p.NoNewPrivileges {
+		// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before
+		// the capabilities go, and must allow what is left of this program.
+		c.seccomp()
+	}
+	c.credentials()
+	dir := p.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	cwd := c.b.Register("working directory")
+	c.in(hint(because(c.open(c.rootFD, dir, cwd, pathDir, inRoot), "the working directory"), "it must exist inside the root, and the user must be able to enter it"),
+		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: dir, Why: "the working directory", Args: []program.Arg{program.R(cwd)},
+			Hint: "the user must be able to enter it"})
+	c.in(program.Step{Sys: program.SysUmask, Dst: program.None, Why: "the umask", Args: []program.Arg{program.Flag(program.FmtOct, uint64(p.Umask))}})
+	c.lowerDescriptors()
+	c.in(program.Step{Sys: program.OpGate, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
+
+	for i, args := range preStart {
+		c.preStart(i+1, args)
+	}
+	fork := 0
+	if withInit {
+		fork = c.in(c.forkStep(c.b.Register("program"), "the program runs below a minimal init"))
+	}
+	c.execute(p.Args, 3+p.ExtraFiles)
+	if withInit {
+		c.init(fork)
+	}
+}
+
+func (c *compiler) scheduling() {
+	s := &c.proc.Scheduling
+	if s.Nice != nil {
+		c.in(program.Step{Sys: program.SysSetpriority, Dst: program.None, Why: "the nice value", Args: []program.Arg{program.N(unix.PRIO_PROCESS), program.N(0), program.N(*s.Nice)},
+			Hint: "a lower nice value needs CAP_SYS_NICE"})
+	}
+	if s.IOPriority != nil {
+		c.in(program.Step{Sys: program.SysIoprioSet, Dst: program.None, Why: "the I/O priority",
+			Args: []program.Arg{program.N(1), program.N(0), program.Flag(program.FmtHex, uint64(*s.IOPriority))}})
+	}
+	if s.Policy != nil {
+		c.in(program.Step{Sys: program.SysSchedSetscheduler, Dst: program.None, Why: "the scheduling policy", Hint: "real-time policies need CAP_SYS_NICE, and on v1 a group with real-time budget",
+			Args: []program.Arg{program.N(0), program.N(*s.Policy), c.b.U32s(program.FmtBuf, uint32(s.Priority))}})
+	}
+	if s.OOMScoreAdjust != nil {
+		if c.spec == nil {
+			steps, proc := c.newFS("proc", "proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nil, "for the OOM score adjustment; the container's own could be anything")
+			c.in(steps...)
+			c.procFS = proc
+		}
+		value, file := strconv.Itoa(*s.OOMScoreAdjust), c.b.Register("oom_score_adj")
+		c.in(because(c.open(c.procFS, "self/oom_score_adj", file, openWrite, beneath), "the OOM score adjustment"),
+			program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/self/oom_score_adj", Why: "the OOM score adjustment", Check: true, Want: uint64(len(value)),
+				Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}, Hint: "a lower score needs CAP_SYS_RESOURCE"})
+	}
+}
+
+// passed are the registers of the descriptors that become 0, 1, 2, …
+func (c *compiler) passed() []int {
+	regs := []int{c.slot(regStdin), c.slot(regStdout), c.slot(regStderr)}
+	for i := range c.proc.ExtraFiles {
+		regs = append(regs, c.slot(regExtra(i)))
+	}
+	return regs
+}
+
+// raiseDescriptors moves what is still needed out of the way of the numbers it is to have.
+func (c *compiler) raiseDescriptors() {
+	regs := append(c.passed(), c.b.P.Status, c.b.P.Gate)
+	if c.memfd != program.None {
+		regs = append(regs, c.memfd)
+	}
+	base := 3 + c.proc.ExtraFiles
+	for _, r := range regs {
+		c.in(program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
+			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}})
+	}
+}
+
+func (c *compiler) lowerDescriptors() {
+	for i, r := range c.passed() {
+		c.in(program.Step{Sys: program.SysDup3, Dst: program.None, Path: c.b.P.Regs[r], Why: "descriptor " + strconv.Itoa(i),
+			Args: []program.Arg{program.R(r), program.N(i), program.N(0)}})
+	}
+}
+
+func (c *compiler) limits() {
+	for _, r := range c.proc.Rlimits {
+		c.in(program.Step{Sys: program.SysPrlimit, Dst: program.None, Path: r.Name, Why: "limit " + r.Name, Hint: "a higher hard limit needs CAP_SYS_RESOURCE",
+			Args: []program.Arg{program.N(0), program.Flag(program.FmtResource, uint64(r.Resource)), c.b.U64s(program.FmtRlimit, r.Soft, r.Hard), program.Null()}})
+	}
+}
+
+// credentials drops everything that is not to be kept. Bounding set first,
+// while CAP_SETPCAP is there; the other sets last, when nothing needs them any more.
+func (c *compiler) credentials() {
+	caps := c.proc.Capabilities
+	drop := program.L(c.drop)
+	c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "no program executed can gain these", Loop: &drop,
+		Args: []program.Arg{prctlOp(unix.PR_CAPBSET_DROP), {Kind: program.Bit}, program.N(0), program.N(0), program.N(0)}})
+	c.in(c.prctl(prctlOp(unix.PR_SET_KEEPCAPS), program.N(1), program.N(0), "the change of user keeps the capabilities for the next steps"),
+		program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "the supplementary groups", Args: []program.Arg{program.L(c.groupCount), program.L(c.groups)}},
+		program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},
+		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the user", Args: []program.Arg{program.L(c.uid), program.L(c.uid), program.L(c.uid)}})
+	clear := c.prctl(prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_CLEAR_ALL), program.N(0), "no ambient capability is inherited")
+	c.in(clear)
+	hdr := c.b.U32s(program.FmtCapHeader, unix.LINUX_CAPABILITY_VERSION_3, 0)
+	data := c.b.U32s(program.FmtCapData,
+		uint32(caps.Effective), uint32(caps.Permitted), uint32(caps.Inheritable),
+		uint32(caps.Effective>>32), uint32(caps.Permitted>>32), uint32(caps.Inheritable>>32))
+	c.in(program.Step{Sys: program.SysCapset, Dst: program.None, Why: "exactly these capabilities are left", Args: []program.Arg{hdr, data}})
+	if caps.Ambient != 0 {
+		ambient := program.Flag(program.FmtHex, caps.Ambient)
+		c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "the ambient capabilities", Loop: &ambient,
+			Args: []program.Arg{prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_RAISE), {Kind: program.Bit}, program.N(0), program.N(0)}})
+	}
+	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable again"))
+	if c.proc.NoNewPrivileges {
+		c.in(c.prctl(prctlOp(unix.PR_SET_NO_NEW_PRIVS), program.N(1), program.N(0), "set-user-ID programs and file capabilities give nothing"))
+	}
+}
+
+func (c *compiler) seccomp() {
+	filter := c.proc.Seccomp
+	if len(filter) == 0 {
+		return
+	}
+	code := c.b.Data(filter, program.FmtBuf)
+	prog := c.b.U64s(program.FmtFilter, uint64(len(filter)/8), 0)
+	c.b.Point(prog, 8, code)
+	c.in(program.Step{Sys: program.SysSeccomp, Dst: program.None, Why: "the system call filter", Hint: "the kernel needs CONFIG_SECCOMP_FILTER",
+		Args: []program.Arg{program.Flag(program.FmtSeccomp, unix.SECCOMP_SET_MODE_FILTER), program.N(0), prog}})
+}
+
+// execute is the end of a branch: the filter, then the program.
+func (c *compiler) execute(args []string, keep int) {
+	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
+		Args: []program.Arg{program.N(keep), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}})
+	none := c.b.U64s(program.FmtSignals, 0)
+	c.in(program.Step{Sys: program.SysRtSigprocmask, Dst: program.None, Why: "signals are delivered again",
+		Args: []program.Arg{program.Flag(program.FmtSigHow, unix.SIG_SETMASK), none, program.Null(), program.N(8)}})
+	if c.proc.NoNewPrivileges {
+		c.seccomp()
+	}
+	argv := c.b.Strs(args)
+	env := program.Arg{Kind: program.Late, Fmt: program.FmtStrs, Val: uint64(c.env)}
+	files := c.candidates(args[0])
+	for i, f := range files {
+		s := program.Step{Sys: program.SysExecve, Dst: program.None, Path: f, Why: "execute " + args[0],
+			Hint: "it must exist and be executable inside the root, its interpreter too",
+			Args: []program.Arg{c.b.Str(f), argv, env}}
+		if i < len(files)-1 || len(files) > 1 {
+			s.Ignore = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
+		}
+		c.in(s)
+	}
+	if len(files) > 1 {
+		c.in(program.Step{Sys: program.OpFail, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.N(int(unix.ENOENT))},
+			Hint: "no directory of PATH has a program of that name that the user may execute"})
+	}
+}
+
+// preStart runs one command to its end, in a child with the same credentials.
+func (c *compiler) preStart(n int, args []string) {
+	what := fmt.Sprintf("pre-start command %d", n)
+	pid := c.b.Register(what)
+	status := c.b.U64s(program.FmtBuf, 0)
+	fork := c.in(c.forkStep(pid, what))
+	c.execute(args, 3)
+	c.b.Land(fork)
+	c.in(program.Step{Sys: program.SysWait4, Dst: program.None, Path: args[0], Why: what, Args: []program.Arg{
+		program.R(pid), status, program.N(0), program.Null()}},
+		program.Step{Sys: program.OpStatus, Dst: program.None, Path: args[0], Why: what, Args: []program.Arg{status}})
+}
+
+func (c *compiler) forkStep(pid int, why string) program.Step {
+	return program.Step{Sys: program.SysClone, Dst: pid, Jump: 1, When: program.InParent, Why: why, Args: []program.Arg{
+		program.Flag(program.FmtCloneFlags, uint64(unix.SIGCHLD)), program.Null(), program.Null(), program.Null(), program.Null()}}
+}
+
+// init ends the parent's branch of a fork: this process becomes the
+// container's init, and its child is the program.
+func (c *compiler) init(fork int) {
+	c.b.Land(fork)
+	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
+		Args: []program.Arg{program.N(3), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}},
+		program.Step{Sys: program.SysExecveat, Dst: program.None, Path: "init", Why: "the minimal init, from sealed memory",
+			Args: []program.Arg{program.R(c.memfd), c.b.Str(""), c.b.Strs([]string{"init"}), c.b.Strs(nil), program.Flag(program.FmtExecAt, unix.AT_EMPTY_PATH)}})
+}

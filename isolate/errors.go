@@ -1,0 +1,100 @@
+package isolate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"berth/isolate/program"
+)
+
+// ExitGateClosed is the exit code of a child whose starter gave up or died
+// before it opened the gate; ExitFailed that of one whose step failed.
+const (
+	ExitGateClosed = program.ExitGateClosed
+	ExitFailed     = program.ExitFailed
+)
+
+// StepError is the failure of a start, told by the step that failed.
+type StepError struct {
+	Step  int    // number in the program as printed, from 0
+	Op    string // the system call: "mount", "openat2"
+	Path  string // what it was done to, if anything
+	Why   string // what the step is for: "attach the root file system"
+	Errno error  // a syscall.Errno, or nil
+	Text  string // where there is no errno: "pre-start command 1 exited with status 3"
+	Hint  string // what to try, or ""
+}
+
+// Error says what could not be done and why, without the hint.
+func (e *StepError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cannot start: step %d (%s): %s", e.Step, e.Why, e.Op)
+	if e.Path != "" {
+		fmt.Fprintf(&b, " %s", e.Path)
+	}
+	if e.Text != "" {
+		fmt.Fprintf(&b, ": %s", e.Text)
+	} else if e.Errno != nil {
+		fmt.Fprintf(&b, ": %v", e.Errno)
+	}
+	return b.String()
+}
+
+// Unwrap gives the errno.
+func (e *StepError) Unwrap() error { return e.Errno }
+
+func stepError(number int, s *program.Step, err error) *StepError {
+	e := &StepError{Step: number, Op: s.Sys.String(), Path: s.Path, Why: s.Why, Hint: s.Hint}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		e.Errno = errno
+	}
+	if err != nil && err != error(errno) {
+		e.Text = err.Error()
+	}
+	return e
+}
+
+// ReadStatus reads the status pipe of a child started from p to its end. It
+// gives nil when the child has executed its program (or exited at the gate), a
+// *StepError when a step failed, and another error when the pipe cannot be
+// read; with a read deadline set on r that is os.ErrDeadlineExceeded.
+func ReadStatus(r *os.File, p *program.Program) error {
+	buf := make([]byte, program.RecordSize)
+	n, err := io.ReadFull(r, buf)
+	switch {
+	case err == io.EOF && n == 0:
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot read the status of start %q: %w", p.Name, err)
+	}
+	word := func(i int) uint32 { return binary.NativeEndian.Uint32(buf[4*i:]) }
+	origin, cause, value := word(1), word(2), word(3)
+	if word(0) != program.RecordMagic || int(origin) >= len(p.Inside) {
+		return fmt.Errorf("cannot read the status of start %q: the record is malformed", p.Name)
+	}
+	s := &p.Inside[origin]
+	number := len(p.Outside) + int(origin)
+	e := stepError(number, s, nil)
+	switch cause {
+	case program.CauseStatus:
+		e.Text = s.Why + " " + waitText(syscall.WaitStatus(value))
+	case program.CauseResult:
+		e.Text = fmt.Sprintf("gave %d instead of %d", value, s.Want)
+	default:
+		e.Errno = syscall.Errno(value)
+	}
+	return e
+}
+
+func waitText(ws syscall.WaitStatus) string {
+	if ws.Signaled() {
+		return fmt.Sprintf("was killed by signal %d (%v)", int(ws.Signal()), ws.Signal())
+	}
+	return fmt.Sprintf("exited with status %d", ws.ExitStatus())
+}

@@ -1,0 +1,18 @@
+package isolate
+
+import "os"
+
+// Files are the descriptors that a caller hands to Prepare. Prepare duplicates
+// nothing and takes ownership of nothing: the caller keeps them open until the
+// spawn has returned, and closes them.
+type Files struct {
+	Stdin, Stdout, Stderr *os.File            // nil: /dev/null
+	Extra                 []*os.File          // as many as Process.ExtraFiles
+	CgroupDir             *os.File            // v2 directory; with Cgroup.Unified
+	CgroupProcs           map[string]*os.File // v1, by controller; with Cgroup.Legacy
+	Processes             map[string]*os.File // pidfds for NSJoin, and TargetProcess for an exec
+
+	// Gate is what the child waits at before it executes anything; one byte lets
+	// it pass. nil: Prepare makes a pipe, whose other end Prepared.Proceed writes to.
+	Gate *os.File
+}

@@ -1,0 +1,371 @@
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+	"berth/isolate/tinyinit"
+)
+
+// Prepared is a start whose outside steps are done. It owns every descriptor
+// that these opened, and its ends of the status pipe and the gate. Its methods
+// are safe for concurrent use.
+type Prepared struct {
+	program *program.Program
+
+	mu     sync.Mutex
+	owned  []int // closed by Launched
+	status *os.File
+	gate   *os.File // nil when the caller has the gate
+
+	regs   []int32
+	late   []lateValue
+	lists  [][]listItem
+	arena  []byte
+	relocs []program.Reloc
+
+	failAt, failInside int // for tests: the step, from 1, that fails with EIO
+}
+
+type lateValue struct {
+	val uint64
+	ptr bool // val is an offset in the arena
+}
+
+type listItem struct {
+	path string
+	fd   int32
+}
+
+// Prepare runs the outside steps of p in this process: it opens what the
+// container is made of and looks up who it runs as. Nothing of it is visible on
+// the host but directories of volumes and of a persistent root, which stay.
+// The descriptors in f are borrowed until the child has been forked. A failing
+// step is a *StepError, and then everything is released.
+func Prepare(p *program.Program, f Files) (*Prepared, error) {
+	return prepare(p, f, 0)
+}
+
+func prepare(p *program.Program, f Files, failAt int) (*Prepared, error) {
+	pr := &Prepared{
+		program: p, failAt: failAt,
+		regs:   make([]int32, len(p.Regs)),
+		late:   make([]lateValue, len(p.Late)),
+		lists:  make([][]listItem, len(p.Each)),
+		arena:  alignedCopy(p.Arena),
+		relocs: p.Relocs[:len(p.Relocs):len(p.Relocs)],
+	}
+	for i := range pr.regs {
+		pr.regs[i] = -1
+	}
+	if err := pr.prepare(f); err != nil {
+		pr.Close()
+		return nil, err
+	}
+	return pr, nil
+}
+
+// alignedCopy copies an arena to memory aligned for the structures in it.
+func alignedCopy(arena []byte) []byte {
+	words := make([]uint64, len(arena)/8+1)
+	out := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(arena))
+	copy(out, arena)
+	return out
+}
+
+func (pr *Prepared) prepare(f Files) error {
+	if err := pr.fill(f); err != nil {
+		return fmt.Errorf("cannot prepare start %q: %w", pr.program.Name, err)
+	}
+	runtime.KeepAlive(f)
+	steps := pr.program.Outside
+	for i := 0; i < len(steps); {
+		if !steps[i].Private {
+			if err := pr.step(i); err != nil {
+				return err
+			}
+			i++
+			continue
+		}
+		end := i
+		for end < len(steps) && steps[end].Private {
+			end++
+		}
+		if err := pr.private(i, end); err != nil {
+			return err
+		}
+		i = end
+	}
+	return nil
+}
+
+// private runs steps in a thread that is used for nothing else afterwards.
+func (pr *Prepared) private(from, to int) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		for i := from; i < to; i++ {
+			if err := pr.step(i); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	return <-done
+}
+
+// fill puts the caller's descriptors and our own pipes into their registers.
+func (pr *Prepared) fill(f Files) error {
+	byName := map[string]int{}
+	for i, n := range pr.program.Regs {
+		byName[n] = i
+	}
+	set := func(name string, file *os.File) error {
+		r, ok := byName[name]
+		if !ok || file == nil {
+			return nil
+		}
+		conn, err := file.SyscallConn() // unlike Fd, this leaves the file's mode alone
+		if err != nil {
+			return fmt.Errorf("descriptor %q: %w", name, err)
+		}
+		return conn.Control(func(fd uintptr) { pr.regs[r] = int32(fd) })
+	}
+	for name, file := range map[string]*os.File{regStdin: f.Stdin, regStdout: f.Stdout, regStderr: f.Stderr} {
+		if file != nil {
+			pr.regs[byName[name]] = int32(file.Fd()) // blocking, as programs expect their standard streams
+			continue
+		}
+		fd, err := pr.own(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0))
+		if err != nil {
+			return fmt.Errorf("cannot open /dev/null: %w", err)
+		}
+		pr.regs[byName[name]] = int32(fd)
+	}
+	for i, file := range f.Extra {
+		if err := set(regExtra(i), file); err != nil {
+			return err
+		}
+	}
+	for name, file := range f.CgroupProcs {
+		if err := set(regLegacy(name), file); err != nil {
+			return err
+		}
+	}
+	for name, file := range f.Processes {
+		if err := set(regProcess(name), file); err != nil {
+			return err
+		}
+	}
+	if err := set("cgroup", f.CgroupDir); err != nil {
+		return err
+	}
+	if _, ok := byName["init"]; ok {
+		fd, err := pr.own(sealedInit())
+		if err != nil {
+			return fmt.Errorf("cannot make the init's memory: %w", err)
+		}
+		pr.regs[byName["init"]] = int32(fd)
+	}
+	if err := pr.pipes(f.Gate); err != nil {
+		return err
+	}
+	return pr.checkFilled()
+}
+
+// checkFilled sees to it that everything the inside steps take from the caller is there.
+func (pr *Prepared) checkFilled() error {
+	p := pr.program
+	have := make([]bool, len(p.Regs))
+	for r, fd := range pr.regs {
+		have[r] = fd >= 0
+	}
+	need := func(steps []program.Step) error {
+		for _, s := range steps {
+			for _, a := range s.Args {
+				if a.Kind == program.Reg && !have[a.Val] {
+					return fmt.Errorf("no descriptor %q was handed over", p.Regs[a.Val])
+				}
+			}
+			if s.Dst != program.None {
+				have[s.Dst] = true
+			}
+		}
+		return nil
+	}
+	for _, s := range p.Outside {
+		if s.Dst != program.None {
+			have[s.Dst] = true
+		}
+	}
+	if p.BornIn != program.None && !have[p.BornIn] {
+		return errors.New("no descriptor of the v2 group was handed over")
+	}
+	for _, r := range p.ForkIn {
+		if !have[r] {
+			return fmt.Errorf("no descriptor %q was handed over", p.Regs[r])
+		}
+	}
+	return need(p.Inside)
+}
+
+// pipes makes the status pipe and the gate. The child's ends block, ours do not.
+func (pr *Prepared) pipes(gate *os.File) error {
+	make2 := func() (r, w int, err error) {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return -1, -1, fmt.Errorf("cannot make a pipe: %w", err)
+		}
+		return p[0], p[1], nil
+	}
+	r, w, err := make2()
+	if err != nil {
+		return err
+	}
+	pr.owned = append(pr.owned, w)
+	unix.SetNonblock(r, true)
+	pr.status = os.NewFile(uintptr(r), "status")
+	pr.regs[pr.program.Status] = int32(w)
+	if gate != nil {
+		pr.regs[pr.program.Gate] = int32(gate.Fd())
+		return nil
+	}
+	if r, w, err = make2(); err != nil {
+		return err
+	}
+	pr.owned = append(pr.owned, r)
+	unix.SetNonblock(w, true)
+	pr.gate = os.NewFile(uintptr(w), "gate")
+	pr.regs[pr.program.Gate] = int32(r)
+	return nil
+}
+
+// own takes ownership of a descriptor just opened.
+func (pr *Prepared) own(fd int, err error) (int, error) {
+	if err != nil {
+		return -1, err
+	}
+	pr.mu.Lock()
+	pr.owned = append(pr.owned, fd)
+	pr.mu.Unlock()
+	return fd, nil
+}
+
+// sealedInit gives the minimal init as memory that nobody can change.
+func sealedInit() (int, error) {
+	fd, err := unix.MemfdCreate("init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if err == unix.EINVAL { // MFD_EXEC came with Linux 6.3; before, memory is executable anyway
+		fd, err = unix.MemfdCreate("init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return -1, err
+	}
+	image := tinyinit.Image()
+	n, err := unix.Write(fd, image)
+	if err == nil && n != len(image) {
+		err = unix.EIO
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, 0o755)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// UID is the user the service runs as, looked up in its root.
+func (pr *Prepared) UID() uint32 { return uint32(pr.late[lateUID].val) }
+
+// GID is its primary group.
+func (pr *Prepared) GID() uint32 { return uint32(pr.late[lateGID].val) }
+
+// The late values that every program has first, see newCompiler.
+const (
+	lateUID = 0
+	lateGID = 1
+)
+
+// Program is what this was prepared from.
+func (pr *Prepared) Program() *program.Program { return pr.program }
+
+// Encode gives the image for the launcher and the descriptors that go with it,
+// in order. The descriptors are borrowed: they stay open until Launched or Close.
+func (pr *Prepared) Encode() (image []byte, fds []int) {
+	return pr.image().Encode()
+}
+
+// Launched is called once the child has been forked: it closes everything but
+// this process's ends of the status pipe and the gate. Without it the status
+// never ends. It can be called more than once.
+func (pr *Prepared) Launched() {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	for _, fd := range pr.owned {
+		unix.Close(fd)
+	}
+	pr.owned = nil
+}
+
+// Proceed lets the child pass the gate and execute. It is an error when the
+// caller has brought its own gate, or the child is gone.
+func (pr *Prepared) Proceed() error {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if pr.gate == nil {
+		return errors.New("cannot open the gate: it is not here, or was closed")
+	}
+	_, err := pr.gate.Write([]byte{1})
+	pr.gate.Close()
+	pr.gate = nil
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("cannot open the gate: %w", err)
+	}
+	return nil // with EPIPE the child is gone, and the status tells why
+}
+
+// Wait reads the status until the child has executed its program (nil), a step
+// failed (*StepError), or the deadline has passed (os.ErrDeadlineExceeded). The
+// zero time means no deadline.
+func (pr *Prepared) Wait(deadline time.Time) error {
+	pr.mu.Lock()
+	status := pr.status
+	pr.mu.Unlock()
+	if status == nil {
+		return errors.New("cannot wait for the start: it was closed")
+	}
+	if err := status.SetReadDeadline(deadline); err != nil {
+		return fmt.Errorf("cannot wait for the start: %w", err)
+	}
+	return ReadStatus(status, pr.program)
+}
+
+// Close releases everything. A child that still waits at the gate then leaves
+// without executing anything. It can be called more than once.
+func (pr *Prepared) Close() {
+	pr.Launched()
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if pr.gate != nil {
+		pr.gate.Close()
+		pr.gate = nil
+	}
+	if pr.status != nil {
+		pr.status.Close()
+		pr.status = nil
+	}
+}

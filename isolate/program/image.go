@@ -1,0 +1,273 @@
+package program
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+	"unsafe"
+)
+
+// The limits of an Image; Decode refuses what is beyond them.
+const (
+	MaxImage  = 8 << 20 // bytes
+	MaxFDs    = 253     // descriptors, the most that one SCM_RIGHTS message carries
+	MaxSteps  = 1 << 14
+	MaxRegs   = 1 << 12
+	maxIgnore = 6
+	maxArgs   = 6
+)
+
+// What may be in Op.Flags.
+const (
+	flagIgnoreAll = 1 << iota
+	flagCheck
+	flagLoop
+	flagOnSuccess
+	flagOnIgnored
+	flagInParent
+	flagsAll = 1<<iota - 1
+)
+
+// Op is one step of an Image, in the form in which it is executed.
+type Op struct {
+	Nr     uint32 // system call or pseudo number
+	Origin uint16 // inside step of the Program it comes from
+	Jump   uint16 // 0: the next one
+	Dst    int16  // register, or None
+	Flags  uint8
+	Args   uint8
+	Kinds  [maxArgs]Kind // Imm, Ptr, Reg or Bit
+	_      [2]uint8
+	Ignore [maxIgnore]uint16
+	_      [4]uint8
+	Vals   [maxArgs]uint64
+	Loop   uint64
+	Want   uint64
+}
+
+const opSize = int(unsafe.Sizeof(Op{}))
+
+// header begins an encoded Image.
+type header struct {
+	Magic, Version           uint32
+	CloneFlags               uint64
+	Ops, Relocs, Arena, Regs uint32
+	FDs, ForkIn              uint32
+	BornIn, Status, Gate     int32
+	_                        uint32
+}
+
+const (
+	magic      = 0x62657274
+	version    = 1
+	headerSize = int(unsafe.Sizeof(header{}))
+)
+
+// Image is a start ready to be forked: every value known, every descriptor at hand.
+type Image struct {
+	CloneFlags   uint64
+	BornIn       int // register, or None
+	ForkIn       []int
+	Status, Gate int
+	Ops          []Op
+	Relocs       []Reloc
+	Arena        []byte
+	Regs         []int32 // registers; -1: empty
+
+	// FailAt makes the inside step of that number, counted from 1, fail with
+	// EIO. It is for tests; it is not encoded.
+	FailAt int
+
+	run run
+}
+
+// Encode gives the bytes of the image and the descriptors that go with them,
+// in the order in which Decode takes them.
+func (im *Image) Encode() (image []byte, fds []int) {
+	h := header{
+		Magic: magic, Version: version, CloneFlags: im.CloneFlags,
+		Ops: uint32(len(im.Ops)), Relocs: uint32(len(im.Relocs)), Arena: uint32(len(im.Arena)),
+		Regs: uint32(len(im.Regs)), ForkIn: uint32(len(im.ForkIn)),
+		BornIn: int32(im.BornIn), Status: int32(im.Status), Gate: int32(im.Gate),
+	}
+	var slots []uint32
+	for r, fd := range im.Regs {
+		if fd >= 0 {
+			slots = append(slots, uint32(r))
+			fds = append(fds, int(fd))
+		}
+	}
+	h.FDs = uint32(len(fds))
+	size := headerSize + len(im.Ops)*opSize + len(im.Relocs)*8 + 4*(len(slots)+len(im.ForkIn)) + len(im.Arena)
+	out := make([]byte, 0, size)
+	out = append(out, unsafe.Slice((*byte)(unsafe.Pointer(&h)), headerSize)...)
+	if len(im.Ops) > 0 {
+		out = append(out, unsafe.Slice((*byte)(unsafe.Pointer(&im.Ops[0])), len(im.Ops)*opSize)...)
+	}
+	for _, r := range im.Relocs {
+		out = binary.NativeEndian.AppendUint32(out, r.At)
+		out = binary.NativeEndian.AppendUint32(out, r.To)
+	}
+	for _, s := range slots {
+		out = binary.NativeEndian.AppendUint32(out, s)
+	}
+	for _, r := range im.ForkIn {
+		out = binary.NativeEndian.AppendUint32(out, uint32(r))
+	}
+	return append(out, im.Arena...), fds
+}
+
+// Decode checks and takes apart what Encode gave. fds are the descriptors as
+// they are numbered in this process; they are borrowed until the last Fork.
+// Nothing in the bytes is trusted: an image that could read or write outside
+// its own arena's bounds, or run in circles, is refused.
+func Decode(image []byte, fds []int) (*Image, error) {
+	im, err := decode(image, fds)
+	if err != nil {
+		return nil, fmt.Errorf("cannot decode the image of a start: %w", err)
+	}
+	return im, nil
+}
+
+func decode(image []byte, fds []int) (*Image, error) {
+	if len(image) < headerSize || len(image) > MaxImage {
+		return nil, fmt.Errorf("%d bytes, want %d to %d", len(image), headerSize, MaxImage)
+	}
+	var h header
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&h)), headerSize), image)
+	image = image[headerSize:]
+	switch {
+	case h.Magic != magic || h.Version != version:
+		return nil, errors.New("not an image of this version")
+	case h.Ops == 0 || h.Ops > MaxSteps || h.Regs > MaxRegs || h.FDs > MaxFDs || h.ForkIn > 8 || h.Relocs > MaxImage/8 || h.Arena > MaxImage:
+		return nil, errors.New("a count is out of range")
+	case int(h.FDs) != len(fds):
+		return nil, fmt.Errorf("%d descriptors came, %d are needed", len(fds), h.FDs)
+	}
+	if want := int(h.Ops)*opSize + int(h.Relocs)*8 + 4*int(h.FDs+h.ForkIn) + int(h.Arena); want != len(image) {
+		return nil, fmt.Errorf("%d bytes follow the header, want %d", len(image), want)
+	}
+	im := &Image{
+		CloneFlags: h.CloneFlags, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
+		Ops: make([]Op, h.Ops), Regs: make([]int32, h.Regs),
+	}
+	n := copy(unsafe.Slice((*byte)(unsafe.Pointer(&im.Ops[0])), len(im.Ops)*opSize), image)
+	image = image[n:]
+	for range h.Relocs {
+		im.Relocs = append(im.Relocs, Reloc{u32(image, 0), u32(image, 4)})
+		image = image[8:]
+	}
+	for r := range im.Regs {
+		im.Regs[r] = -1
+	}
+	for _, fd := range fds {
+		r := u32(image, 0)
+		image = image[4:]
+		if r >= h.Regs || im.Regs[r] != -1 || fd < 0 {
+			return nil, errors.New("a descriptor's register is wrong")
+		}
+		im.Regs[r] = int32(fd)
+	}
+	for range h.ForkIn {
+		im.ForkIn = append(im.ForkIn, int(u32(image, 0)))
+		image = image[4:]
+	}
+	// The arena is made of words, so that structures in it are aligned.
+	words := make([]uint64, (len(image)+7)/8+1)
+	im.Arena = unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(image))
+	copy(im.Arena, image)
+	if err := im.check(); err != nil {
+		return nil, err
+	}
+	im.relocate()
+	return im, nil
+}
+
+// nsFlags are the flags of clone3 that an image may ask for.
+const nsFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWUSER
+
+func (im *Image) check() error {
+	hasFD := func(r int) bool { return r >= 0 && r < len(im.Regs) && im.Regs[r] >= 0 }
+	switch {
+	case im.CloneFlags&^nsFlags != 0:
+		return fmt.Errorf("clone flags %#x", im.CloneFlags)
+	case im.BornIn != None && !hasFD(im.BornIn):
+		return errors.New("no descriptor of the group to be born in")
+	case !hasFD(im.Status) || !hasFD(im.Gate):
+		return errors.New("no status pipe or gate")
+	}
+	for _, r := range im.ForkIn {
+		if !hasFD(r) {
+			return errors.New("no descriptor of the PID namespace to fork in")
+		}
+	}
+	for _, r := range im.Relocs {
+		if r.At%8 != 0 || int64(r.At)+8 > int64(len(im.Arena)) || int64(r.To) >= int64(len(im.Arena)) {
+			return errors.New("an address is out of range")
+		}
+	}
+	for i := range im.Ops {
+		if err := im.checkOp(i); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (im *Image) checkOp(i int) error {
+	op := &im.Ops[i]
+	switch {
+	case op.Args > maxArgs || op.Flags&^flagsAll != 0:
+		return errors.New("malformed")
+	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+3):
+		return errors.New("unknown operation")
+	case op.Jump != 0 && (int(op.Jump) <= i || int(op.Jump) > len(im.Ops)):
+		return errors.New("jump out of range")
+	case op.Dst < None || int(op.Dst) >= len(im.Regs):
+		return errors.New("register out of range")
+	case op.Nr == pseudo+2 && (op.Args != 1 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena))):
+		return errors.New("no status to look at")
+	}
+	for a := range int(op.Args) {
+		switch v := op.Vals[a]; op.Kinds[a] {
+		case Imm:
+		case Bit:
+			if op.Flags&flagLoop == 0 {
+				return errors.New("a loop's argument outside of a loop")
+			}
+		case Ptr:
+			if v >= uint64(len(im.Arena)) {
+				return errors.New("address out of range")
+			}
+		case Reg:
+			if v >= uint64(len(im.Regs)) {
+				return errors.New("register out of range")
+			}
+		default:
+			return errors.New("unknown kind of argument")
+		}
+	}
+	return nil
+}
+
+// relocate turns offsets into addresses. The arena is on the heap, which Go
+// does not move, and the child has it at the same address.
+func (im *Image) relocate() {
+	if len(im.Arena) == 0 {
+		return
+	}
+	base := uint64(uintptr(unsafe.Pointer(&im.Arena[0])))
+	for _, r := range im.Relocs {
+		binary.NativeEndian.PutUint64(im.Arena[r.At:], base+uint64(r.To))
+	}
+	for i := range im.Ops {
+		op := &im.Ops[i]
+		for a := range int(op.Args) {
+			if op.Kinds[a] == Ptr && op.Nr != pseudo+2 {
+				op.Kinds[a] = Imm
+				op.Vals[a] += base
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package program
+
+// Linker makes the Ops of an Image from steps whose late values are known.
+type Linker struct {
+	Arena  []byte
+	Relocs []Reloc
+	ops    []Op
+	extra  []int32 // descriptors beyond the program's registers
+	paths  map[string]uint64
+}
+
+// Len is the number of ops so far.
+func (l *Linker) Len() int { return len(l.ops) }
+
+// Str puts a string into the arena, once.
+func (l *Linker) Str(s string) uint64 {
+	if off, ok := l.paths[s]; ok {
+		return off
+	}
+	if l.paths == nil {
+		l.paths = map[string]uint64{}
+	}
+	off := uint64(len(l.Arena))
+	l.Arena = append(append(l.Arena, s...), 0)
+	l.paths[s] = off
+	return off
+}
+
+// Register gives a register, beyond the program's own base ones, that holds fd.
+func (l *Linker) Register(fd int32, base int) int {
+	l.extra = append(l.extra, fd)
+	return base + len(l.extra) - 1
+}
+
+// Add appends step number origin of the inside list. arg turns each argument
+// into one of the kinds that an Image knows.
+func (l *Linker) Add(s *Step, origin int, arg func(Arg) Arg) {
+	op := Op{Nr: uint32(sysTable[s.Sys].nr), Origin: uint16(origin), Dst: int16(s.Dst), Args: uint8(len(s.Args)), Want: s.Want, Jump: uint16(s.Jump)}
+	for i, a := range s.Args {
+		a = arg(a)
+		op.Kinds[i], op.Vals[i] = a.Kind, a.Val
+	}
+	for i, e := range s.Ignore[:min(len(s.Ignore), maxIgnore)] {
+		op.Ignore[i] = uint16(e)
+	}
+	if s.IgnoreAll {
+		op.Flags |= flagIgnoreAll
+	}
+	if s.Check {
+		op.Flags |= flagCheck
+	}
+	if s.Loop != nil {
+		op.Flags |= flagLoop
+		op.Loop = arg(*s.Loop).Val
+	}
+	if s.Jump != 0 {
+		op.Flags |= [...]uint8{flagOnSuccess, flagOnIgnored, flagInParent}[s.When]
+	}
+	l.ops = append(l.ops, op)
+}
+
+// Link gives the Image. first tells for each inside step where it begins among
+// the ops, regs are the descriptors in the program's registers, -1 for none.
+func (l *Linker) Link(p *Program, first []int, regs []int32) *Image {
+	for i := range l.ops {
+		if j := l.ops[i].Jump; j != 0 {
+			l.ops[i].Jump = uint16(first[j])
+		}
+	}
+	return &Image{
+		CloneFlags: p.CloneFlags, BornIn: p.BornIn, ForkIn: p.ForkIn, Status: p.Status, Gate: p.Gate,
+		Ops: l.ops, Relocs: l.Relocs, Arena: l.Arena, Regs: append(regs, l.extra...),
+	}
+}

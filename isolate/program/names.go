@@ -1,0 +1,133 @@
+package program
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	atFDCWD           = ^uint64(99) // AT_FDCWD, -100
+	cloneClearSighand = unix.CLONE_CLEAR_SIGHAND
+	clonePidfd        = unix.CLONE_PIDFD
+)
+
+// name is one symbolic value. In a set of flags it stands for its bits; in an
+// enumeration for exactly its value.
+type name struct {
+	val  uint64
+	text string
+}
+
+// enums are the formats whose values are one of several, the others are sets of flags.
+var enums = map[Fmt]bool{
+	FmtFcntl: true, FmtFsconfig: true, FmtIoctl: true, FmtKeyctl: true, FmtPrctl: true,
+	FmtAmbient: true, FmtResource: true, FmtSeccomp: true, FmtSigHow: true, FmtSocket: true, FmtMode: true,
+}
+
+var names = map[Fmt][]name{
+	FmtOpenHow: {
+		{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"}, {unix.RESOLVE_BENEATH, "RESOLVE_BENEATH"},
+		{unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"},
+		{unix.RESOLVE_NO_XDEV, "RESOLVE_NO_XDEV"},
+	},
+	FmtOpenFlags: {
+		{unix.O_PATH, "O_PATH"}, {unix.O_DIRECTORY, "O_DIRECTORY"}, {unix.O_NOFOLLOW, "O_NOFOLLOW"},
+		{unix.O_WRONLY, "O_WRONLY"}, {unix.O_RDWR, "O_RDWR"}, {unix.O_CLOEXEC, "O_CLOEXEC"},
+		{unix.O_NOCTTY, "O_NOCTTY"},
+	},
+	FmtAt: {
+		{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_RECURSIVE, "AT_RECURSIVE"},
+		{unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"},
+	},
+	FmtExecAt: {{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}},
+	FmtCloneFlags: {
+		{unix.CLONE_NEWNS, "CLONE_NEWNS"}, {unix.CLONE_NEWPID, "CLONE_NEWPID"}, {unix.CLONE_NEWUTS, "CLONE_NEWUTS"},
+		{unix.CLONE_NEWIPC, "CLONE_NEWIPC"}, {unix.CLONE_NEWNET, "CLONE_NEWNET"}, {unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+		{unix.CLONE_NEWUSER, "CLONE_NEWUSER"}, {unix.CLONE_PIDFD, "CLONE_PIDFD"},
+		{unix.CLONE_CLEAR_SIGHAND, "CLONE_CLEAR_SIGHAND"}, {uint64(unix.SIGCHLD), "SIGCHLD"},
+	},
+	FmtCloseRange: {{unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"}},
+	FmtFcntl:      {{unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"}},
+	FmtFsconfig: {
+		{unix.FSCONFIG_SET_FLAG, "FSCONFIG_SET_FLAG"}, {unix.FSCONFIG_SET_STRING, "FSCONFIG_SET_STRING"},
+		{unix.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE"},
+	},
+	FmtFsopen:  {{unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC"}},
+	FmtFsmount: {{unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"}},
+	FmtFsmountAttr: {
+		{unix.MOUNT_ATTR_RDONLY, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"},
+		{unix.MOUNT_ATTR_NOEXEC, "NOEXEC"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_NOATIME, "ATIME"},
+	},
+	FmtIoctl:  {{unix.TIOCSCTTY, "TIOCSCTTY"}, {unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}},
+	FmtKeyctl: {{unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"}},
+	FmtMount: {
+		{unix.MS_REC, "MS_REC"}, {unix.MS_PRIVATE, "MS_PRIVATE"}, {unix.MS_SLAVE, "MS_SLAVE"},
+		{unix.MS_SHARED, "MS_SHARED"}, {unix.MS_UNBINDABLE, "MS_UNBINDABLE"},
+	},
+	FmtMoveMount: {
+		{unix.MOVE_MOUNT_F_EMPTY_PATH, "MOVE_MOUNT_F_EMPTY_PATH"}, {unix.MOVE_MOUNT_T_EMPTY_PATH, "MOVE_MOUNT_T_EMPTY_PATH"},
+	},
+	FmtOpenTree: {
+		{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"}, {unix.OPEN_TREE_CLOEXEC, "OPEN_TREE_CLOEXEC"},
+		{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"}, {unix.AT_RECURSIVE, "AT_RECURSIVE"},
+		{unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"},
+	},
+	FmtPrctl: {
+		{unix.PR_GET_DUMPABLE, "PR_GET_DUMPABLE"}, {unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"},
+		{unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"}, {unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"},
+		{unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"}, {unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"},
+	},
+	FmtAmbient: {
+		{unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"}, {unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT_CLEAR_ALL"},
+	},
+	FmtResource: {
+		{unix.RLIMIT_CPU, "RLIMIT_CPU"}, {unix.RLIMIT_FSIZE, "RLIMIT_FSIZE"}, {unix.RLIMIT_DATA, "RLIMIT_DATA"},
+		{unix.RLIMIT_STACK, "RLIMIT_STACK"}, {unix.RLIMIT_CORE, "RLIMIT_CORE"}, {unix.RLIMIT_RSS, "RLIMIT_RSS"},
+		{unix.RLIMIT_NPROC, "RLIMIT_NPROC"}, {unix.RLIMIT_NOFILE, "RLIMIT_NOFILE"}, {unix.RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"},
+		{unix.RLIMIT_AS, "RLIMIT_AS"}, {unix.RLIMIT_LOCKS, "RLIMIT_LOCKS"}, {unix.RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING"},
+		{unix.RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE"}, {unix.RLIMIT_NICE, "RLIMIT_NICE"}, {unix.RLIMIT_RTPRIO, "RLIMIT_RTPRIO"},
+		{unix.RLIMIT_RTTIME, "RLIMIT_RTTIME"},
+	},
+	FmtSeccomp:    {{unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"}},
+	FmtSigHow:     {{unix.SIG_SETMASK, "SIG_SETMASK"}},
+	FmtSocket:     {{unix.AF_INET, "AF_INET"}},
+	FmtSocketType: {{unix.SOCK_DGRAM, "SOCK_DGRAM"}, {unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}},
+	FmtUmount:     {{unix.MNT_DETACH, "MNT_DETACH"}},
+	FmtMode:       {{unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFBLK, "S_IFBLK"}},
+}
+
+// FlagNames spells a value in the names that format f has for it; what has no name is in hexadecimal.
+func FlagNames(f Fmt, v uint64) string {
+	if enums[f] {
+		for _, n := range names[f] {
+			if n.val == v {
+				return n.text
+			}
+		}
+		return "0x" + strconv.FormatUint(v, 16)
+	}
+	if v == 0 {
+		return "0"
+	}
+	var parts []string
+	for _, n := range names[f] {
+		if n.val != 0 && v&n.val == n.val {
+			parts = append(parts, n.text)
+			v &^= n.val
+		}
+	}
+	if v != 0 {
+		parts = append(parts, "0x"+strconv.FormatUint(v, 16))
+	}
+	return strings.Join(parts, "|")
+}
+
+func errnoName(e syscall.Errno) string {
+	if n := unix.ErrnoName(e); n != "" {
+		return n
+	}
+	return strconv.Itoa(int(e))
+}

@@ -1,0 +1,290 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The exit codes of a child that did not get as far as its program.
+const (
+	ExitFailed     = 218 // a step failed; the status pipe tells which
+	ExitGateClosed = 219 // the starter gave up or died before it opened the gate
+)
+
+// Record is what the child writes to the status pipe when a step fails.
+type Record struct {
+	Magic  uint32
+	Origin uint32 // inside step of the Program
+	Cause  uint32
+	Value  uint32
+}
+
+// The causes of a failure, and what Record.Value is then.
+const (
+	CauseErrno  = 1 // an errno
+	CauseResult = 2 // a result other than the one wanted
+	CauseStatus = 3 // the wait status of a pre-start command
+)
+
+// RecordMagic begins every Record.
+const RecordMagic = 0x72656331
+
+// RecordSize is the size of a Record in bytes.
+const RecordSize = int(unsafe.Sizeof(Record{}))
+
+// cloneArgs is struct clone_args of clone3(2) up to its third version.
+type cloneArgs struct {
+	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
+}
+
+// run is what a fork works on; it lies in the Image, on the heap, so that the child needs no stack for it.
+type run struct {
+	clone  cloneArgs
+	pidfd  int32
+	passed bool // the gate was passed
+	forked bool // below a fork of the child
+	rec    Record
+	byte   [8]byte
+	failAt uint32
+}
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
+func afterForkInChild()
+
+// Fork forks the child, which runs the image's steps and then executes its
+// program. parent makes it a sibling instead of a child of this process
+// (CLONE_PARENT), and it then sends no signal when it exits. The pid is as seen
+// in this process's PID namespace; the caller owns the pidfd, which is close-on-exec.
+//
+// This process is made non-dumpable (PR_SET_DUMPABLE 0) and stays so: the child
+// is a copy of it, and must not be traced or opened before it executes.
+// Needs clone3 and CLONE_CLEAR_SIGHAND (Linux 5.5).
+func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
+	if err := protect(); err != nil {
+		return 0, -1, err
+	}
+	r := &im.run
+	*r = run{failAt: uint32(im.FailAt)}
+	r.clone = cloneArgs{
+		flags:      im.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&r.pidfd))),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	if parent {
+		r.clone.flags |= unix.CLONE_PARENT
+		r.clone.exitSignal = 0
+	}
+	if im.BornIn != None {
+		r.clone.flags |= unix.CLONE_INTO_CGROUP
+		r.clone.cgroup = uint64(im.Regs[im.BornIn])
+	}
+	if len(im.ForkIn) > 0 {
+		leave, err := im.enterPID()
+		if err != nil {
+			return 0, -1, err
+		}
+		defer leave()
+	}
+	syscall.ForkLock.Lock()
+	p, errno := im.fork()
+	syscall.ForkLock.Unlock()
+	runtime.KeepAlive(im)
+	if errno != 0 {
+		return 0, -1, fmt.Errorf("cannot fork the child: clone3: %w", errno)
+	}
+	return int(p), int(r.pidfd), nil
+}
+
+// protect makes this process non-dumpable and verifies it.
+func protect() error {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0); e != 0 {
+		return fmt.Errorf("cannot protect the child from being traced: prctl(PR_SET_DUMPABLE): %w", e)
+	}
+	if v, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0); e != 0 || v != 0 {
+		return errors.New("cannot protect the child from being traced: this process is still dumpable")
+	}
+	return nil
+}
+
+// enterPID makes children of this thread be born in another PID namespace,
+// until leave is called.
+func (im *Image) enterPID() (leave func(), err error) {
+	runtime.LockOSThread()
+	self, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("cannot remember the own PID namespace: pidfd_open: %w", err)
+	}
+	leave = func() {
+		// A thread that cannot be brought back is not unlocked: Go ends it with its goroutine.
+		if unix.Setns(self, unix.CLONE_NEWPID) == nil {
+			runtime.UnlockOSThread()
+		}
+		unix.Close(self)
+	}
+	for _, r := range im.ForkIn {
+		if err := unix.Setns(int(im.Regs[r]), unix.CLONE_NEWPID); err != nil {
+			leave()
+			return nil, fmt.Errorf("cannot enter the PID namespace: setns: %w; has its last process ended?", err)
+		}
+	}
+	return leave, nil
+}
+
+// fork clones and, in the child, runs the steps; it returns in the parent only.
+//
+// From beforeFork on nothing here may allocate, grow the stack, or call a
+// function that is not nosplit. In the child this thread is the only one, and
+// every lock of the runtime may be held by a thread that does not exist there.
+//
+//go:noinline
+//go:norace
+//go:nocheckptr
+func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
+	var (
+		r     = &im.run
+		ops   = im.Ops
+		regs  = im.Regs
+		op    *Op
+		pc    int
+		a     [6]uintptr
+		v     uintptr
+		e     syscall.Errno
+		loop  uint64
+		bit   uint64
+		i     int
+		again bool
+		ok    bool
+	)
+	beforeFork()
+	pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0)
+	if errno != 0 || pid != 0 {
+		afterFork()
+		return pid, errno
+	}
+	afterForkInChild()
+
+	for pc < len(ops) {
+		op = &ops[pc]
+		pc++
+		if r.failAt != 0 && uint32(op.Origin)+1 == r.failAt {
+			e = syscall.EIO
+			goto failed
+		}
+		switch op.Nr {
+		case pseudo + 1: // OpGate
+			for {
+				v, _, e = syscall.RawSyscall(unix.SYS_READ, uintptr(regs[im.Gate]), uintptr(unsafe.Pointer(&r.byte)), 1)
+				if e != syscall.EINTR {
+					break
+				}
+			}
+			if v != 1 || e != 0 {
+				syscall.RawSyscall(unix.SYS_EXIT_GROUP, ExitGateClosed, 0, 0)
+			}
+			r.passed = true
+			continue
+		case pseudo + 2: // OpStatus
+			r.rec.Value = *(*uint32)(unsafe.Pointer(&im.Arena[op.Vals[0]]))
+			if r.rec.Value != 0 {
+				r.rec.Cause = CauseStatus
+				goto report
+			}
+			continue
+		case pseudo + 3: // OpFail
+			e = syscall.Errno(op.Vals[0])
+			goto failed
+		}
+		loop = 1
+		if op.Flags&flagLoop != 0 {
+			loop = op.Loop
+		}
+		for bit = 0; loop != 0; bit++ {
+			if loop&1 == 0 {
+				loop >>= 1
+				continue
+			}
+			loop >>= 1
+			a = [6]uintptr{}
+			for i = 0; i < int(op.Args); i++ {
+				switch op.Kinds[i] {
+				case Reg:
+					a[i] = uintptr(regs[op.Vals[i]])
+				case Bit:
+					a[i] = uintptr(bit)
+				default:
+					a[i] = uintptr(op.Vals[i])
+				}
+			}
+			again = true
+			for again {
+				v, _, e = syscall.RawSyscall6(uintptr(op.Nr), a[0], a[1], a[2], a[3], a[4], a[5])
+				again = e == syscall.EINTR
+			}
+			if e == 0 {
+				if op.Flags&flagCheck != 0 && uint64(v) != op.Want {
+					r.rec.Cause, r.rec.Value = CauseResult, uint32(v)
+					goto report
+				}
+				continue
+			}
+			ok = op.Flags&flagIgnoreAll != 0
+			for i = 0; i < maxIgnore && op.Ignore[i] != 0; i++ {
+				ok = ok || uint16(e) == op.Ignore[i]
+			}
+			if !ok {
+				goto failed
+			}
+		}
+		if e != 0 {
+			if op.Flags&flagOnIgnored != 0 {
+				pc = int(op.Jump)
+			}
+			e = 0
+			continue
+		}
+		if op.Dst >= 0 {
+			regs[op.Dst] = int32(v)
+		}
+		if op.Flags&flagInParent != 0 {
+			if v != 0 {
+				pc = int(op.Jump)
+			} else {
+				r.forked = true
+			}
+		} else if op.Flags&flagOnSuccess != 0 {
+			pc = int(op.Jump)
+		}
+	}
+	op = &ops[len(ops)-1]
+	e = syscall.ENOEXEC // the steps ended without executing anything
+
+failed:
+	r.rec.Cause, r.rec.Value = CauseErrno, uint32(e)
+report:
+	r.rec.Magic, r.rec.Origin = RecordMagic, uint32(op.Origin)
+	syscall.RawSyscall(unix.SYS_WRITE, uintptr(regs[im.Status]), uintptr(unsafe.Pointer(&r.rec)), unsafe.Sizeof(r.rec))
+	// The starter may not have taken note of this process yet; it must not be gone before.
+	if !r.passed && !r.forked {
+		for {
+			_, _, e = syscall.RawSyscall(unix.SYS_READ, uintptr(regs[im.Gate]), uintptr(unsafe.Pointer(&r.byte)), 1)
+			if e != syscall.EINTR {
+				break
+			}
+		}
+	}
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, ExitFailed, 0, 0)
+	}
+}

@@ -1,0 +1,152 @@
+package program
+
+import "golang.org/x/sys/unix"
+
+// Sys names a system call, or a pseudo operation.
+type Sys uint16
+
+// The system calls that programs use.
+const (
+	SysInvalid Sys = iota
+	SysCapset
+	SysClone
+	SysCloseRange
+	SysDup3
+	SysExecve
+	SysExecveat
+	SysFchdir
+	SysFchmodat
+	SysFchownat
+	SysFcntl
+	SysFsconfig
+	SysFsmount
+	SysFsopen
+	SysIoctl
+	SysIoprioSet
+	SysKeyctl
+	SysMkdirat
+	SysMknodat
+	SysMount
+	SysMountSetattr
+	SysMoveMount
+	SysOpenTree
+	SysOpenat2
+	SysPivotRoot
+	SysPrctl
+	SysPrlimit
+	SysRead
+	SysRtSigaction
+	SysRtSigprocmask
+	SysSchedSetscheduler
+	SysSeccomp
+	SysSethostname
+	SysSetgroups
+	SysSetns
+	SysSetpriority
+	SysSetresgid
+	SysSetresuid
+	SysSetsid
+	SysSocket
+	SysSymlinkat
+	SysUmask
+	SysUmount2
+	SysUnshare
+	SysWait4
+	SysWrite
+
+	// Pseudo operations of the child.
+
+	OpGate   // wait at the gate; without a byte, leave
+	OpStatus // argument 0 points to a wait status, which must be 0
+	OpFail   // fail with errno argument 0
+
+	// Pseudo operations outside; what they do is in package isolate.
+
+	OpLookup     // look the user, group and groups up
+	OpHostMounts // clone the host's mounts below the directories of the system
+	OpHostMasks  // find the private paths of the host that are there
+	OpMakeDir    // make a directory and its parents
+	OpDevice     // make a device node like the host's
+	OpIsDir      // is the descriptor a directory
+	OpCaps       // are the capabilities there
+	OpTargetRoot // open the root of a running process
+	OpLower      // give overlay its lower layers
+)
+
+type sysInfo struct {
+	name string
+	nr   uintptr
+}
+
+// pseudo is the first number that is no system call's, in an Image.
+const pseudo = 1 << 20
+
+var sysTable = [...]sysInfo{
+	SysInvalid:           {"invalid", pseudo},
+	SysCapset:            {"capset", unix.SYS_CAPSET},
+	SysClone:             {"clone", unix.SYS_CLONE},
+	SysCloseRange:        {"close_range", unix.SYS_CLOSE_RANGE},
+	SysDup3:              {"dup3", unix.SYS_DUP3},
+	SysExecve:            {"execve", unix.SYS_EXECVE},
+	SysExecveat:          {"execveat", unix.SYS_EXECVEAT},
+	SysFchdir:            {"fchdir", unix.SYS_FCHDIR},
+	SysFchmodat:          {"fchmodat", unix.SYS_FCHMODAT},
+	SysFchownat:          {"fchownat", unix.SYS_FCHOWNAT},
+	SysFcntl:             {"fcntl", unix.SYS_FCNTL},
+	SysFsconfig:          {"fsconfig", unix.SYS_FSCONFIG},
+	SysFsmount:           {"fsmount", unix.SYS_FSMOUNT},
+	SysFsopen:            {"fsopen", unix.SYS_FSOPEN},
+	SysIoctl:             {"ioctl", unix.SYS_IOCTL},
+	SysIoprioSet:         {"ioprio_set", unix.SYS_IOPRIO_SET},
+	SysKeyctl:            {"keyctl", unix.SYS_KEYCTL},
+	SysMkdirat:           {"mkdirat", unix.SYS_MKDIRAT},
+	SysMknodat:           {"mknodat", unix.SYS_MKNODAT},
+	SysMount:             {"mount", unix.SYS_MOUNT},
+	SysMountSetattr:      {"mount_setattr", unix.SYS_MOUNT_SETATTR},
+	SysMoveMount:         {"move_mount", unix.SYS_MOVE_MOUNT},
+	SysOpenTree:          {"open_tree", unix.SYS_OPEN_TREE},
+	SysOpenat2:           {"openat2", unix.SYS_OPENAT2},
+	SysPivotRoot:         {"pivot_root", unix.SYS_PIVOT_ROOT},
+	SysPrctl:             {"prctl", unix.SYS_PRCTL},
+	SysPrlimit:           {"prlimit64", unix.SYS_PRLIMIT64},
+	SysRead:              {"read", unix.SYS_READ},
+	SysRtSigaction:       {"rt_sigaction", unix.SYS_RT_SIGACTION},
+	SysRtSigprocmask:     {"rt_sigprocmask", unix.SYS_RT_SIGPROCMASK},
+	SysSchedSetscheduler: {"sched_setscheduler", unix.SYS_SCHED_SETSCHEDULER},
+	SysSeccomp:           {"seccomp", unix.SYS_SECCOMP},
+	SysSethostname:       {"sethostname", unix.SYS_SETHOSTNAME},
+	SysSetgroups:         {"setgroups", unix.SYS_SETGROUPS},
+	SysSetns:             {"setns", unix.SYS_SETNS},
+	SysSetpriority:       {"setpriority", unix.SYS_SETPRIORITY},
+	SysSetresgid:         {"setresgid", unix.SYS_SETRESGID},
+	SysSetresuid:         {"setresuid", unix.SYS_SETRESUID},
+	SysSetsid:            {"setsid", unix.SYS_SETSID},
+	SysSocket:            {"socket", unix.SYS_SOCKET},
+	SysSymlinkat:         {"symlinkat", unix.SYS_SYMLINKAT},
+	SysUmask:             {"umask", unix.SYS_UMASK},
+	SysUmount2:           {"umount2", unix.SYS_UMOUNT2},
+	SysUnshare:           {"unshare", unix.SYS_UNSHARE},
+	SysWait4:             {"wait4", unix.SYS_WAIT4},
+	SysWrite:             {"write", unix.SYS_WRITE},
+	OpGate:               {"gate", pseudo + 1},
+	OpStatus:             {"expect_exit_0", pseudo + 2},
+	OpFail:               {"fail", pseudo + 3},
+	OpLookup:             {"lookup_user", pseudo + 16},
+	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
+	OpHostMasks:          {"find_private_paths", pseudo + 18},
+	OpMakeDir:            {"make_directory", pseudo + 19},
+	OpDevice:             {"copy_device", pseudo + 20},
+	OpIsDir:              {"is_directory", pseudo + 21},
+	OpCaps:               {"check_capabilities", pseudo + 22},
+	OpTargetRoot:         {"open_target_root", pseudo + 23},
+	OpLower:              {"overlay_layers", pseudo + 24},
+}
+
+// Number is the system call's number on this architecture, and false for a pseudo operation.
+func (s Sys) Number() (uintptr, bool) {
+	nr := sysTable[s].nr
+	return nr, nr < pseudo
+}
+
+// String is the system call's name as in section 2 of the manual.
+func (s Sys) String() string { return sysTable[s].name }

@@ -1,0 +1,87 @@
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// Child is a started program, or one that still waits at the gate. It is a
+// child of this process.
+type Child struct {
+	PID   int
+	PIDFD int // close-on-exec; closed by Wait
+}
+
+// Fork forks the child in this process; it then waits at the gate. The caller
+// goes on with Proceed and Wait, or gives up with Close and Child.Kill. The
+// launched descriptors are closed.
+func (pr *Prepared) Fork() (*Child, error) {
+	image, fds := pr.Encode()
+	im, err := program.Decode(image, fds)
+	if err != nil {
+		return nil, err
+	}
+	im.FailAt = pr.failInside
+	pid, pidfd, err := im.Fork(false)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %q: %w", pr.program.Name, err)
+	}
+	pr.Launched()
+	return &Child{pid, pidfd}, nil
+}
+
+// Spawn starts what was prepared, in this process and without a launcher, and
+// waits until it executes. After an error nothing is left of it. The caller
+// still closes p, and waits for the process.
+func Spawn(p *Prepared) (*Child, error) {
+	proc, err := p.Fork()
+	if err != nil {
+		return nil, err
+	}
+	err = p.Proceed()
+	if err == nil {
+		err = p.Wait(time.Now().Add(DefaultStartTimeout))
+	}
+	if err == nil {
+		return proc, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("cannot start %q: it took longer than %v", p.program.Name, DefaultStartTimeout)
+	}
+	proc.Kill()
+	proc.Wait()
+	return nil, err
+}
+
+// Kill sends SIGKILL; with a PID namespace of its own that ends all of the container.
+func (p *Child) Kill() error { return p.Signal(unix.SIGKILL) }
+
+// Signal sends a signal to the process itself.
+func (p *Child) Signal(sig unix.Signal) error {
+	if err := unix.PidfdSendSignal(p.PIDFD, sig, nil, 0); err != nil {
+		return fmt.Errorf("cannot send signal %d: %w", int(sig), err)
+	}
+	return nil
+}
+
+// Wait waits until the process has ended, reaps it and closes the pidfd. It is called once.
+func (p *Child) Wait() (unix.WaitStatus, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(p.PID, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		unix.Close(p.PIDFD)
+		if err != nil {
+			return 0, fmt.Errorf("cannot wait for process %d: %w", p.PID, err)
+		}
+		return ws, nil
+	}
+}
