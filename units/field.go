@@ -112,7 +112,7 @@ func FieldOf(key string) (Field, bool) {
 		return f, true
 	}
 	for _, f := range table() {
-		if matchKey(f.Key, key) {
+		if matchKey(f, key) {
 			return f, true
 		}
 	}
@@ -120,12 +120,16 @@ func FieldOf(key string) (Field, bool) {
 }
 
 // matchKey compares a key of the table with a concrete one.
-func matchKey(pattern, key string) bool {
+func matchKey(f Field, key string) bool {
+	if strings.HasSuffix(key, ".") {
+		return false
+	}
+	pattern := f.Key
 	for pattern != "" && key != "" {
 		var p, k string
 		p, pattern, _ = strings.Cut(pattern, ".")
-		if p == "*" && pattern == "" {
-			return true // names may contain dots: sysctl
+		if p == "*" && pattern == "" && f.Type != TypeTable {
+			return true // such a name may contain dots: sysctl
 		}
 		k, key, _ = strings.Cut(key, ".")
 		p, list := strings.CutSuffix(p, "[]")

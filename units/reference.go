@@ -104,14 +104,14 @@ func notation(t Type) string {
 // Reference writes the text of docs/reference.md.
 func Reference() []byte {
 	var out bytes.Buffer
-	fmt.Fprint(&out, `# The keys of a unit file
+	out.WriteString(`# The keys of a unit file
 
 This page is written by a program from the table that berth itself reads (package units); a test holds it to that.
 
 A unit is one TOML file, NAME.toml. Drop-ins, NAME.toml.d/*.toml, are laid over it in the order of their names: tables merge, everything else replaces. In every string %i is the instance of a template NAME@.toml, %n the unit's name, %p the part before the @, and %% a percent sign. Tables at the top whose names begin with x- are ignored; every other unknown name is an error.
 
 `)
-	fmt.Fprint(&out, "| Table | |\n|---|---|\n")
+	out.WriteString("| Table | |\n|---|---|\n")
 	for _, f := range table() {
 		if f.Section() == f.Key {
 			fmt.Fprintf(&out, "| [%s](#%s) | %s |\n", strings.Trim(header(f), "[]"), f.Key, cell(f.Help))
@@ -121,7 +121,7 @@ A unit is one TOML file, NAME.toml. Drop-ins, NAME.toml.d/*.toml, are laid over 
 		if f.Section() == f.Key {
 			fmt.Fprintf(&out, "\n## %s\n\n%s\n", f.Key, f.Help)
 			if f.Later {
-				fmt.Fprint(&out, "\nNot supported yet.\n")
+				out.WriteString("\nNot supported yet.\n")
 			}
 			if f.Type != TypeNamed {
 				continue
@@ -142,7 +142,7 @@ A unit is one TOML file, NAME.toml. Drop-ins, NAME.toml.d/*.toml, are laid over 
 			fmt.Fprintf(&out, "- %s: %s\n", row[0], value)
 		}
 	}
-	fmt.Fprint(&out, "\n## Diagnostics\n\n`berth explain CODE` shows each with an example.\n\n| Code | |\n|---|---|\n")
+	out.WriteString("\n## Diagnostics\n\n`berth explain CODE` shows each with an example.\n\n| Code | |\n|---|---|\n")
 	for _, e := range explanations() {
 		fmt.Fprintf(&out, "| %s | %s |\n", e.Code, cell(e.Title))
 	}
