@@ -1,0 +1,306 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/units"
+)
+
+// TestTranscripts plays the scripts of testdata: lines at the margin are what
+// happens, indented ones are what the core does about it. See script.do for the
+// words.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &script{t: t, s: New(), now: time.Unix(0, 0).UTC(), files: map[string]*units.Unit{}}
+			var out strings.Builder
+			for line := range strings.Lines(string(text)) {
+				line = strings.TrimRight(line, "\n")
+				if strings.HasPrefix(line, "  ") {
+					continue
+				}
+				out.WriteString(line + "\n")
+				if line != "" && !strings.HasPrefix(line, "#") {
+					for _, l := range p.do(strings.Fields(line)) {
+						out.WriteString("  " + l + "\n")
+					}
+				}
+			}
+			golden(t, file, out.String())
+		})
+	}
+}
+
+type script struct {
+	t     *testing.T
+	s     *State
+	now   time.Time
+	files map[string]*units.Unit
+	gen   uint64
+}
+
+// do plays one line. A unit is meant in its present incarnation, or in another
+// one as web#3.
+func (p *script) do(w []string) []string {
+	p.t.Helper()
+	arg := func(i int) string {
+		if i < len(w) {
+			return w[i]
+		}
+		return ""
+	}
+	name, inc := p.which(arg(1))
+	switch w[0] {
+	case "unit": // unit NAME OPTION…: the file, for the next load
+		p.files[name] = parseUnit(p.t, name, w[2:])
+	case "rm": // rm NAME
+		delete(p.files, name)
+	case "load": // load [boot] [NAME=CLASS:KEY,KEY]…
+		return p.step(p.load(w[1:]))
+	case "spawned":
+		return p.step(Spawned{name, inc, 100 + int(inc)})
+	case "spawn-failed": // spawn-failed NAME REASON…
+		return p.step(SpawnFailed{name, inc, strings.Join(w[2:], " "), false})
+	case "spawn-lost":
+		return p.step(SpawnFailed{name, inc, strings.Join(w[2:], " "), true})
+	case "exited": // exited NAME CODE, or exited NAME sig N [oom]
+		st := ExitStatus{Code: atoi(arg(2))}
+		if arg(2) == "sig" {
+			st = ExitStatus{Signal: atoi(arg(3)), OOM: arg(4) == "oom"}
+		}
+		return p.step(Exited{name, inc, st})
+	case "released":
+		return p.step(Released{name, inc})
+	case "hook": // hook NAME HOOK [ERROR…]
+		return p.step(HookDone{name, inc, Hook(arg(2)), strings.Join(w[3:], " ")})
+	case "fire": // fire NAME: its timer, at its time
+		timer := p.s.Units[name].Timer
+		if timer == nil {
+			p.t.Fatalf("%s has no timer", name)
+		}
+		p.now = timer.At
+		return p.step(TimerFired{name, timer.Timer, timer.Seq})
+	case "stale-timer": // stale-timer NAME TIMER SEQ
+		return p.step(TimerFired{name, Timer(arg(2)), uint64(atoi(arg(3)))})
+	case "wait":
+		d, err := time.ParseDuration(arg(1))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.now = p.now.Add(d)
+	case "cmd": // cmd ID VERB NAME… [noblock]
+		c := Command{ID: uint64(atoi(arg(1))), Verb: Verb(arg(2)), Units: w[3:], Signal: "USR1"}
+		if w[len(w)-1] == "noblock" {
+			c.Units, c.NoBlock = w[3:len(w)-1], true
+		}
+		return p.step(c)
+	case "shutdown":
+		return p.step(Shutdown{})
+	case "crash": // the supervisor is lost and another resumes
+		b, err := json.Marshal(p.s)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.s = &State{}
+		if err := json.Unmarshal(b, p.s); err != nil {
+			p.t.Fatal(err)
+		}
+		return p.tell(Resume(p.s, Input{p.now, 0.5, nil}))
+	case "show": // show NAME…
+		var l []string
+		for _, n := range w[1:] {
+			l = append(l, p.show(n))
+		}
+		return l
+	default:
+		p.t.Fatalf("what is %q?", w[0])
+	}
+	return nil
+}
+
+func (p *script) which(arg string) (string, Incarnation) {
+	name, number, given := strings.Cut(arg, "#")
+	if given {
+		return name, Incarnation(atoi(number))
+	}
+	if u := p.s.Units[name]; u != nil {
+		return name, u.Incarnation
+	}
+	return name, 0
+}
+
+func (p *script) load(args []string) Load {
+	p.gen++
+	l := Load{p.gen, map[string]*units.Unit{}, map[string]Change{}, false}
+	for n, u := range p.files {
+		l.Units[n] = u
+	}
+	classes := map[string]units.Class{"none": units.None, "live": units.Live, "reload": units.ReloadClass, "restart": units.RestartClass}
+	for _, a := range args {
+		if a == "boot" {
+			l.Boot = true
+			continue
+		}
+		name, change, _ := strings.Cut(a, "=")
+		class, keys, _ := strings.Cut(change, ":")
+		c, ok := classes[class]
+		if !ok {
+			p.t.Fatalf("no such class: %q", class)
+		}
+		l.Changes[name] = Change{c, strings.Split(keys, ",")}
+	}
+	return l
+}
+
+func (p *script) step(e Event) []string {
+	return p.tell(Step(p.s, Input{p.now, 0.5, e}))
+}
+
+func (p *script) tell(effects []Effect) []string {
+	var l []string
+	for _, x := range effects {
+		l = append(l, p.line(x))
+	}
+	return l
+}
+
+func (p *script) line(x Effect) string {
+	switch x := x.(type) {
+	case Spawn:
+		return fmt.Sprintf("spawn %s#%d %s", x.Unit, x.Incarnation, strings.Join(x.Config.Service.Command, " "))
+	case Abort:
+		return fmt.Sprintf("abort %s#%d", x.Unit, x.Incarnation)
+	case Signal:
+		return fmt.Sprintf("signal %s#%d %s%s", x.Unit, x.Incarnation, x.Signal, map[bool]string{true: " (whole group)"}[x.Whole])
+	case KillGroup:
+		return fmt.Sprintf("kill group of %s#%d", x.Unit, x.Incarnation)
+	case Release:
+		return fmt.Sprintf("release %s#%d", x.Unit, x.Incarnation)
+	case RunHook:
+		return fmt.Sprintf("run %s of %s#%d", x.Hook, x.Unit, x.Incarnation)
+	case ApplyLive:
+		return fmt.Sprintf("apply to %s#%d: %s", x.Unit, x.Incarnation, strings.Join(x.Keys, ", "))
+	case SetTimer:
+		return fmt.Sprintf("timer %s %s/%d in %v", x.Unit, x.Timer, x.Seq, x.At.Sub(p.now))
+	case StopTimer:
+		return fmt.Sprintf("stop timer %s %s", x.Unit, x.Timer)
+	case Reply:
+		if x.Err == "" {
+			return fmt.Sprintf("reply %d: ok", x.ID)
+		}
+		return fmt.Sprintf("reply %d: %s", x.ID, x.Err)
+	case Transition:
+		if x.Reason == "" {
+			return fmt.Sprintf("%s: %s -> %s", x.Unit, x.From, x.To)
+		}
+		return fmt.Sprintf("%s: %s -> %s (%s)", x.Unit, x.From, x.To, x.Reason)
+	case Done:
+		return "done"
+	}
+	return fmt.Sprintf("%T", x)
+}
+
+func (p *script) show(name string) string {
+	u := p.s.Units[name]
+	if u == nil {
+		return name + ": no such unit"
+	}
+	s := fmt.Sprintf("%s: %s, desired %s, restarts %d", name, u.Phase, map[bool]string{true: "up", false: "down"}[u.Up], u.Restarts)
+	if u.Reason != "" {
+		s += ", " + u.Reason
+	}
+	return s
+}
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// parseUnit reads options like requires=db,cache, type=task, policy=never,
+// delay=1s, limit=3/1m, steps=QUIT:5s,TERM:1s, command=v2, or a word alone.
+func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
+	u := svc(name)
+	for _, o := range opts {
+		key, value, _ := strings.Cut(o, "=")
+		list := strings.Split(value, ",")
+		switch key {
+		case "requires":
+			requires(list...)(u)
+		case "wants":
+			wants(list...)(u)
+		case "conflicts":
+			conflicts(list...)(u)
+		case "on-failure":
+			onFailure(list...)(u)
+		case "after": // after=db or after=db:started
+			for _, a := range list {
+				n, is, given := strings.Cut(a, ":")
+				if !given {
+					is = "ready"
+				}
+				after(is, n)(u)
+			}
+		case "demand":
+			demand(u)
+		case "remain":
+			remain(u)
+		case "post-start":
+			postStart(u)
+		case "post-stop":
+			postStop(u)
+		case "reload":
+			reloads(u)
+		case "reload-hup":
+			reloadHUP(u)
+		case "type":
+			kind(value)(u)
+		case "policy":
+			policy(value)(u)
+		case "command":
+			u.Service.Command = list
+		case "delay":
+			u.Restart.Delay = duration(t, value)
+		case "limit":
+			n, within, _ := strings.Cut(value, "/")
+			u.Restart.Limit = units.StartLimit{Burst: atoi(n), Within: duration(t, within)}
+		case "steps":
+			for _, s := range list {
+				sig, wait, _ := strings.Cut(s, ":")
+				u.Stop.Steps = append(u.Stop.Steps, units.StopStep{Signal: sig, Wait: duration(t, wait)})
+			}
+		default:
+			t.Fatalf("%s: no such option %q", name, o)
+		}
+	}
+	return u
+}
+
+func duration(t *testing.T, s string) units.Duration {
+	if s == "infinity" {
+		return units.Infinity
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return units.Duration(d)
+}
