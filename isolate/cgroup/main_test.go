@@ -25,6 +25,15 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv(helperEnv); mode != "" {
 		os.Exit(helper(mode, os.Args[1:]))
 	}
+	if os.Getpid() == 1 && os.Getenv(stageEnv) == "init" {
+		vmInit()
+	}
+	if os.Getenv(mountEnv) != "" {
+		if err := mountOwnCgroup(); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot mount the cgroup namespace:", err)
+			os.Exit(1)
+		}
+	}
 	// Orphans of killed helpers come to this process and not to the host's
 	// init, and are reaped by the tests that make them.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

@@ -219,9 +219,14 @@ func (s *settingList) cpuset(l *Limits, reset bool) {
 			if !reset {
 				continue
 			}
-			value = "\n"
-			if !h.unified { // an empty set is refused on v1 once there are processes
-				value, _ = readAt(h.slice, v.file)
+			// With processes in the group the kernel refuses to make a set
+			// empty again, so all that the group could have takes its place.
+			file := v.file
+			if h.unified {
+				file += ".effective"
+			}
+			if value, _ = readAt(h.slice, file); value == "" {
+				continue
 			}
 		}
 		s.add(v.key, "", "cpuset", controlWrite{v.file, value})

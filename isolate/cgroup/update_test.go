@@ -99,11 +99,11 @@ func TestUpdateOthers(t *testing.T) {
 		check("cpu", "cpu.max", "5000 1000000", "cpu.cfs_period_us", "1000000")
 		check("cpu", "cpu.weight", "100", "cpu.shares", "1024")
 		check("pids", "pids.max", "max", "pids.max", "max")
-		whole, err := readAt(tree.by["cpuset"].slice, "cpuset.cpus")
+		whole, err := readAt(tree.by["cpuset"].slice, pick(tree, "cpuset", "cpuset.cpus.effective", "cpuset.cpus"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		check("cpuset", "cpuset.cpus", "", "cpuset.cpus", whole)
+		check("cpuset", "cpuset.cpus", whole, "cpuset.cpus", whole)
 		if err := g.Update(next, Limits{}); err != nil {
 			t.Fatal(err)
 		}
