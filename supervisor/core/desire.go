@@ -260,19 +260,17 @@ func (st *step) renewDependents(u *Unit) {
 // renew stops a unit that is up and starts it again afterwards.
 func (st *step) renew(u *Unit, reason string) {
 	st.touch(u)
+	st.refresh(u, manual)
 	switch u.Phase {
 	case Starting:
 		st.abort(u, Waiting, reason)
-	case Running:
-		u.Halt, u.Then, u.ThenReason = true, Waiting, reason
-	case Completed:
+	case Running, Completed:
 		u.Halt, u.Then, u.ThenReason = true, Waiting, reason
 	case Stopping, Cleaning:
 		if u.Then != Completed || u.Config.Service.Remain {
 			u.Then, u.ThenReason = Waiting, reason
 		}
 	case Backoff:
-		st.refresh(u, manual)
 		st.enter(u, Waiting, reason)
 	}
 }

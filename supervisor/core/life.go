@@ -47,7 +47,7 @@ func (st *step) spawnFailed(u *Unit, e SpawnFailed) {
 	if u.MainPID != 0 || u.Phase != Starting && u.Phase != Stopping {
 		return
 	}
-	reason := "cannot start: " + e.Reason
+	reason := e.Reason
 	then, why := u.Then, u.ThenReason
 	switch {
 	case u.Phase == Stopping:

@@ -1,0 +1,138 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"berth/units"
+)
+
+// TestAnything gives the core events in any order whatever, also those that a
+// correct shell never posts: it must not panic, make no transition that there is
+// not, answer no command twice, and do the same after a round trip through JSON.
+func TestAnything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		names := []string{"a", "b", "c", "d"}
+		name := rapid.SampledFrom(append(names, "nobody"))
+		files := map[string]*units.Unit{}
+		for i, n := range names {
+			files[n] = drawUnit(t, n, names[:i], names)
+		}
+		s, now, next := New(), time.Unix(0, 0).UTC(), uint64(0)
+		answered := map[uint64]bool{}
+		event := func() Event {
+			n := name.Draw(t, "unit")
+			var inc Incarnation
+			if u := s.Units[n]; u != nil {
+				inc = max(u.Incarnation, 1) - Incarnation(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
+			}
+			switch rapid.IntRange(0, 11).Draw(t, "kind") {
+			case 0:
+				return Load{1, files, map[string]Change{n: {units.Class(rapid.IntRange(0, 3).Draw(t, "class")), []string{"k"}}}, true}
+			case 1, 2, 3:
+				next++
+				verb := rapid.SampledFrom([]Verb{VerbStart, VerbStop, VerbRestart, VerbReload, VerbKill, VerbReset}).Draw(t, "verb")
+				return Command{ID: next, Verb: verb, Units: []string{n}}
+			case 4, 5:
+				return Spawned{n, inc, 1}
+			case 6:
+				return SpawnFailed{n, inc, "reason", rapid.Bool().Draw(t, "lost")}
+			case 7:
+				return Exited{n, inc, ExitStatus{Code: rapid.IntRange(0, 1).Draw(t, "code")}}
+			case 8, 9:
+				return Released{n, inc}
+			case 10:
+				return HookDone{n, inc, rapid.SampledFrom([]Hook{HookPostStart, HookPostStop, HookReload}).Draw(t, "hook"), rapid.SampledFrom([]string{"", "bad"}).Draw(t, "err")}
+			}
+			if u := s.Units[n]; u != nil && u.Timer != nil {
+				now = u.Timer.At
+				return TimerFired{n, u.Timer.Timer, u.Timer.Seq}
+			}
+			return Spawned{n, inc, 1}
+		}
+		if rapid.Bool().Draw(t, "reduced") {
+			delete(files, "d")
+		}
+		in := Input{now, 0.5, Load{1, files, nil, true}}
+		for range rapid.IntRange(1, 60).Draw(t, "events") {
+			b, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var twin State
+			if err := json.Unmarshal(b, &twin); err != nil {
+				t.Fatal(err)
+			}
+			out := Step(s, in)
+			if other := Step(&twin, in); !reflect.DeepEqual(out, other) {
+				t.Fatalf("%T %+v: a decoded state does\n%+v\ninstead of\n%+v", in.Event, in.Event, other, out)
+			}
+			if a, b := encode(t, s), encode(t, &twin); a != b {
+				t.Fatalf("%T: states differ:\n%s\n%s", in.Event, a, b)
+			}
+			for _, x := range out {
+				switch x := x.(type) {
+				case Transition:
+					if !legal[[2]Phase{x.From, x.To}] {
+						t.Fatalf("no such transition: %+v", x)
+					}
+				case Reply:
+					if answered[x.ID] || x.ID > next {
+						t.Fatalf("answered twice, or unasked: %+v", x)
+					}
+					answered[x.ID] = true
+				}
+			}
+			now = now.Add(time.Second)
+			in = Input{now, 0.5, event()}
+		}
+		for id := uint64(1); id < next; id++ {
+			if !answered[id] && s.Commands[id] == nil {
+				t.Fatalf("command %d is neither answered nor pending", id)
+			}
+		}
+	})
+}
+
+func encode(t *rapid.T, s *State) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
+	u := svc(name)
+	some := func(from []string, what string) []string {
+		var l []string
+		for _, n := range from {
+			if n != name && rapid.IntRange(0, 3).Draw(t, fmt.Sprint(what, name, n)) == 0 {
+				l = append(l, n)
+			}
+		}
+		return l
+	}
+	u.Unit.Requires = some(lower, "requires")
+	u.Unit.Wants = some(all, "wants")
+	u.Unit.OnFailure = some(all, "on-failure")
+	if rapid.IntRange(0, 5).Draw(t, "conflict") == 0 {
+		u.Unit.Conflicts = some(all, "conflicts")
+	}
+	after("ready", some(lower, "after")...)(u)
+	u.Service.Type = rapid.SampledFrom([]string{"service", "service", "task", "group"}).Draw(t, "type")
+	u.Service.Remain = u.Service.Type == "task" && rapid.Bool().Draw(t, "remain")
+	u.Restart.Policy = rapid.SampledFrom([]string{"always", "on-failure", "on-success", "never"}).Draw(t, "policy")
+	u.Restart.Limit.Burst = rapid.IntRange(0, 3).Draw(t, "burst")
+	for _, o := range []func(*units.Unit){postStart, postStop, reloads} {
+		if rapid.Bool().Draw(t, "option") {
+			o(u)
+		}
+	}
+	return u
+}

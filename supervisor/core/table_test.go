@@ -1,0 +1,128 @@
+package core
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/units"
+)
+
+// situations are all the ways in which a unit can be in a phase, as scripts
+// that lead there. The unit is x.
+var situations = []struct {
+	name   string
+	phase  Phase
+	script string
+}{
+	{"inactive", Inactive, "unit x demand reload;load boot"},
+	{"waiting", Waiting, "unit db;unit x requires=db reload;load boot"},
+	{"starting", Starting, "unit x reload post-start;load boot"},
+	{"running", Running, "unit x reload;load boot;spawned x"},
+	{"running, post-start under way", Running, "unit x reload post-start;load boot;spawned x"},
+	{"running, reload under way", Running, "unit x reload;load boot;spawned x;cmd 90 reload x"},
+	{"running, to stop after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 stop x"},
+	{"running, to restart after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 restart x"},
+	{"running, reset timer", Running, "unit x reload;load boot;spawned x;exited x 1;released x;fire x;spawned x"},
+	{"running task", Running, "unit x type=task;load boot;spawned x"},
+	{"running group", Running, "unit x type=group;load boot"},
+	{"stopping", Stopping, "unit x reload post-stop;load boot;spawned x;cmd 90 stop x"},
+	{"stopping to restart", Stopping, "unit x reload;load boot;spawned x;cmd 90 restart x"},
+	{"stopping, aborted", Stopping, "unit x reload;load boot;cmd 90 stop x"},
+	{"stopping, killed", Stopping, "unit x reload;load boot;spawned x;cmd 90 stop x;fire x"},
+	{"cleaning, post-stop", Cleaning, "unit x reload post-stop;load boot;spawned x;exited x 1"},
+	{"cleaning, release, then back-off", Cleaning, "unit x reload;load boot;spawned x;exited x 1"},
+	{"cleaning, release, then inactive", Cleaning, "unit x reload;load boot;spawned x;exited x 0"},
+	{"cleaning, release, then failed", Cleaning, "unit x policy=never;load boot;spawned x;exited x 1"},
+	{"cleaning, release, then completed", Cleaning, "unit x remain post-stop;load boot;spawned x;exited x 0"},
+	{"backoff", Backoff, "unit x reload;load boot;spawned x;exited x 1;released x"},
+	{"completed", Completed, "unit x type=task;load boot;spawned x;exited x 0;released x"},
+	{"completed, remains", Completed, "unit x remain post-stop;load boot;spawned x;exited x 0;released x"},
+	{"failed", Failed, "unit x policy=never reload;load boot;spawn-failed x no such file;released x"},
+}
+
+// happenings are all the events, in all their kinds.
+var happenings = []string{
+	"load", "load boot", "load x=none:k", "load x=live:k", "load x=reload:k", "load x=restart:k", "rm x;load",
+	"cmd 1 start x", "cmd 1 start x noblock", "cmd 1 stop x", "cmd 1 restart x", "cmd 1 reload x", "cmd 1 kill x", "cmd 1 reset-failed x", "cmd 1 nonsense x",
+	"spawned x", "spawned x#99", "spawn-failed x reason", "spawn-lost x reason", "spawn-failed x#99 reason",
+	"exited x 0", "exited x 1", "exited x sig 15", "exited x sig 9 oom", "exited x#99 0", "released x", "released x#99",
+	"hook x post-start", "hook x post-start bad", "hook x post-stop", "hook x post-stop bad", "hook x reload", "hook x reload bad", "hook x#99 reload",
+	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "shutdown", "spawned nobody", "crash",
+}
+
+// TestTable tries every event in every situation: none may panic or make a
+// transition that there is not, and a state that went through JSON does the same.
+func TestTable(t *testing.T) {
+	var b strings.Builder
+	seen := map[Phase]bool{}
+	for _, s := range situations {
+		fmt.Fprintf(&b, "== %s ==\n", s.name)
+		for _, h := range happenings {
+			p := play(t, s.script)
+			if got := p.s.Units["x"].Phase; got != s.phase {
+				t.Fatalf("%s: it is %s", s.name, got)
+			}
+			if strings.HasPrefix(h, "fire") && p.s.Units["x"].Timer == nil {
+				continue
+			}
+			out := act(p, h)
+			if h != "crash" {
+				if again := act(reborn(t, play(t, s.script)), h); again != out {
+					t.Errorf("%s, %s: after a round trip through JSON\n%s instead of\n%s", s.name, h, again, out)
+				}
+			}
+			fmt.Fprintf(&b, "%s: %s\n", h, out)
+			checkLegal(t, s.name+", "+h, out)
+		}
+		seen[s.phase] = true
+	}
+	for _, p := range Phases() {
+		if !seen[p] {
+			t.Errorf("no situation is in phase %s", p)
+		}
+	}
+	golden(t, "testdata/table.golden", b.String())
+}
+
+func play(t *testing.T, text string) *script {
+	p := &script{t: t, s: New(), now: time.Unix(0, 0).UTC(), files: map[string]*units.Unit{}}
+	for line := range strings.SplitSeq(text, ";") {
+		p.do(strings.Fields(line))
+	}
+	return p
+}
+
+func act(p *script, h string) string {
+	var out []string
+	for line := range strings.SplitSeq(h, ";") {
+		out = append(out, p.do(strings.Fields(line))...)
+	}
+	if len(out) == 0 {
+		return "-"
+	}
+	return strings.Join(out, "; ")
+}
+
+func reborn(t *testing.T, p *script) *script {
+	b, err := json.Marshal(p.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.s = &State{}
+	if err := json.Unmarshal(b, p.s); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func checkLegal(t *testing.T, where, out string) {
+	for _, line := range strings.Split(out, "; ") {
+		w := strings.Fields(line)
+		if len(w) > 3 && w[2] == "->" && !legal[[2]Phase{Phase(w[1]), Phase(w[3])}] {
+			t.Errorf("%s: no such transition: %s", where, line)
+		}
+	}
+}
