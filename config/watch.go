@@ -118,13 +118,10 @@ func (w *watcher) listen(ctx context.Context) {
 	}
 }
 
-// concerns tells whether an event is about an entry we read, or about a watched
-// directory itself.
+// concerns tells whether an event is about an entry we read. What happens to a
+// watched directory itself is heard from its parent, which is watched too.
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	name := filepath.Clean(e.Name)
-	if _, self := w.heard[name]; self {
-		return true
-	}
 	return w.heard.wants(filepath.Dir(name), filepath.Base(name))
 }
 
