@@ -151,16 +151,18 @@ func (g *Group) setDeviceProgram(h *hierarchy, l *Limits) error {
 	}
 	if len(attached) > 0 {
 		options.Anchor = link.ReplaceProgram(attached[0])
-		attached[0], attached = nil, attached[1:]
 	}
 	if err := link.RawAttachProgram(options); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return &UnsupportedError{Key: "device", Reason: "the eBPF program that filters devices cannot be attached without CAP_SYS_ADMIN or CAP_NET_ADMIN"}
+		}
 		return fmt.Errorf("cannot set device: cannot attach the eBPF program to %s: %w", dir.Name(), err)
 	}
 	return nil
 }
 
-// attachedPrograms opens the device programs attached to a group itself. The
-// caller closes them.
+// attachedPrograms opens the device programs attached to a group itself; there
+// is at most one, as nobody else attaches any. The caller closes them.
 func attachedPrograms(dir *os.File) ([]*ebpf.Program, error) {
 	result, err := link.QueryPrograms(link.QueryOptions{Target: int(dir.Fd()), Attach: ebpf.AttachCGroupDevice})
 	if err != nil {

@@ -72,7 +72,7 @@ func TestKillForkBomb(t *testing.T) {
 			eachView(t, "", func(t *testing.T, tree *Tree) {
 				limits := Limits{AllDevices: true}
 				if tree.by["pids"] != nil {
-					limits.PidsMax = ptr(int64(300))
+					limits.PidsMax = ptr(int64(120))
 				}
 				g := newGroup(t, tree, "bomb.service", limits)
 				if limits.PidsMax == nil {

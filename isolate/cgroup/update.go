@@ -25,6 +25,11 @@ func (g *Group) Update(old, new Limits) error {
 	if err := asked.err(); err != nil {
 		return err
 	}
+	// The limit of a disk that has gone is gone with it.
+	old.IOMax = slices.DeleteFunc(slices.Clone(old.IOMax), func(m IOMax) bool {
+		_, err := wholeDisk(m.Device)
+		return err != nil
+	})
 	// Both sides name the same keys, so that each write has its opposite.
 	before, after := withDefaults(old, new), withDefaults(new, old)
 	from, err := g.tree.settingsFor(&before, true)

@@ -162,7 +162,7 @@ var stages = []struct {
 	{name: "container", group: "machine.slice/container", others: true, namespace: true, tests: placeTests, base: "/"},
 }
 
-const placeTests = "TestPlace|TestReopen|TestMemoryLimit|TestPidsLimit|TestUpdate|TestKillForkBomb|TestConcurrent|TestPidsAndUnitOf"
+const placeTests = "TestPlace|TestReopen|TestMemoryLimit|TestUpdate|TestPidsAndUnitOf"
 
 // vmInit is PID 1 of the virtual machine. It does not return.
 func vmInit() {
