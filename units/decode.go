@@ -191,7 +191,7 @@ func (d *decoder) value(n *node, v reflect.Value, key string) {
 		if f.Default != "" {
 			hint = "leave it out or write " + f.Default
 		}
-		d.rep.fail("U014", n.key, hint, "%s is not supported yet", strings.TrimSuffix(key, "[]"))
+		d.rep.fail("U014", n.key, hint, "%s is not supported yet", displayKey(f))
 	}
 }
 

@@ -62,7 +62,21 @@ func (f *file) line(n int) []byte {
 func (f *file) place(offset int) (line, column int) {
 	line = sort.Search(len(f.lines), func(i int) bool { return f.lines[i] > offset })
 	text := f.line(line)
-	return line, utf8.RuneCount(text[:min(offset-f.lines[line-1], len(text))]) + 1
+	return line, utf8.RuneCount(text[:runeStart(text, offset-f.lines[line-1])]) + 1
+}
+
+// runeStart gives the beginning of the character that has the byte at offset i,
+// the length of text for what is behind it.
+func runeStart(text []byte, i int) int {
+	if i >= len(text) {
+		return len(text)
+	}
+	for back := range min(utf8.UTFMax, i+1) {
+		if _, size := utf8.DecodeRune(text[i-back:]); size > back {
+			return i - back
+		}
+	}
+	return i
 }
 
 // span is a piece of a file.

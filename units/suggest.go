@@ -25,7 +25,7 @@ func Nearest(s string, words []string) string {
 		if len(w) > 64 {
 			continue
 		}
-		if d := distance(strings.ToLower(s), strings.ToLower(w)); d < least || d == least && best != "" && w < best {
+		if d := distance(strings.ToLower(s), strings.ToLower(w)); d < len(s) && (d < least || d == least && best != "" && w < best) {
 			best, least = w, d
 		}
 	}
