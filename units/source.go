@@ -71,7 +71,7 @@ func runeStart(text []byte, i int) int {
 	if i >= len(text) {
 		return len(text)
 	}
-	for back := range min(utf8.UTFMax, i+1) {
+	for back := 1; back < min(utf8.UTFMax, i+1) && !utf8.RuneStart(text[i]); back++ {
 		if _, size := utf8.DecodeRune(text[i-back:]); size > back {
 			return i - back
 		}
