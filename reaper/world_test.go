@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +22,6 @@ const deadline = 30 * time.Second
 type world struct {
 	t           *testing.T
 	cmd         *exec.Cmd
-	log         *safeBuffer
 	supervisors chan *link
 	now         *link // the current supervisor
 }
@@ -35,23 +33,6 @@ type link struct {
 	out     *json.Encoder
 	answers chan report
 	events  chan report
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func needRoot(t *testing.T) {
@@ -71,11 +52,12 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWorldWith(t, exe)
+	return newWorldWith(t, exe, exe, "role-reaper")
 }
 
-// newWorldWith starts a reaper that re-executes itself from the path given.
-func newWorldWith(t *testing.T, reexec string) *world {
+// newWorldWith starts a reaper, by the command given, that re-executes itself
+// from the path given.
+func newWorldWith(t *testing.T, reexec string, command ...string) *world {
 	t.Helper()
 	needRoot(t)
 	dir, err := os.MkdirTemp("", "reaper")
@@ -87,12 +69,8 @@ func newWorldWith(t *testing.T, reexec string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, log: &safeBuffer{}, supervisors: make(chan *link, 1000)}
-	w.cmd = exec.Command(exe, "role-reaper")
+	w := &world{t: t, supervisors: make(chan *link, 1000)}
+	w.cmd = exec.Command(command[0], command[1:]...)
 	w.cmd.Env = append(os.Environ(), socketVariable+"="+filepath.Join(dir, "s"), "BERTH_TEST_EXE="+reexec)
 	stderr, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
