@@ -71,7 +71,7 @@ func (st *step) requirement(u *Unit, name string) bool {
 // conflictsDown reports whether all conflicting units are down. Those that are
 // to be up lose: this unit was asked for later, or the conflict is new.
 func (st *step) conflictsDown(u *Unit, n *node) bool {
-	clear := true
+	free := true
 	for _, name := range n.conflicts {
 		c := st.s.Units[name]
 		if c == nil {
@@ -80,12 +80,15 @@ func (st *step) conflictsDown(u *Unit, n *node) bool {
 		if st.stoppable(c) {
 			st.stop(c, fmt.Sprintf("conflicts with %s", u.Name))
 		}
-		if !c.Phase.down() || c.Halt {
-			clear = false
+		if c.inTheWay() {
+			free = false
 		}
 	}
-	return clear && u.Phase == Waiting
+	return free && u.Phase == Waiting
 }
+
+// inTheWay reports whether a unit that conflicts with this one cannot start yet.
+func (u *Unit) inTheWay() bool { return !u.Phase.down() || u.Halt }
 
 // delays reports whether a unit that is to start after this one has to wait
 // until this one is what is said. Only a task can complete; for the others
@@ -112,13 +115,15 @@ func (u *Unit) delays(is string) bool {
 // going down.
 func (st *step) heldUp(u *Unit) bool {
 	for _, name := range st.s.graph[u.Name].before {
-		v := st.s.Units[name]
-		if v != nil && (v.Halt || v.Phase == Stopping || v.Phase == Cleaning) {
+		if v := st.s.Units[name]; v != nil && v.leaving() {
 			return true
 		}
 	}
 	return false
 }
+
+// leaving reports whether the unit is going down.
+func (u *Unit) leaving() bool { return u.Halt || u.Phase == Stopping || u.Phase == Cleaning }
 
 // takeDown begins the stop of a unit in Running or Completed that has Halt.
 func (st *step) takeDown(u *Unit) {
@@ -140,4 +145,40 @@ func (st *step) takeDown(u *Unit) {
 func (st *step) leave(u *Unit, phase, then Phase, reason string) {
 	st.enter(u, phase, reason)
 	u.Then, u.ThenReason = then, reason
+}
+
+// WaitsFor returns, sorted, the units that keep this one in Waiting, or from
+// stopping; for people who ask why nothing happens.
+func (s *State) WaitsFor(name string) []string {
+	s.derive()
+	u, n := s.Units[name], s.graph[name]
+	if u == nil {
+		return nil
+	}
+	waits := map[string]bool{}
+	note := func(name string, yes func(*Unit) bool) {
+		if o := s.Units[name]; o != nil && yes(o) {
+			waits[name] = true
+		}
+	}
+	switch {
+	case u.Halt:
+		for _, v := range n.before {
+			note(v, (*Unit).leaving)
+		}
+	case u.Phase == Waiting:
+		for _, d := range n.requires {
+			note(d, func(o *Unit) bool { return !o.provides() })
+		}
+		for _, d := range n.after {
+			note(d.Unit, func(o *Unit) bool { return o.delays(d.Is) })
+		}
+		for _, d := range n.members {
+			note(d, func(o *Unit) bool { return o.delays("ready") })
+		}
+		for _, c := range n.conflicts {
+			note(c, (*Unit).inTheWay)
+		}
+	}
+	return sortedNames(waits)
 }
