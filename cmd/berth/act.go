@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"berth/supervisor/api"
+	"berth/supervisor/core"
+
+	"github.com/spf13/cobra"
+)
+
+// act sends a command and reports the units that did not make it.
+func (a *app) act(cmd *cobra.Command, c api.Command) error {
+	ctx, cancel := a.deadline(cmd.Context())
+	defer cancel()
+	out, err := a.client().Command(ctx, c)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+	}
+	if len(out.Failed) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(out.Failed)) {
+		fmt.Fprintf(a.err, "berth: cannot %s %s: %s\n", c.Verb, name, safe(out.Failed[name]))
+	}
+	fmt.Fprintf(a.err, "see: berth status %s\n", slices.Min(slices.Collect(maps.Keys(out.Failed))))
+	return &exitError{exitFailed, ""}
+}
+
+func (a *app) verbCommand(verb, short string) *cobra.Command {
+	var noBlock bool
+	c := &cobra.Command{
+		Use: verb + " UNIT...", Short: short,
+		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.act(cmd, api.Command{Verb: core.Verb(verb), Units: args, NoBlock: noBlock})
+		},
+	}
+	c.Flags().BoolVar(&noBlock, "no-block", false, "do not wait until it is done")
+	c.Flags().DurationVar(&a.timeout, "timeout", 0, "wait at most so long; 0: for ever")
+	return c
+}
+
+func (a *app) killCommand() *cobra.Command {
+	var signal string
+	var all bool
+	c := &cobra.Command{
+		Use: "kill UNIT...", Short: "Send a signal to the main process of units, or to all of theirs",
+		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := signalName(signal)
+			if err != nil {
+				return err
+			}
+			return a.act(cmd, api.Command{Verb: core.VerbKill, Units: args, Signal: name, Whole: all})
+		},
+	}
+	c.Flags().StringVarP(&signal, "signal", "s", "TERM", "name or number")
+	c.Flags().BoolVar(&all, "all", false, "every process of the unit")
+	return c
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "reload [UNIT...]", Short: "Read the unit files again, or have units reload themselves",
+		Long: `Without a unit: reads all unit files as a new generation and applies what
+changed. Files that are not valid change nothing, are reported, and give exit
+code 5. With units: runs their own [service] reload.`,
+		ValidArgsFunction: a.units,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return a.act(cmd, api.Command{Verb: core.VerbReload, Units: args})
+			}
+			out, err := a.client().Reload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printReload(out)
+		},
+	}
+}
+
+// printReload shows what a generation changed, or would change.
+func (a *app) printReload(out *api.Reload) error {
+	if a.json() {
+		if err := a.printJSON(out); err != nil {
+			return err
+		}
+		if out.Diagnostics.HasErrors() {
+			return &exitError{exitInvalid, ""}
+		}
+		return nil
+	}
+	if out.Diagnostics.HasErrors() {
+		out.Diagnostics.Format(a.err, a.colorErr())
+		return &exitError{exitInvalid, "the unit files are not valid: nothing was changed"}
+	}
+	out.Diagnostics.Format(a.err, a.colorErr())
+	p, n := a.paint(), 0
+	for _, c := range out.Changes {
+		if c.Action == "none" && len(c.Keys) == 0 {
+			continue
+		}
+		n++
+		fmt.Fprintf(a.out, "%s  %s\n", p.in(bold, c.Unit), p.in(actionColor(c.Action), c.Action))
+		for _, k := range c.Keys {
+			fmt.Fprintf(a.out, "    %-8s %s: %s -> %s\n", k.Class, k.Key, safe(k.Old), safe(k.New))
+		}
+	}
+	if n == 0 {
+		fmt.Fprintln(a.out, "nothing changes")
+	}
+	return nil
+}
+
+func actionColor(action string) string {
+	switch action {
+	case "restart", "stop":
+		return yellow
+	case "start", "live", "reload":
+		return green
+	}
+	return faint
+}
+
+func (a *app) reexecCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "daemon-reexec", Short: "Replace the running berthd by the program on disk; no service stops",
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			before, err := a.client().Daemon(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := a.client().Reexec(cmd.Context()); err != nil && !isCut(err) {
+				return err
+			}
+			// The answer may be lost with the old supervisor: look for the new one.
+			deadline := time.Now().Add(30 * time.Second)
+			for time.Now().Before(deadline) {
+				d, err := a.client().Daemon(cmd.Context())
+				if err == nil && d.PID != before.PID {
+					return nil
+				}
+				select {
+				case <-cmd.Context().Done():
+					return cmd.Context().Err()
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+			return &exitError{exitTimeout, "the new berthd did not answer within 30s; see its log"}
+		},
+	}
+}

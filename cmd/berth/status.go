@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"berth/supervisor/api"
+	"berth/supervisor/core"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var lines int
+	c := &cobra.Command{
+		Use: "status [UNIT...]", Short: "Show units, or the daemon itself, in full",
+		Long: `Shows each unit's state with its reason, main process, resources, processes and
+last log lines. Without a unit it shows the daemon, and what is wrong with the
+unit files if anything is.
+
+Exits with 3 if a unit named is not running, and with 5 if the daemon's unit
+files are not valid.`,
+		ValidArgsFunction: a.units,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.daemonStatus(cmd.Context())
+			}
+			return a.unitStatus(cmd.Context(), args, lines)
+		},
+	}
+	c.Flags().IntVarP(&lines, "lines", "n", 10, "log lines to show")
+	return c
+}
+
+func (a *app) daemonStatus(ctx context.Context) error {
+	d, err := a.client().Daemon(ctx)
+	if err != nil {
+		return err
+	}
+	invalid := error(nil)
+	if d.Invalid.HasErrors() {
+		invalid = &exitError{exitInvalid, ""}
+	}
+	if a.json() {
+		if err := a.printJSON(d); err != nil {
+			return err
+		}
+		return invalid
+	}
+	p := a.paint()
+	state, color := "running", green
+	if invalid != nil {
+		state, color = "running, with invalid unit files", red
+	}
+	fmt.Fprintf(a.out, "%s berthd %s\n", p.in(color, "●"), d.Version)
+	a.field("State", p.in(color, state))
+	a.field("Generation", fmt.Sprint(d.Generation))
+	a.field("Processes", fmt.Sprintf("reaper %d, supervisor %d (number %d, since %s)", d.ReaperPID, d.PID, d.Supervisors, since(d.Started)))
+	a.field("Orphans", fmt.Sprintf("%d reaped", d.Orphans))
+	a.field("Cgroup", d.Cgroup)
+	a.field("Unit files", strings.Join(d.Directories, ", "))
+	var counts []string
+	for _, phase := range slices.Sorted(maps.Keys(d.Units)) {
+		counts = append(counts, p.in(phaseColor(phase), fmt.Sprintf("%d %s", d.Units[phase], phase)))
+	}
+	a.field("Units", strings.Join(counts, ", "))
+	if len(d.Invalid) > 0 {
+		fmt.Fprintln(a.out, "\nThe unit files on disk are not valid; the last good generation runs on:")
+		d.Invalid.Format(a.out, bool(p))
+	}
+	return invalid
+}
+
+func (a *app) unitStatus(ctx context.Context, names []string, lines int) error {
+	var all []*api.Status
+	down := false
+	for _, name := range names {
+		st, err := a.client().Status(ctx, name)
+		if err != nil {
+			return err
+		}
+		all = append(all, st)
+		down = down || !isUp(st.Phase)
+	}
+	if a.json() {
+		if err := a.printJSON(all); err != nil {
+			return err
+		}
+	} else {
+		for i, st := range all {
+			if i > 0 {
+				fmt.Fprintln(a.out)
+			}
+			if err := a.card(ctx, st, lines); err != nil {
+				return err
+			}
+		}
+	}
+	if down {
+		return &exitError{exitNotRunning, ""}
+	}
+	return nil
+}
+
+func isUp(p core.Phase) bool { return p == core.Running || p == core.Completed }
+
+func (a *app) field(name, value string) {
+	if value != "" {
+		fmt.Fprintf(a.out, "%12s: %s\n", name, value)
+	}
+}
+
+func since(t time.Time) string {
+	return fmt.Sprintf("%s, %s ago", t.Local().Format("Mon 2006-01-02 15:04:05 MST"), age(time.Since(t)))
+}
+
+// card shows one unit as systemctl status does.
+func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
+	p := a.paint()
+	color := phaseColor(st.Phase)
+	title := p.in(color, "●") + " " + p.in(bold, st.Name)
+	if st.Description != "" {
+		title += " - " + safe(st.Description)
+	}
+	fmt.Fprintln(a.out, title)
+	if len(st.Files) > 0 {
+		a.field("Loaded", strings.Join(st.Files, ", "))
+	}
+	state := p.in(color, string(st.Phase))
+	if st.Reason != "" {
+		state += " (" + safe(st.Reason) + ")"
+	}
+	a.field("Active", state+" since "+since(st.Since))
+	if st.RestartAt != nil {
+		a.field("Restart", "in "+age(time.Until(*st.RestartAt)))
+	}
+	if st.Restarts > 0 {
+		a.field("Restarts", fmt.Sprint(st.Restarts))
+	}
+	if st.LastExit != nil {
+		a.field("Last exit", exitText(st.LastExit))
+	}
+	if st.MainPID > 0 {
+		a.field("Main PID", fmt.Sprintf("%d (%s)", st.MainPID, safe(strings.Join(st.Command, " "))))
+	}
+	if st.Tasks != nil {
+		a.field("Tasks", bounded(fmt.Sprint(*st.Tasks), st.TasksMax, func(n uint64) string { return fmt.Sprint(n) }))
+	}
+	if st.Memory != nil {
+		text := bounded(bytesText(*st.Memory), st.MemoryMax, bytesText)
+		if st.MemoryPeak != nil {
+			text += ", peak " + bytesText(*st.MemoryPeak)
+		}
+		a.field("Memory", text)
+	}
+	if st.CPUUsec != nil {
+		a.field("CPU", (time.Duration(*st.CPUUsec) * time.Microsecond).Round(time.Millisecond).String())
+	}
+	a.field("Requires", strings.Join(st.Requires, ", "))
+	a.field("Required by", strings.Join(st.RequiredBy, ", "))
+	a.field("Cgroup", st.Cgroup)
+	for i, pr := range st.Processes {
+		branch := "├─"
+		if i == len(st.Processes)-1 {
+			branch = "└─"
+		}
+		fmt.Fprintf(a.out, "%14s%s%d %s\n", "", branch, pr.PID, safe(pr.Command))
+	}
+	if lines <= 0 {
+		return nil
+	}
+	entries, err := a.client().Logs(ctx, api.LogQuery{Units: []string{st.Name}, Lines: lines})
+	if err != nil {
+		fmt.Fprintf(a.out, "\n(no log: %s)\n", err)
+		return nil
+	}
+	first := true
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		if first {
+			fmt.Fprintln(a.out)
+			first = false
+		}
+		a.printEntry(e, false)
+	}
+	return nil
+}
+
+func bounded(text string, limit *uint64, format func(uint64) string) string {
+	if limit != nil {
+		text += " (limit " + format(*limit) + ")"
+	}
+	return text
+}
+
+func exitText(e *core.ExitStatus) string {
+	var text string
+	switch {
+	case e.Signal != 0:
+		text = "killed by " + unix.SignalName(syscall.Signal(e.Signal))
+		if e.Core {
+			text += ", core dumped"
+		}
+	case e.Code == 0:
+		text = "success"
+	default:
+		text = fmt.Sprintf("status %d", e.Code)
+	}
+	if e.OOM {
+		text += ", out of memory"
+	}
+	return text
+}

@@ -1,0 +1,43 @@
+// Command berthd is the daemon of berth: PID 1 or an ordinary service. Started
+// by a user it is the reaper; the reaper starts it again as launcher and as
+// supervisor, told apart by the first argument.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+// version is set by the linker (make build).
+var version = "development"
+
+// The hidden first arguments of the other two processes.
+const (
+	roleSupervisor = "--role=supervisor"
+	roleLauncher   = "--role=launcher"
+)
+
+func main() {
+	role := ""
+	args := os.Args[1:]
+	if len(args) > 0 && (args[0] == roleSupervisor || args[0] == roleLauncher) {
+		role, args = args[0], args[1:]
+	}
+	var code int
+	var err error
+	switch role {
+	case roleLauncher:
+		err = runLauncher()
+	case roleSupervisor:
+		code, err = runSupervisor(args)
+	default:
+		code, err = runReaper(args)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "berthd: "+err.Error())
+		if code == 0 {
+			code = 1
+		}
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os"
+
+	"berth/isolate/program"
+	"berth/reaper"
+	"berth/reaper/launcher"
+)
+
+// runReaper is berthd as it is started. The flags are the supervisor's: they are
+// looked at here only so that a mistake is told before anything is started.
+func runReaper(args []string) (int, error) {
+	opt, err := parse(args)
+	if err != nil || opt.done {
+		return 2, err
+	}
+	if opt.version {
+		_, err := os.Stdout.WriteString("berthd " + version + "\n")
+		return 0, err
+	}
+	return reaper.Run(reaper.Config{
+		Supervisor: append([]string{"berthd", roleSupervisor}, args...),
+		Launcher:   []string{"berthd", roleLauncher},
+	}), nil
+}
+
+// runLauncher forks programs until its supervisor is gone.
+func runLauncher() error {
+	if err := reaper.Harden(); err != nil {
+		return err
+	}
+	reaper.SetName("berthd-launcher")
+	return launcher.Serve(reaper.LauncherFD, func(image []byte, fds []int) (int, int, error) {
+		im, err := program.Decode(image, fds)
+		if err != nil {
+			return 0, -1, err
+		}
+		return im.Fork(true)
+	})
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"runtime/debug"
+	"strconv"
+
+	"berth/config"
+	"berth/reaper"
+	"berth/supervisor"
+	"berth/supervisor/logs"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// runSupervisor is the daemon's mind. It returns when everything is down after
+// an orderly stop, or when it cannot begin; else it ends with its reaper.
+func runSupervisor(args []string) (int, error) {
+	if err := reaper.Harden(); err != nil {
+		return 1, err
+	}
+	reaper.SetName("berthd")
+	// Memory counts more than speed here: the supervisor is idle nearly always.
+	debug.SetGCPercent(50)
+	client, hand, err := reaper.Connect(reaper.SupervisorFD)
+	if err != nil {
+		return 1, err
+	}
+	code, err := supervise(args, client, hand)
+	if err == nil {
+		return code, client.Exit(code)
+	}
+	// The first supervisor of a daemon that is not PID 1 tells its starter that
+	// it cannot begin; any later one is tried again by the reaper.
+	if hand.Supervisors <= 1 && os.Getppid() != 1 {
+		fmt.Fprintln(os.Stderr, "berthd: "+err.Error())
+		return code, client.Exit(code)
+	}
+	return code, err
+}
+
+func supervise(args []string, client *reaper.Client, hand *reaper.Handover) (int, error) {
+	opt, err := parse(args)
+	if err != nil {
+		return 2, err
+	}
+	settings, diags := config.LoadSettings(opt.config)
+	if diags.HasErrors() && os.Getppid() != 1 {
+		diags.Format(os.Stderr, false)
+		return 5, fmt.Errorf("the settings in %s are not valid", opt.config)
+	}
+	if opt.logLevel != "" {
+		settings.LogLevel = opt.logLevel
+	}
+	level, err := zapcore.ParseLevel(settings.LogLevel)
+	if err != nil {
+		return 2, fmt.Errorf("cannot use the log level: %w", err)
+	}
+	log, err := logs.NewLogger(logs.LoggerOptions{Level: level, Target: settings.LogTarget})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = log.Sync() }() // a terminal cannot be synced
+	if diags.HasErrors() {
+		log.Error("the settings are not valid, going on with the defaults for what is wrong", zap.Error(diags))
+	}
+	cfg, err := configure(opt, settings)
+	if err != nil {
+		return 1, err
+	}
+	cfg.Log = log
+	return supervisor.Run(context.Background(), *cfg, client, hand)
+}
+
+// configure puts flags over settings.
+func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
+	c := &supervisor.Config{
+		Directories: s.Units, RuntimeDir: s.RuntimeDir, StateDir: s.StateDir, Socket: s.Socket,
+		Cgroup: s.CgroupParent, Slice: opt.slice, Version: version,
+	}
+	if len(opt.units) > 0 {
+		c.Directories = opt.units
+	}
+	if opt.runtimeDir != "" {
+		c.RuntimeDir = opt.runtimeDir
+		c.Socket = opt.runtimeDir + "/" + supervisor.SocketName
+	}
+	if opt.stateDir != "" {
+		c.StateDir = opt.stateDir
+	}
+	if opt.cgroup != "" {
+		c.Cgroup = opt.cgroup
+	}
+	var err error
+	if c.ReadGroup, err = group("read-group", s.ReadGroup); err != nil {
+		return nil, err
+	}
+	c.OperateGroup, err = group("operate-group", s.OperateGroup)
+	return c, err
+}
+
+// group gives a group's id, -1 for none.
+func group(key, name string) (int, error) {
+	if name == "" {
+		return -1, nil
+	}
+	if id, err := strconv.Atoi(name); err == nil {
+		return id, nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return -1, fmt.Errorf("cannot use %s = %q: %w", key, name, err)
+	}
+	return strconv.Atoi(g.Gid)
+}

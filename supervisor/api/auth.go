@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Role is what a peer may do; each includes the ones before.
+type Role int
+
+// The roles.
+const (
+	RoleNone    Role = iota
+	RoleRead         // look: list, status, logs, stats, events, spec, plan
+	RoleOperate      // start, stop, restart, reload, kill
+	RoleAdmin        // exec, daemon-reexec, reload of the unit files
+)
+
+func (r Role) String() string { return [...]string{"none", "read", "operate", "admin"}[r] }
+
+// Roles maps peers to roles. Root of berthd's own user and PID namespace is
+// always admin; a group id of -1 gives its role to nobody.
+type Roles struct {
+	ReadGID, OperateGID int
+}
+
+// peer is who is at the other end of a connection, as the kernel tells it.
+type peer struct {
+	pid  int
+	uid  int
+	gids []int
+	why  string // not empty: refused, because
+}
+
+type peerKey struct{}
+
+// identify asks the kernel for the peer (SO_PEERCRED, unix(7)) and refuses
+// those that are not of this machine proper: a process of a unit could only
+// have got here by a mistake of somebody, and ids of other user namespaces
+// mean something else. unitOf tells the unit whose group a pid is in.
+func identify(conn net.Conn, unitOf func(int) string) peer {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return peer{why: "not a unix socket"}
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return peer{why: err.Error()}
+	}
+	var cred *unix.Ucred
+	pidfd := -1
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		// SO_PEERPIDFD (kernel 6.5) keeps the pid from being reused while it is looked at.
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+			pidfd = n
+		}
+	}); err != nil {
+		return peer{why: err.Error()}
+	}
+	if pidfd >= 0 {
+		defer unix.Close(pidfd)
+	}
+	if credErr != nil {
+		return peer{why: credErr.Error()}
+	}
+	p := peer{pid: int(cred.Pid), uid: int(cred.Uid)}
+	if p.pid == 0 {
+		p.why = "the peer is in another PID namespace"
+		return p
+	}
+	for _, ns := range []string{"user", "pid"} {
+		if !sameNamespace(p.pid, ns) {
+			p.why = "the peer is in another " + ns + " namespace"
+			return p
+		}
+	}
+	if unit := unitOf(p.pid); unit != "" {
+		p.why = "the peer is a process of unit " + unit
+		return p
+	}
+	p.gids = append(supplementary(p.pid), int(cred.Gid))
+	if pidfd >= 0 && unix.PidfdSendSignal(pidfd, 0, nil, 0) == unix.ESRCH {
+		p.why = "the peer is gone"
+	}
+	return p
+}
+
+func sameNamespace(pid int, kind string) bool {
+	var mine, theirs syscall.Stat_t
+	if syscall.Stat("/proc/self/ns/"+kind, &mine) != nil || syscall.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), &theirs) != nil {
+		return false
+	}
+	return mine.Ino == theirs.Ino && mine.Dev == theirs.Dev
+}
+
+// supplementary gives a process's further groups; none if they cannot be read.
+func supplementary(pid int) []int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for line := range strings.Lines(string(text)) {
+		if list, ok := strings.CutPrefix(line, "Groups:"); ok {
+			for _, f := range strings.Fields(list) {
+				if n, err := strconv.Atoi(f); err == nil {
+					out = append(out, n)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (r Roles) of(p peer) Role {
+	if p.why != "" {
+		return RoleNone
+	}
+	if p.uid == 0 {
+		return RoleAdmin
+	}
+	role := RoleNone
+	for _, g := range p.gids {
+		if g == r.OperateGID && g >= 0 {
+			role = max(role, RoleOperate)
+		}
+		if g == r.ReadGID && g >= 0 {
+			role = max(role, RoleRead)
+		}
+	}
+	return role
+}
+
+func withPeer(ctx context.Context, p peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
+}
+
+func peerOf(ctx context.Context) peer {
+	p, ok := ctx.Value(peerKey{}).(peer)
+	if !ok {
+		return peer{why: "unknown peer"}
+	}
+	return p
+}

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"context"
+	"io"
+	"iter"
+)
+
+// Backend is what the server asks: the supervisor. Its methods may be called
+// from any goroutine; their errors are *Error where a client can act on them.
+type Backend interface {
+	Daemon(ctx context.Context) (*Daemon, error)
+	List(ctx context.Context) ([]Unit, error)
+	Status(ctx context.Context, unit string) (*Status, error)
+	Command(ctx context.Context, c Command) (*Result, error)
+	// Reload reads the unit files again and applies them; Plan only tells what Reload would do.
+	Reload(ctx context.Context) (*Reload, error)
+	Plan(ctx context.Context) (*Reload, error)
+	// Spec gives the effective unit as TOML, or with oci as an OCI config.json.
+	Spec(ctx context.Context, unit string, oci bool) ([]byte, error)
+	// Stats gives those of the named units, or of all that run.
+	Stats(ctx context.Context, units []string) ([]Stats, error)
+	// Events yields events until ctx ends; a slow reader loses the oldest.
+	Events(ctx context.Context) iter.Seq[Event]
+	Logs(ctx context.Context, q LogQuery) iter.Seq2[LogEntry, error]
+	// Exec starts a process in a running unit.
+	Exec(ctx context.Context, unit string, e Exec) (Session, error)
+	Reexec(ctx context.Context) error
+	// Unit tells the unit whose cgroup the process is in, "" for none: its peers are refused.
+	UnitOf(pid int) string
+}
+
+// Session is a process started by Exec. Close kills it if it still runs.
+type Session interface {
+	io.Closer
+	Stdin() io.WriteCloser // with a terminal: its input
+	Stdout() io.Reader     // with a terminal: its output
+	Stderr() io.Reader     // nil with a terminal
+	Resize(rows, cols uint16) error
+	Signal(name string) error
+	// Wait gives the exit code, 128+n after signal n.
+	Wait(ctx context.Context) (int, error)
+}

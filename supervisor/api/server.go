@@ -1,0 +1,357 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxBody bounds a request's body in bytes.
+const maxBody = 1 << 20
+
+// Server serves the control API.
+type Server struct {
+	backend Backend
+	roles   Roles
+	http    *http.Server
+}
+
+// Listen makes the socket at path, replacing a stale one, and serves until
+// Close. The socket is open to everybody to connect: who may do what is decided
+// by the kernel's word on the peer, for each request.
+func Listen(path string, backend Backend, roles Roles) (*Server, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of the control socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot replace the control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("cannot open the control socket to its users: %w", err)
+	}
+	s := &Server{backend: backend, roles: roles}
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return withPeer(ctx, identify(c, backend.UnitOf))
+		},
+	}
+	go func() { _ = s.http.Serve(l) }() // ends with http.ErrServerClosed
+	return s, nil
+}
+
+// Close ends the server and every connection, and removes the socket.
+func (s *Server) Close() error { return s.http.Close() }
+
+// Handler gives the routes.
+func (s *Server) Handler() http.Handler {
+	m := http.NewServeMux()
+	handle := func(pattern string, role Role, f func(w http.ResponseWriter, r *http.Request) error) {
+		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			p := peerOf(r.Context())
+			if s.roles.of(p) < role {
+				text := fmt.Sprintf("this needs the role %s, which user %d does not have", role, p.uid)
+				if p.why != "" {
+					text = "refused: " + p.why
+				}
+				fail(w, &Error{Code: "forbidden", Message: text, Hint: "run it as root, or as a member of the group that berthd.toml names"})
+				return
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			if err := f(w, r); err != nil {
+				fail(w, err)
+			}
+		})
+	}
+	handle("GET /v1/daemon", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		d, err := s.backend.Daemon(r.Context())
+		return answer(w, d, err)
+	})
+	handle("GET /v1/units", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		l, err := s.backend.List(r.Context())
+		return answer(w, l, err)
+	})
+	handle("GET /v1/units/{unit}", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		st, err := s.backend.Status(r.Context(), r.PathValue("unit"))
+		return answer(w, st, err)
+	})
+	handle("GET /v1/units/{unit}/spec", RoleRead, s.spec)
+	handle("POST /v1/units/{unit}/exec", RoleAdmin, s.exec)
+	handle("POST /v1/command", RoleOperate, s.command)
+	handle("POST /v1/reload", RoleOperate, func(w http.ResponseWriter, r *http.Request) error {
+		out, err := s.backend.Reload(r.Context())
+		return answer(w, out, err)
+	})
+	handle("GET /v1/plan", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		out, err := s.backend.Plan(r.Context())
+		return answer(w, out, err)
+	})
+	handle("GET /v1/stats", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		out, err := s.backend.Stats(r.Context(), r.URL.Query()["unit"])
+		return answer(w, out, err)
+	})
+	handle("GET /v1/events", RoleRead, s.eventStream)
+	handle("GET /v1/logs", RoleRead, s.logStream)
+	handle("POST /v1/daemon/reexec", RoleAdmin, func(w http.ResponseWriter, r *http.Request) error {
+		return answer(w, struct{}{}, s.backend.Reexec(r.Context()))
+	})
+	handle("/", RoleNone, func(w http.ResponseWriter, r *http.Request) error {
+		return &Error{Code: "usage", Message: fmt.Sprintf("there is no %s %s in this API", r.Method, r.URL.Path)}
+	})
+	return m
+}
+
+func (s *Server) spec(w http.ResponseWriter, r *http.Request) error {
+	oci := r.URL.Query().Get("form") == "oci"
+	text, err := s.backend.Spec(r.Context(), r.PathValue("unit"), oci)
+	if err != nil {
+		return err
+	}
+	if oci {
+		w.Header().Set("Content-Type", "application/json")
+	} else {
+		w.Header().Set("Content-Type", "application/toml")
+	}
+	_, err = w.Write(text)
+	return ignoreWrite(err)
+}
+
+func (s *Server) command(w http.ResponseWriter, r *http.Request) error {
+	var c Command
+	if err := decode(r, &c); err != nil {
+		return err
+	}
+	if len(c.Units) == 0 {
+		return &Error{Code: "usage", Message: "no unit is named"}
+	}
+	out, err := s.backend.Command(r.Context(), c)
+	return answer(w, out, err)
+}
+
+func (s *Server) eventStream(w http.ResponseWriter, r *http.Request) error {
+	events := s.backend.Events(r.Context())
+	lines := startStream(w)
+	for e := range events {
+		if lines.write(e) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Server) logStream(w http.ResponseWriter, r *http.Request) error {
+	q := LogQuery{Units: r.URL.Query()["unit"], Lines: -1, Follow: r.URL.Query().Get("follow") == "true"}
+	if v := r.URL.Query().Get("lines"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < -1 {
+			return &Error{Code: "usage", Message: fmt.Sprintf("lines=%q is not a number of lines", v)}
+		}
+		q.Lines = n
+	}
+	if v := r.URL.Query().Get("since"); v != "" {
+		t, err := time.Parse(time.RFC3339Nano, v)
+		if err != nil {
+			return &Error{Code: "usage", Message: fmt.Sprintf("since=%q is not an RFC 3339 time", v)}
+		}
+		q.Since = t
+	}
+	var lines *lineStream
+	for e, err := range s.backend.Logs(r.Context(), q) {
+		if err != nil {
+			if lines == nil {
+				return err
+			}
+			return nil // the stream is cut: the client sees its end
+		}
+		if lines == nil {
+			lines = startStream(w)
+		}
+		if lines.write(e) != nil {
+			return nil
+		}
+	}
+	if lines == nil {
+		startStream(w)
+	}
+	return nil
+}
+
+// exec upgrades the connection and joins it to the session. All that can be
+// refused is refused before the upgrade, as an ordinary answer.
+func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), upgradeProtocol) {
+		return &Error{Code: "usage", Message: "exec needs the header Upgrade: " + upgradeProtocol}
+	}
+	var e Exec
+	if err := decode(r, &e); err != nil {
+		return err
+	}
+	if len(e.Args) == 0 {
+		return &Error{Code: "usage", Message: "no command is given"}
+	}
+	session, err := s.backend.Exec(r.Context(), r.PathValue("unit"), e)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return &Error{Code: "failed", Message: "cannot take over the connection: " + err.Error()}
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil
+	}
+	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", upgradeProtocol); err != nil {
+		return nil
+	}
+	serveSession(session, buffered.Reader, conn)
+	return nil
+}
+
+// serveSession moves frames both ways until the process has ended and its
+// output is through, or the client is gone (which kills the process, by Close).
+func serveSession(session Session, in io.Reader, out io.Writer) {
+	w := &frameWriter{w: out}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		defer cancel() // the client is gone
+		fromClient(session, in)
+	}()
+	done := make(chan struct{}, 2)
+	outputs := []struct {
+		r    io.Reader
+		kind FrameKind
+	}{{session.Stdout(), StdoutFrame}, {session.Stderr(), StderrFrame}}
+	n := 0
+	for _, o := range outputs {
+		if o.r == nil {
+			continue
+		}
+		n++
+		go func() {
+			_, _ = io.Copy(stream{w, o.kind}, o.r) // its end, either way
+			done <- struct{}{}
+		}()
+	}
+	code, err := session.Wait(ctx)
+	if err != nil {
+		return
+	}
+	// A child that it left behind may hold its output open: not waited for long.
+	limit := time.After(time.Second)
+	for range n {
+		select {
+		case <-done:
+		case <-limit:
+		}
+	}
+	_ = w.frame(ExitFrame, []byte{byte(code >> 24), byte(code >> 16), byte(code >> 8), byte(code)})
+}
+
+func fromClient(session Session, in io.Reader) {
+	buf := make([]byte, MaxFrame)
+	for {
+		kind, data, err := ReadFrame(in, buf)
+		if err != nil {
+			return
+		}
+		switch kind {
+		case StdinFrame:
+			if _, err := session.Stdin().Write(data); err != nil {
+				continue // it reads no more: the rest is dropped, its output still wanted
+			}
+		case StdinEndFrame:
+			session.Stdin().Close()
+		case ResizeFrame:
+			if len(data) == 4 {
+				_ = session.Resize(uint16(data[0])<<8|uint16(data[1]), uint16(data[2])<<8|uint16(data[3]))
+			}
+		case SignalFrame:
+			_ = session.Signal(string(data))
+		}
+	}
+}
+
+func decode(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return &Error{Code: "usage", Message: "cannot read the request: " + err.Error()}
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, v any, err error) error {
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return ignoreWrite(json.NewEncoder(w).Encode(v))
+}
+
+// ignoreWrite drops the error of a client that has gone.
+func ignoreWrite(err error) error {
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+var statuses = map[string]int{
+	"not-found": http.StatusNotFound, "not-running": http.StatusConflict, "invalid": http.StatusUnprocessableEntity,
+	"forbidden": http.StatusForbidden, "timeout": http.StatusGatewayTimeout, "usage": http.StatusBadRequest,
+}
+
+func fail(w http.ResponseWriter, err error) {
+	e := &Error{Code: "failed", Message: err.Error()}
+	errors.As(err, &e)
+	status, ok := statuses[e.Code]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(e) // the client may be gone
+}
+
+// lineStream writes newline-delimited JSON, each line at once.
+type lineStream struct {
+	enc *json.Encoder
+	ctl *http.ResponseController
+}
+
+func startStream(w http.ResponseWriter) *lineStream {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	l := &lineStream{json.NewEncoder(w), http.NewResponseController(w)}
+	_ = l.ctl.Flush() // the client sees that the stream has begun
+	return l
+}
+
+func (l *lineStream) write(v any) error {
+	if err := l.enc.Encode(v); err != nil {
+		return err
+	}
+	return l.ctl.Flush()
+}

@@ -1,0 +1,157 @@
+// Package api is the control API of berth: HTTP and JSON on a unix socket. It
+// holds the types on the wire, the server (which decides who may do what, and
+// asks a Backend for the rest) and the Go client that the berth command uses.
+//
+// Streams (events, logs) are newline-delimited JSON. An exec session upgrades
+// its connection to the frames of frame.go.
+package api
+
+import (
+	"time"
+
+	"berth/isolate/cgroup"
+	"berth/supervisor/core"
+	"berth/units"
+)
+
+// Unit is one line of a list.
+type Unit struct {
+	Name        string     `json:"name"`
+	Description string     `json:"description,omitempty"`
+	Type        string     `json:"type"`
+	Up          bool       `json:"up"` // desired
+	Phase       core.Phase `json:"phase"`
+	Reason      string     `json:"reason,omitempty"`
+	Since       time.Time  `json:"since"`
+	MainPID     int        `json:"main_pid,omitempty"`
+	Restarts    int        `json:"restarts"`
+	RestartAt   *time.Time `json:"restart_at,omitempty"`
+}
+
+// Status is all of one unit.
+type Status struct {
+	Unit
+	Incarnation uint64           `json:"incarnation,omitempty"`
+	StartedAt   *time.Time       `json:"started_at,omitempty"`
+	LastExit    *core.ExitStatus `json:"last_exit,omitempty"`
+	Files       []string         `json:"files,omitempty"`
+	Command     units.Command    `json:"command,omitempty"`
+	Tasks       *uint64          `json:"tasks,omitempty"`
+	TasksMax    *uint64          `json:"tasks_max,omitempty"`
+	Memory      *uint64          `json:"memory,omitempty"` // bytes
+	MemoryMax   *uint64          `json:"memory_max,omitempty"`
+	MemoryPeak  *uint64          `json:"memory_peak,omitempty"`
+	CPUUsec     *uint64          `json:"cpu_usec,omitempty"`
+	Cgroup      string           `json:"cgroup,omitempty"`
+	Processes   []Process        `json:"processes,omitempty"`
+	Requires    []string         `json:"requires,omitempty"`
+	RequiredBy  []string         `json:"required_by,omitempty"`
+}
+
+// Process is one process of a unit's group.
+type Process struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+}
+
+// Daemon is the state of the daemon itself.
+type Daemon struct {
+	Version     string             `json:"version"`
+	PID         int                `json:"pid"` // the supervisor's
+	ReaperPID   int                `json:"reaper_pid"`
+	Started     time.Time          `json:"started"`     // this supervisor
+	Supervisors int                `json:"supervisors"` // started so far; 1: never restarted
+	Orphans     uint64             `json:"orphans"`     // reaped so far
+	Generation  uint64             `json:"generation"`
+	Directories []string           `json:"directories"`
+	Cgroup      string             `json:"cgroup"`
+	Units       map[core.Phase]int `json:"units"`
+	// Invalid holds what is wrong with the unit files as they are now; the generation that runs is the last good one.
+	Invalid units.Diagnostics `json:"invalid,omitempty"`
+}
+
+// Command asks for something to be done to units. The answer comes when it is done, unless NoBlock.
+type Command struct {
+	Verb    core.Verb `json:"verb"`
+	Units   []string  `json:"units"`
+	NoBlock bool      `json:"no_block,omitempty"`
+	Signal  string    `json:"signal,omitempty"` // kill: without SIG; "": TERM
+	Whole   bool      `json:"whole,omitempty"`  // kill: every process of the group
+}
+
+// Result answers a Command.
+type Result struct {
+	Failed map[string]string `json:"failed,omitempty"` // unit to reason
+}
+
+// Reload answers a reload of the unit files, and a plan.
+type Reload struct {
+	Generation  uint64            `json:"generation"`
+	Changes     []Change          `json:"changes"`
+	Diagnostics units.Diagnostics `json:"diagnostics,omitempty"` // with errors: nothing was changed
+}
+
+// Change is what a new generation means for one unit.
+type Change struct {
+	Unit   string            `json:"unit"`
+	Action string            `json:"action"` // none | live | reload | restart | start | stop
+	Keys   []units.KeyChange `json:"keys,omitempty"`
+}
+
+// Event is one line of the event stream.
+type Event struct {
+	Time        time.Time  `json:"time"`
+	Unit        string     `json:"unit,omitempty"`
+	Incarnation uint64     `json:"incarnation,omitempty"`
+	From        core.Phase `json:"from,omitempty"`
+	To          core.Phase `json:"to,omitempty"`
+	Reason      string     `json:"reason,omitempty"`
+	Generation  uint64     `json:"generation,omitempty"` // a new generation was taken up
+}
+
+// Stats are one unit's.
+type Stats struct {
+	Unit string    `json:"unit"`
+	Time time.Time `json:"time"`
+	*cgroup.Stats
+}
+
+// Exec asks for a further process in a running unit's container.
+type Exec struct {
+	Args        []string          `json:"args"`
+	User        string            `json:"user,omitempty"`
+	Dir         string            `json:"dir,omitempty"`
+	Environment map[string]string `json:"environment,omitempty"`
+	Terminal    bool              `json:"terminal,omitempty"`
+	Rows, Cols  uint16            `json:",omitempty"`
+	Privileged  bool              `json:"privileged,omitempty"` // all capabilities of berthd, no seccomp filter
+}
+
+// LogEntry is one line of a unit's log.
+type LogEntry struct {
+	Time        time.Time `json:"time"`
+	Unit        string    `json:"unit"`
+	Stream      string    `json:"stream"` // stdout | stderr
+	Priority    int       `json:"priority"`
+	Incarnation uint64    `json:"incarnation,omitempty"`
+	Text        string    `json:"text"`
+}
+
+// LogQuery selects log lines.
+type LogQuery struct {
+	Units  []string
+	Lines  int // the last so many; -1: all
+	Since  time.Time
+	Follow bool
+}
+
+// Error is the body of every answer that is not a success.
+type Error struct {
+	Code        string            `json:"code"` // not-found | not-running | invalid | forbidden | timeout | failed | usage
+	Message     string            `json:"message"`
+	Hint        string            `json:"hint,omitempty"`
+	Diagnostics units.Diagnostics `json:"diagnostics,omitempty"`
+}
+
+// Error is Message.
+func (e *Error) Error() string { return e.Message }

@@ -1,0 +1,312 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"berth/config"
+	"berth/supervisor/api"
+	"berth/supervisor/container"
+	"berth/supervisor/core"
+	"berth/supervisor/logs"
+	"berth/units"
+)
+
+// backend answers the control API. It looks at the state only through ask.
+type backend struct{ *Supervisor }
+
+var _ api.Backend = backend{}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
+	d := &api.Daemon{
+		Version: b.cfg.Version, PID: os.Getpid(), ReaperPID: os.Getppid(),
+		Started: b.started, Supervisors: b.hand.supervisors,
+		Directories: b.cfg.Directories, Cgroup: b.tree.Describe().Path, Units: map[core.Phase]int{},
+	}
+	if n, err := b.reaper.Stats(); err == nil {
+		d.Orphans = n.Orphans
+	}
+	err := b.ask(ctx, func() {
+		d.Generation, d.Invalid = b.generation, b.invalid
+		for _, name := range b.state.Names() {
+			u, _ := b.state.Unit(name)
+			d.Units[u.Phase]++
+		}
+	})
+	return d, err
+}
+
+func unitLine(u *core.Unit) api.Unit {
+	l := api.Unit{
+		Name: u.Name, Up: u.Up, Phase: u.Phase, Reason: u.Reason, Since: u.Since,
+		MainPID: u.MainPID, Restarts: u.Restarts,
+	}
+	if u.Config != nil {
+		l.Description, l.Type = u.Config.Unit.Description, u.Config.Service.Type
+	}
+	if u.Phase == core.Backoff {
+		at := u.RestartAt
+		l.RestartAt = &at
+	}
+	return l
+}
+
+func (b backend) List(ctx context.Context) ([]api.Unit, error) {
+	out := []api.Unit{}
+	err := b.ask(ctx, func() {
+		for _, name := range b.state.Names() {
+			u, _ := b.state.Unit(name)
+			out = append(out, unitLine(u))
+		}
+	})
+	return out, err
+}
+
+// notFound tells that there is no such unit, and which one may be meant.
+func (s *Supervisor) notFound(name string) error {
+	e := &api.Error{Code: "not-found", Message: fmt.Sprintf("there is no unit %q", name)}
+	if near := units.Nearest(name, s.state.Names()); near != "" {
+		e.Hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return e
+}
+
+// look runs f in the loop with the unit and its run (nil: none).
+func (b backend) look(ctx context.Context, name string, f func(*core.Unit, *run) error) error {
+	var result error
+	err := b.ask(ctx, func() {
+		u, ok := b.state.Unit(name)
+		if !ok {
+			result = b.notFound(name)
+			return
+		}
+		result = f(u, b.runs[u.Incarnation])
+	})
+	if err != nil {
+		return err
+	}
+	return result
+}
+
+func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
+	var st *api.Status
+	var r *run
+	err := b.look(ctx, name, func(u *core.Unit, current *run) error {
+		r = current
+		st = &api.Status{Unit: unitLine(u), Incarnation: uint64(u.Incarnation), LastExit: u.LastExit}
+		if !u.StartedAt.IsZero() {
+			at := u.StartedAt
+			st.StartedAt = &at
+		}
+		if b.set != nil {
+			st.Files = b.set.Files[name]
+		}
+		if u.Config != nil {
+			st.Command, st.Requires = u.Config.Service.Command, u.Config.Unit.Requires
+		}
+		for _, other := range b.state.Names() {
+			if o, _ := b.state.Unit(other); o.Config != nil && slices.Contains(o.Config.Unit.Requires, name) {
+				st.RequiredBy = append(st.RequiredBy, other)
+			}
+		}
+		return nil
+	})
+	if err != nil || r == nil {
+		return st, err
+	}
+	r.mu.Lock()
+	group := r.group
+	r.mu.Unlock()
+	if group == nil {
+		return st, nil
+	}
+	st.Cgroup = group.Path()
+	if stats, err := group.Stats(); err == nil {
+		st.CPUUsec, st.Memory = &stats.CPU.UsageUsec, &stats.Memory.Current
+		st.MemoryMax, st.MemoryPeak = stats.Memory.Max, stats.Memory.Peak
+		st.Tasks, st.TasksMax = &stats.Pids.Current, stats.Pids.Max
+	}
+	pids, _ := group.Pids() // gone meanwhile: no processes
+	for _, pid := range pids {
+		st.Processes = append(st.Processes, api.Process{PID: pid, Command: commandLine(pid)})
+	}
+	return st, nil
+}
+
+// commandLine gives a process's arguments, or its name in brackets. What a
+// container wrote there is made harmless for a terminal by the client.
+func commandLine(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err == nil && len(text) > 0 {
+		if len(text) > 4096 {
+			text = text[:4096]
+		}
+		return strings.TrimSpace(strings.ReplaceAll(string(text), "\x00", " "))
+	}
+	if text, err = os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
+		return "[" + strings.TrimSpace(string(text)) + "]"
+	}
+	return ""
+}
+
+func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error) {
+	ch := make(chan core.Reply, 1)
+	var missing error
+	err := b.ask(ctx, func() {
+		for _, name := range c.Units {
+			if _, ok := b.state.Unit(name); !ok {
+				missing = b.notFound(name)
+				return
+			}
+		}
+		id := b.state.LastCommand + 1
+		b.replies[id] = ch
+		b.step(core.Command{ID: id, Verb: c.Verb, Units: c.Units, NoBlock: c.NoBlock, Signal: c.Signal, Whole: c.Whole})
+	})
+	if err == nil {
+		err = missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-ch:
+		if r.Err != "" && len(r.Failed) == 0 {
+			return nil, &api.Error{Code: "failed", Message: r.Err}
+		}
+		return &api.Result{Failed: r.Failed}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-b.done:
+		return nil, errStopped
+	}
+}
+
+func (b backend) Reload(ctx context.Context) (*api.Reload, error) {
+	var out api.Reload
+	err := b.ask(ctx, func() { out = b.reload("asked for") })
+	return &out, err
+}
+
+func (b backend) Plan(ctx context.Context) (*api.Reload, error) {
+	set, err := config.Load(config.Options{Dirs: b.cfg.Directories})
+	if err != nil {
+		return nil, &api.Error{Code: "failed", Message: err.Error()}
+	}
+	out := &api.Reload{Diagnostics: set.Diagnostics}
+	err = b.ask(ctx, func() {
+		out.Generation = b.generation
+		if !set.Diagnostics.HasErrors() {
+			out.Changes = b.plan(set)
+		}
+	})
+	return out, err
+}
+
+func (b backend) Spec(ctx context.Context, name string, oci bool) ([]byte, error) {
+	var cfg *units.Unit
+	if err := b.look(ctx, name, func(u *core.Unit, _ *run) error { cfg = u.Config; return nil }); err != nil {
+		return nil, err
+	}
+	if !oci {
+		return units.Format(cfg), nil
+	}
+	return container.OCI(cfg, b.env)
+}
+
+func (b backend) Stats(ctx context.Context, names []string) ([]api.Stats, error) {
+	type entry struct {
+		name string
+		run  *run
+	}
+	var list []entry
+	var failed error
+	err := b.ask(ctx, func() {
+		wanted := names
+		if len(wanted) == 0 {
+			wanted = b.state.Names()
+		}
+		for _, name := range wanted {
+			u, ok := b.state.Unit(name)
+			if !ok {
+				failed = b.notFound(name)
+				return
+			}
+			if r := b.runs[u.Incarnation]; r != nil {
+				list = append(list, entry{name, r})
+			} else if len(names) > 0 {
+				failed = &api.Error{Code: "not-running", Message: fmt.Sprintf("unit %s is not running", name)}
+				return
+			}
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Stats{}
+	for _, e := range list {
+		e.run.mu.Lock()
+		group := e.run.group
+		e.run.mu.Unlock()
+		if group == nil {
+			continue
+		}
+		stats, err := group.Stats()
+		if err != nil {
+			continue // it ended between the look and the reading
+		}
+		out = append(out, api.Stats{Unit: e.name, Time: time.Now(), Stats: stats})
+	}
+	return out, nil
+}
+
+func (b backend) Events(ctx context.Context) iter.Seq[api.Event] { return b.events.subscribe(ctx) }
+
+func (b backend) Logs(ctx context.Context, q api.LogQuery) iter.Seq2[api.LogEntry, error] {
+	var failed error
+	err := b.ask(ctx, func() {
+		for _, name := range q.Units {
+			if _, ok := b.state.Unit(name); !ok {
+				failed = b.notFound(name)
+			}
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	return func(yield func(api.LogEntry, error) bool) {
+		if err != nil {
+			yield(api.LogEntry{}, err)
+			return
+		}
+		for e, err := range b.logs.Read(ctx, logs.Query{Units: q.Units, Lines: q.Lines, Since: q.Since, Follow: q.Follow}) {
+			entry := api.LogEntry{Time: e.Time, Unit: e.Unit, Stream: e.Stream, Priority: e.Priority, Incarnation: e.Incarnation, Text: e.Text}
+			if !yield(entry, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b backend) Reexec(ctx context.Context) error { return b.reaper.Reexec() }
+
+// UnitOf errs on the side of refusal: a process that cannot be looked at has
+// ended, or is none of ours to trust.
+func (b backend) UnitOf(pid int) string {
+	group, err := b.tree.UnitOf(pid)
+	if err != nil {
+		return "(unknown)"
+	}
+	return strings.TrimSuffix(group, ".service")
+}

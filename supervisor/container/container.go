@@ -1,0 +1,348 @@
+// Package container translates a unit to what package isolate and package
+// cgroup understand. It is the only place that knows both sides, and it is what
+// the daemon, berth plan, berth run and berth spec have in common: the same unit
+// gives the same container everywhere.
+package container
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/isolate"
+	"berth/isolate/cgroup"
+	"berth/units"
+
+	"github.com/moby/sys/capability"
+	"golang.org/x/sys/unix"
+)
+
+// Environment is what the translation needs to know beyond the unit.
+type Environment struct {
+	// StateDir holds persistent layers (layers/UNIT) and volumes (volumes/NAME).
+	StateDir string
+	// Unified and Legacy: how the child enters its groups, see isolate.Cgroup.
+	Unified bool
+	Legacy  []string
+}
+
+// Container is a unit translated.
+type Container struct {
+	Spec   *isolate.Spec
+	Limits cgroup.Limits
+}
+
+// Build translates a unit. It reads what the unit names on the host:
+// environment files, seccomp profiles, device nodes; nothing else is touched.
+// The unit must be valid. Safe for concurrent use.
+func Build(u *units.Unit, env Environment) (*Container, error) {
+	spec := &isolate.Spec{
+		Name:          u.Name,
+		Hostname:      u.Namespaces.Hostname,
+		Init:          u.Service.Init,
+		MaskedPaths:   u.Security.MaskedPaths,
+		ReadonlyPaths: u.Security.ReadonlyPaths,
+		Sysctl:        u.Sysctl,
+		Cgroup:        isolate.Cgroup{Unified: env.Unified, Legacy: env.Legacy},
+	}
+	if spec.Hostname == "" && u.Namespaces.UTS == "new" {
+		spec.Hostname = strings.ReplaceAll(u.Name, "@", "-")
+	}
+	for _, c := range u.Service.PreStart {
+		spec.PreStart = append(spec.PreStart, c)
+	}
+	var err error
+	if spec.RootFS, err = rootFS(u, env); err != nil {
+		return nil, err
+	}
+	spec.Mounts = mounts(u, env)
+	if spec.Namespaces, err = namespaces(&u.Namespaces); err != nil {
+		return nil, err
+	}
+	if spec.Process, err = process(u); err != nil {
+		return nil, err
+	}
+	for _, d := range u.Devices {
+		spec.Devices = append(spec.Devices, isolate.DeviceNode{Path: d.Path})
+	}
+	limits, err := Limits(u)
+	if err != nil {
+		return nil, err
+	}
+	return &Container{Spec: spec, Limits: limits}, nil
+}
+
+func rootFS(u *units.Unit, env Environment) (isolate.RootFS, error) {
+	r := isolate.RootFS{Host: u.RootFS.Host, Path: u.RootFS.Path, Layers: u.RootFS.Layers}
+	switch u.RootFS.Writable {
+	case "none", "":
+		r.Writable = isolate.ReadOnly
+	case "ephemeral":
+		r.Writable = isolate.Ephemeral
+	case "persistent":
+		r.Writable = isolate.Persistent
+		r.StateDir = filepath.Join(env.StateDir, "layers", u.Name)
+	default:
+		return r, fmt.Errorf("cannot build the root of %s: unknown rootfs.writable %q", u.Name, u.RootFS.Writable)
+	}
+	return r, nil
+}
+
+var propagations = map[string]uint64{"": 0, "private": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "shared": unix.MS_SHARED}
+
+func mounts(u *units.Unit, env Environment) []isolate.Mount {
+	var out []isolate.Mount
+	for _, m := range u.Mounts {
+		o := isolate.Mount{
+			Source: m.Source, Target: m.Target,
+			User: m.User, Group: m.Group,
+			Propagation: propagations[m.Propagation],
+			Recursive:   true,
+			NoSuid:      true, NoDev: true,
+		}
+		switch m.Type {
+		case "tmpfs":
+			o.Type = isolate.Tmpfs
+			if m.Size != nil && *m.Size > 0 {
+				o.Size = int64(*m.Size)
+			}
+		case "volume":
+			o.Type = isolate.Volume
+			o.Source = filepath.Join(env.StateDir, "volumes", m.Source)
+		}
+		if m.Type != "bind" && o.User == "" {
+			o.User = u.Service.User
+			if o.Group == "" {
+				o.Group = u.Service.Group
+			}
+		}
+		if m.Mode != "" {
+			mode, _ := strconv.ParseUint(m.Mode, 8, 32) // validated by units
+			o.Mode = uint32(mode)
+		}
+		for _, opt := range m.Options {
+			switch opt {
+			case "ro":
+				o.ReadOnly = true
+			case "rw":
+				o.ReadOnly = false
+			case "suid":
+				o.NoSuid = false
+			case "nosuid":
+				o.NoSuid = true
+			case "dev":
+				o.NoDev = false
+			case "nodev":
+				o.NoDev = true
+			case "exec":
+				o.NoExec = false
+			case "noexec":
+				o.NoExec = true
+			case "noatime":
+				o.NoAtime = true
+			case "bind":
+				o.Recursive = false
+			case "rbind":
+				o.Recursive = true
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func namespaces(n *units.Namespaces) (isolate.Namespaces, error) {
+	var out isolate.Namespaces
+	for _, e := range []struct {
+		value string
+		to    *isolate.Namespace
+	}{{n.PID, &out.PID}, {n.UTS, &out.UTS}, {n.IPC, &out.IPC}, {n.Cgroup, &out.Cgroup}, {n.Network, &out.Network}} {
+		kind, arg, _ := strings.Cut(e.value, ":")
+		switch kind {
+		case "new":
+			e.to.Mode = isolate.NSNew
+		case "host":
+			e.to.Mode = isolate.NSHost
+		case "unit":
+			e.to.Mode, e.to.Process = isolate.NSJoin, arg
+		case "path":
+			e.to.Mode, e.to.Path = isolate.NSJoin, arg
+		default:
+			return out, fmt.Errorf("cannot use namespace %q: want new, host, unit:NAME or path:FILE", e.value)
+		}
+	}
+	return out, nil
+}
+
+// Joined gives the units whose namespaces u enters: their main processes must
+// be handed to isolate.Prepare under these names.
+func Joined(u *units.Unit) []string {
+	var out []string
+	n := &u.Namespaces
+	for _, v := range []string{n.PID, n.UTS, n.IPC, n.Cgroup, n.Network} {
+		if name, ok := strings.CutPrefix(v, "unit:"); ok && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func process(u *units.Unit) (isolate.Process, error) {
+	s := &u.Service
+	p := isolate.Process{
+		Args: s.Command, Dir: s.WorkingDirectory,
+		User: s.User, Group: s.Group, Groups: s.Groups,
+		NoNewPrivileges: u.Security.NoNewPrivileges,
+		Terminal:        s.Terminal != "",
+	}
+	umask, err := strconv.ParseUint(s.Umask, 8, 32)
+	if err != nil && s.Umask != "" {
+		return p, fmt.Errorf("cannot use umask %q: not an octal number", s.Umask)
+	}
+	p.Umask = uint32(umask)
+	if p.Env, err = environment(u); err != nil {
+		return p, err
+	}
+	if p.Capabilities, err = capabilities(&u.Capabilities); err != nil {
+		return p, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(u.Limits)) {
+		l := u.Limits[name]
+		res, ok := units.RlimitNumber(name)
+		if !ok {
+			return p, fmt.Errorf("cannot limit %q: no such resource limit", name)
+		}
+		p.Rlimits = append(p.Rlimits, isolate.Rlimit{Resource: res, Name: name, Soft: uint64(l.Soft), Hard: uint64(l.Hard)})
+	}
+	if p.Scheduling, err = scheduling(&u.Scheduling); err != nil {
+		return p, err
+	}
+	p.Seccomp, err = filter(u)
+	return p, err
+}
+
+// environment is the unit's own: environment files in order, then environment.
+func environment(u *units.Unit) ([]string, error) {
+	vars := map[string]string{}
+	for _, file := range u.Service.EnvironmentFiles {
+		path, optional := strings.CutPrefix(file, "-")
+		text, err := os.ReadFile(path)
+		if optional && os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the environment file: %w", err)
+		}
+		if err := parseEnvironment(path, text, vars); err != nil {
+			return nil, err
+		}
+	}
+	maps.Copy(vars, u.Service.Environment)
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		out = append(out, k+"="+vars[k])
+	}
+	return out, nil
+}
+
+// parseEnvironment reads lines KEY=VALUE; empty lines and those that begin with
+// # or ; are passed over, a value in matching quotes loses them.
+func parseEnvironment(path string, text []byte, into map[string]string) error {
+	sc := bufio.NewScanner(bytes.NewReader(text))
+	sc.Buffer(nil, 1<<20)
+	for n := 1; sc.Scan(); n++ {
+		line := strings.TrimSpace(sc.Text())
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		k, v, ok := strings.Cut(line, "=")
+		k = strings.TrimSpace(strings.TrimPrefix(k, "export "))
+		if !ok || k == "" || strings.ContainsAny(k, " \t\x00") || strings.ContainsRune(v, 0) {
+			return fmt.Errorf("cannot read the environment file: %s:%d: want KEY=VALUE", path, n)
+		}
+		v = strings.TrimSpace(v)
+		if len(v) >= 2 && (v[0] == '"' || v[0] == '\'') && v[len(v)-1] == v[0] {
+			v = v[1 : len(v)-1]
+		}
+		into[k] = v
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("cannot read the environment file %s: %w", path, err)
+	}
+	return nil
+}
+
+func capabilities(c *units.Capabilities) (isolate.Capabilities, error) {
+	mask := func(names []string) (m uint64, err error) {
+		for _, n := range names {
+			nr, ok := CapabilityNumber(n)
+			if !ok {
+				return 0, fmt.Errorf("cannot keep capability %q: no such capability", n)
+			}
+			m |= 1 << nr
+		}
+		return m, nil
+	}
+	keep, err := mask(c.Keep)
+	if err != nil {
+		return isolate.Capabilities{}, err
+	}
+	ambient, err := mask(c.Ambient)
+	if err != nil {
+		return isolate.Capabilities{}, err
+	}
+	// Inheritable is what ambient needs and no more: a set wider than that is
+	// how file capabilities leak (CVE-2022-24769).
+	return isolate.Capabilities{Bounding: keep, Permitted: keep, Effective: keep, Inheritable: ambient, Ambient: ambient}, nil
+}
+
+// CapabilityNumber gives the number of a capability named without CAP_.
+func CapabilityNumber(name string) (int, bool) {
+	for _, c := range capability.ListKnown() {
+		if strings.EqualFold(c.String(), name) || strings.EqualFold("CAP_"+c.String(), name) {
+			return int(c), true
+		}
+	}
+	return 0, false
+}
+
+var (
+	ioClasses   = map[string]int{"realtime": 1, "best-effort": 2, "idle": 3}
+	cpuPolicies = map[string]int{"other": unix.SCHED_NORMAL, "fifo": unix.SCHED_FIFO, "rr": unix.SCHED_RR, "batch": unix.SCHED_BATCH, "idle": unix.SCHED_IDLE}
+)
+
+func scheduling(s *units.Scheduling) (isolate.Scheduling, error) {
+	out := isolate.Scheduling{Nice: s.Nice, OOMScoreAdjust: s.OOMScoreAdjust}
+	if s.IOClass != "" {
+		class, ok := ioClasses[s.IOClass]
+		if !ok {
+			return out, fmt.Errorf("cannot use scheduling.io-class %q", s.IOClass)
+		}
+		prio := class << 13
+		if class != 3 {
+			level := 4
+			if s.IOPriority != nil {
+				level = *s.IOPriority
+			}
+			prio |= level
+		}
+		out.IOPriority = &prio
+	}
+	if s.CPUPolicy != "" {
+		policy, ok := cpuPolicies[s.CPUPolicy]
+		if !ok {
+			return out, fmt.Errorf("cannot use scheduling.cpu-policy %q", s.CPUPolicy)
+		}
+		out.Policy = &policy
+		if s.CPUPriority != nil {
+			out.Priority = *s.CPUPriority
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,100 @@
+package supervisor
+
+import (
+	"time"
+
+	"berth/supervisor/api"
+	"berth/supervisor/core"
+
+	"go.uber.org/zap"
+)
+
+// do carries out one effect. Slow ones go to the unit's queue.
+func (s *Supervisor) do(e core.Effect) {
+	switch e := e.(type) {
+	case core.Spawn:
+		s.startRun(e)
+	case core.Abort:
+		// Not in the queue: it is the job at its head that shall be given up.
+		if r := s.runs[e.Incarnation]; r != nil {
+			r.cancel()
+		}
+	case core.Signal:
+		// Signals are quick, and must not wait behind a hook that hangs.
+		if r := s.runs[e.Incarnation]; r != nil {
+			s.signal(r, e.Signal, e.Whole)
+		}
+	case core.KillGroup:
+		if r := s.runs[e.Incarnation]; r != nil {
+			s.killGroup(r)
+		}
+	case core.Release:
+		s.release(e)
+	case core.RunHook:
+		s.runHook(e)
+	case core.ApplyLive:
+		s.applyLive(e)
+	case core.SetTimer:
+		s.setTimer(e)
+	case core.StopTimer:
+		s.stopTimer(timerKey{e.Unit, e.Timer})
+	case core.Reply:
+		if ch := s.replies[e.ID]; ch != nil {
+			delete(s.replies, e.ID)
+			ch <- e
+		}
+	case core.Transition:
+		s.transition(e)
+	case core.Done:
+		// The loop ends by itself once nothing is left to do.
+	}
+}
+
+func (s *Supervisor) setTimer(e core.SetTimer) {
+	k := timerKey{e.Unit, e.Timer}
+	s.stopTimer(k)
+	s.timers[k] = time.AfterFunc(time.Until(e.At), func() {
+		s.post(func() { s.step(core.TimerFired{Unit: e.Unit, Timer: e.Timer, Seq: e.Seq}) })
+	})
+}
+
+func (s *Supervisor) stopTimer(k timerKey) {
+	if t := s.timers[k]; t != nil {
+		t.Stop()
+		delete(s.timers, k)
+	}
+}
+
+func (s *Supervisor) transition(e core.Transition) {
+	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
+	if e.Reason != "" {
+		fields = append(fields, zap.String("reason", e.Reason))
+	}
+	switch e.To {
+	case core.Failed:
+		s.log.Error("unit failed", fields...)
+	case core.Backoff:
+		s.log.Warn("unit will be restarted", fields...)
+	case core.Running, core.Inactive, core.Completed:
+		s.log.Info("unit is "+string(e.To), fields...)
+	default:
+		s.log.Debug("unit is "+string(e.To), fields...)
+	}
+	s.events.send(api.Event{
+		Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation),
+		From: e.From, To: e.To, Reason: e.Reason,
+	})
+}
+
+// applyLive writes what changed and needs no restart: limits and logging.
+func (s *Supervisor) applyLive(e core.ApplyLive) {
+	r := s.runs[e.Incarnation]
+	if r == nil {
+		return
+	}
+	s.enqueue(e.Unit, func() {
+		if err := r.update(e.Config); err != nil {
+			s.log.Error("cannot apply the change to the running unit", zap.String("unit", e.Unit), zap.Strings("keys", e.Keys), zap.Error(err))
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package supervisor
+
+import (
+	"berth/reaper"
+	"berth/supervisor/core"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// onExit takes the end of a registered process. The reaper tells each at least
+// once and numbers them; those seen before are acknowledged again and dropped.
+func (s *Supervisor) onExit(e reaper.Exit) {
+	if x := s.execs[e.ID]; x != nil {
+		delete(s.execs, e.ID)
+		x.exit = e
+		close(x.exited)
+		s.ack(e.Seq)
+		return
+	}
+	r := s.runs[core.Incarnation(e.ID)]
+	if r == nil || r.exit != nil {
+		s.ack(e.Seq) // of an incarnation that is over, or told before
+		return
+	}
+	r.exit = &e
+	close(r.exited)
+	r.dead()
+	if r.spawned {
+		s.exited(r, e)
+	}
+}
+
+// exited gives the core an exit; it is acknowledged only when the snapshot
+// holds what came of it.
+func (s *Supervisor) exited(r *run, e reaper.Exit) {
+	status := core.ExitStatus{Code: e.Code, Signal: int(e.Signal), Core: e.Core}
+	r.mu.Lock()
+	if e.Signal == unix.SIGKILL && r.emulated != 0 {
+		status.Signal = int(r.emulated)
+	}
+	if r.group != nil {
+		if n, err := r.group.OOMKills(); err == nil && n > r.oomKills {
+			status.OOM = true
+		}
+	}
+	r.mu.Unlock()
+	s.step(core.Exited{Unit: r.unit, Incarnation: r.id, Status: status})
+	s.ack(e.Seq)
+}
+
+func (s *Supervisor) ack(seq uint64) {
+	if err := s.reaper.Ack(seq); err != nil {
+		s.log.Error("cannot acknowledge an exit", zap.Error(err))
+	}
+}

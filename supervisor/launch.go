@@ -1,0 +1,157 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"berth/isolate"
+	"berth/isolate/cgroup"
+	"berth/isolate/program"
+	"berth/reaper/launcher"
+
+	"golang.org/x/sys/unix"
+)
+
+// launch is one program to be started: a unit's main process, a hook, an exec.
+type launch struct {
+	id       uint64 // start id, for the reaper
+	program  *program.Program
+	files    *fileSet
+	group    *cgroup.Group
+	delegate bool                  // the service's user owns the group
+	keep     map[string][]*os.File // what the reaper keeps beside the status pipe, by store name
+	exited   <-chan struct{}
+	forked   func(*process) // told as soon as there is a process
+}
+
+// fileSet is a Files with what has to be closed after the fork, and what has to
+// belong to the service's user before it.
+type fileSet struct {
+	isolate.Files
+	toClose []*os.File
+	toChown []*os.File
+}
+
+func (f *fileSet) close() {
+	for _, c := range f.toClose {
+		c.Close()
+	}
+	f.toClose = nil
+}
+
+// launch forks the program and returns when it has been executed, or why it was
+// not; then its process is dead. A launcher that dies underneath is a reason to
+// try again: its child has ended at the gate without doing anything.
+func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
+	entry, err := l.group.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer entry.Close()
+	l.files.CgroupDir, l.files.CgroupProcs = entry.Dir, entry.Procs
+	prepared, err := isolate.Prepare(l.program, l.files.Files)
+	if err != nil {
+		return nil, err
+	}
+	defer prepared.Close() // a child that still waits at the gate ends
+	for _, f := range l.files.toChown {
+		if err := f.Chown(int(prepared.UID()), int(prepared.GID())); err != nil {
+			return nil, fmt.Errorf("cannot give the log pipe to the service's user: %w", err)
+		}
+	}
+	if l.delegate {
+		if err := l.group.Chown(int(prepared.UID()), int(prepared.GID())); err != nil {
+			return nil, err
+		}
+	}
+	// Written down before the clone: from here on the reaper holds what it does
+	// not know, and a new supervisor finds the pipes.
+	for name, files := range l.keep {
+		if err := s.reaper.Store(name, files...); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.reaper.Store(storeName("status", l.id), prepared.Status()); err != nil {
+		return nil, err
+	}
+	if err := s.reaper.Begin(l.id); err != nil {
+		return nil, err
+	}
+	proc, err := s.fork(ctx, prepared)
+	if err != nil {
+		_ = s.reaper.Abandon(l.id)
+		return nil, err
+	}
+	if l.forked != nil {
+		l.forked(proc)
+	}
+	if err := s.reaper.Register(l.id, proc.pid, proc.pidfd); err != nil {
+		_ = unix.PidfdSendSignal(int(proc.pidfd.Fd()), unix.SIGKILL, nil, 0)
+		_ = s.reaper.Abandon(l.id) // nobody is told of its end; it is reaped as an orphan
+		return nil, err
+	}
+	l.files.close()
+	prepared.Launched()
+	if err := prepared.Proceed(); err != nil {
+		s.giveUp(proc, l.group, l.exited)
+		return nil, err
+	}
+	if err := await(ctx, prepared); err != nil {
+		s.giveUp(proc, l.group, l.exited)
+		return nil, err
+	}
+	return proc, nil
+}
+
+// await waits until the program was executed, why it was not, or the end of ctx.
+func await(ctx context.Context, p *isolate.Prepared) error {
+	status := p.Status()
+	stop := context.AfterFunc(ctx, func() { _ = status.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	err := isolate.ReadStatus(status, p.Program())
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// giveUp kills a process that did not get to its program and waits for its end.
+func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struct{}) {
+	_ = unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, 0)
+	for {
+		// A group that was frozen while the child was set up must be thawed for
+		// the signal to take effect (on v1; on v2 it does no harm).
+		_ = group.Thaw()
+		select {
+		case <-exited:
+			return
+		case <-s.done:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// fork asks the launcher, and once more its successor if it dies meanwhile.
+func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared) (*process, error) {
+	image, fds := p.Encode()
+	var last *launcher.Client
+	for {
+		c, err := s.launcher.get(ctx, last)
+		if err != nil {
+			return nil, err
+		}
+		pid, pidfd, err := c.Fork(ctx, image, fds)
+		if errors.Is(err, launcher.ErrLost) {
+			last = c
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &process{pid: pid, pidfd: pidfd}, nil
+	}
+}

@@ -1,0 +1,54 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+
+	"berth/reaper/launcher"
+)
+
+// launcherSlot holds the connection to the launcher of the moment. A request
+// that the old one left unanswered fails, and its child, if there is one, ends
+// at its gate.
+type launcherSlot struct {
+	mu      sync.Mutex
+	client  *launcher.Client
+	changed chan struct{} // closed when client changes
+}
+
+func (l *launcherSlot) set(conn *os.File) {
+	l.mu.Lock()
+	old := l.client
+	l.client = launcher.NewClient(conn)
+	if l.changed != nil {
+		close(l.changed)
+	}
+	l.changed = make(chan struct{})
+	l.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+}
+
+// get waits for a launcher other than not.
+func (l *launcherSlot) get(ctx context.Context, not *launcher.Client) (*launcher.Client, error) {
+	for {
+		l.mu.Lock()
+		c, changed := l.client, l.changed
+		if changed == nil {
+			l.changed = make(chan struct{})
+			changed = l.changed
+		}
+		l.mu.Unlock()
+		if c != nil && c != not {
+			return c, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, errors.New("no launcher came up in time")
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package supervisor
+
+import "sync"
+
+// queue runs the jobs of one unit one after the other, off the loop. It has a
+// goroutine only while there are jobs.
+type queue struct {
+	mu   sync.Mutex
+	jobs []func()
+	busy bool
+}
+
+func (q *queue) add(job func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.jobs = append(q.jobs, job)
+	if !q.busy {
+		q.busy = true
+		go q.run()
+	}
+}
+
+func (q *queue) run() {
+	for {
+		q.mu.Lock()
+		if len(q.jobs) == 0 {
+			q.busy = false
+			q.jobs = nil
+			q.mu.Unlock()
+			return
+		}
+		job := q.jobs[0]
+		q.jobs = q.jobs[1:]
+		q.mu.Unlock()
+		job()
+	}
+}
+
+// enqueue puts a job in the unit's queue. Called by the loop.
+func (s *Supervisor) enqueue(unit string, job func()) {
+	q := s.queues[unit]
+	if q == nil {
+		q = &queue{}
+		s.queues[unit] = q
+	}
+	q.add(job)
+}

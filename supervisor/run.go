@@ -1,0 +1,239 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"berth/isolate"
+	"berth/isolate/cgroup"
+	"berth/reaper"
+	"berth/supervisor/container"
+	"berth/supervisor/core"
+	"berth/supervisor/logs"
+	"berth/units"
+
+	"go.uber.org/zap"
+)
+
+// run is one incarnation of a unit: its group, its log, its main process. It is
+// made by the loop; mu guards what the unit's worker fills in while others read.
+type run struct {
+	unit   string
+	id     core.Incarnation
+	cancel context.CancelFunc // gives up the spawn
+	alive  context.Context    // until the main process has exited: hooks inside its container end with it
+	dead   context.CancelFunc
+
+	// owned by the loop
+	spawned bool         // Spawned was given to the core
+	exit    *reaper.Exit // came before that
+
+	exited chan struct{} // closed when the reaper has told the main process's exit
+
+	mu       sync.Mutex
+	cfg      *units.Unit
+	limits   cgroup.Limits
+	group    *cgroup.Group
+	streams  *logs.Streams
+	proc     *process
+	oomKills uint64         // of the group, before this incarnation
+	emulated syscall.Signal // signal whose default action was carried out by KILL
+}
+
+// process is a forked program, registered with the reaper.
+type process struct {
+	pid   int
+	pidfd *os.File
+}
+
+func groupName(unit string) string { return unit + ".service" }
+
+// storeName names what the reaper keeps for an incarnation.
+func storeName(kind string, id uint64) string { return kind + "/" + strconv.FormatUint(id, 10) }
+
+func newRun(unit string, id core.Incarnation, cfg *units.Unit) *run {
+	r := &run{unit: unit, id: id, cfg: cfg, cancel: func() {}, exited: make(chan struct{})}
+	r.alive, r.dead = context.WithCancel(context.Background())
+	return r
+}
+
+func (s *Supervisor) startRun(e core.Spawn) {
+	timeout := time.Duration(e.Config.Service.StartTimeout)
+	if timeout == 0 {
+		timeout = isolate.DefaultStartTimeout
+	}
+	var ctx context.Context
+	var cancel context.CancelFunc
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), timeout)
+	} else {
+		ctx, cancel = context.WithCancel(context.Background())
+	}
+	r := newRun(e.Unit, e.Incarnation, e.Config)
+	r.cancel = cancel
+	s.runs[e.Incarnation] = r
+	s.enqueue(e.Unit, func() {
+		err := s.spawn(ctx, r)
+		cancel()
+		s.post(func() { s.spawnEnded(r, err) })
+	})
+}
+
+// errInterrupted is a start that was lost with a launcher or a supervisor
+// before anything of it was executed.
+var errInterrupted = errors.New("the start was interrupted")
+
+// spawn does all of a start. On failure the child, if there was one, is dead;
+// group and streams stay for Release.
+func (s *Supervisor) spawn(ctx context.Context, r *run) error {
+	c, err := container.Build(r.cfg, s.env)
+	if err != nil {
+		return err
+	}
+	prog, err := isolate.Compile(c.Spec)
+	if err != nil {
+		return err
+	}
+	group, err := s.tree.Group(groupName(r.unit))
+	if err != nil {
+		return err
+	}
+	if err := group.Create(c.Limits); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.group, r.limits = group, c.Limits
+	r.oomKills, _ = group.OOMKills()
+	r.mu.Unlock()
+	files, err := s.stdio(r)
+	if err != nil {
+		return err
+	}
+	defer files.close()
+	if err := s.joined(ctx, r.cfg, &files.Files); err != nil {
+		return err
+	}
+	_, err = s.launch(ctx, launch{
+		id: uint64(r.id), program: prog, files: files, group: group,
+		keep: r.streams.Descriptors(), delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
+		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
+	})
+	return err
+}
+
+// spawnEnded tells the core how a spawn went, and then an exit that was faster.
+func (s *Supervisor) spawnEnded(r *run, err error) {
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("did not start within %s", time.Duration(r.cfg.Service.StartTimeout))
+		} else if errors.Is(err, context.Canceled) {
+			err = errors.New("the start was given up")
+		}
+		s.log.Warn("cannot start unit", zap.String("unit", r.unit), zap.Error(err))
+		s.step(core.SpawnFailed{Unit: r.unit, Incarnation: r.id, Reason: err.Error(), Temporary: errors.Is(err, errInterrupted)})
+		if r.exit != nil {
+			s.ack(r.exit.Seq)
+		}
+		return
+	}
+	r.spawned = true
+	if r.streams != nil {
+		r.streams.SetMainPID(r.proc.pid)
+	}
+	s.step(core.Spawned{Unit: r.unit, Incarnation: r.id, PID: r.proc.pid})
+	if r.exit != nil {
+		s.exited(r, *r.exit)
+	}
+}
+
+// update takes up a changed configuration: new limits, new log settings.
+func (r *run) update(cfg *units.Unit) error {
+	limits, err := container.Limits(cfg)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.group != nil {
+		if err := r.group.Update(r.limits, limits); err != nil {
+			return err
+		}
+		r.limits = limits
+	}
+	if r.streams != nil {
+		if err := r.streams.Update(cfg.Log); err != nil {
+			return err
+		}
+	}
+	r.cfg = cfg
+	return nil
+}
+
+// release kills and removes all that is left of an incarnation.
+func (s *Supervisor) release(e core.Release) {
+	r := s.runs[e.Incarnation]
+	if r == nil { // nothing was ever made, or it was released before a crash
+		r = newRun(e.Unit, e.Incarnation, nil)
+	}
+	s.enqueue(e.Unit, func() {
+		s.releaseRun(r)
+		s.post(func() {
+			delete(s.runs, e.Incarnation)
+			s.step(core.Released{Unit: e.Unit, Incarnation: e.Incarnation})
+		})
+	})
+}
+
+// releaseTimeout bounds one attempt to empty a group; it is tried again until
+// it succeeds, for a unit whose processes are still there must not be started.
+const releaseTimeout = 10 * time.Second
+
+func (s *Supervisor) releaseRun(r *run) {
+	if r.group == nil {
+		if g, err := s.tree.Group(groupName(r.unit)); err == nil {
+			r.group = g
+		}
+	}
+	for r.group != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		err := r.group.Kill()
+		if err == nil {
+			err = r.group.WaitEmpty(ctx)
+		}
+		cancel()
+		if err == nil {
+			err = r.group.Remove()
+		}
+		if err == nil {
+			break
+		}
+		s.log.Warn("cannot empty the unit's group, will try again", zap.String("unit", r.unit), zap.Error(err))
+		select {
+		case <-time.After(time.Second):
+		case <-s.done:
+			return
+		}
+	}
+	// The group is empty and the main process has exited: the log ends here.
+	if r.streams != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		if err := r.streams.Finish(ctx); err != nil {
+			s.log.Warn("cannot finish the unit's log", zap.String("unit", r.unit), zap.Error(err))
+		}
+		cancel()
+		r.streams.Close()
+	}
+	r.dead()
+	if r.proc != nil {
+		r.proc.pidfd.Close()
+	}
+	for _, kind := range []string{"log", "status"} {
+		_ = s.reaper.Drop(storeName(kind, uint64(r.id))) // not there: nothing to drop
+	}
+}

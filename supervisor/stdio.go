@@ -1,0 +1,113 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"berth/isolate"
+	"berth/supervisor/container"
+	"berth/supervisor/core"
+	"berth/units"
+
+	"golang.org/x/sys/unix"
+)
+
+// stdio makes what a unit's main process has as descriptors 0 to 2: its
+// terminal, or /dev/null and the log streams.
+func (s *Supervisor) stdio(r *run) (*fileSet, error) {
+	streams, err := s.logs.NewStreams(r.unit, uint64(r.id), r.cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.streams = streams
+	r.mu.Unlock()
+	files, err := r.hookFiles()
+	if err != nil {
+		return nil, err
+	}
+	if path := r.cfg.Service.Terminal; path != "" {
+		tty, err := openTerminal(path)
+		if err != nil {
+			files.close()
+			return nil, err
+		}
+		files.toClose = append(files.toClose, tty)
+		files.Stdin, files.Stdout, files.Stderr = tty, tty, tty
+	}
+	return files, nil
+}
+
+// hookFiles gives descriptors for one more program of a unit: /dev/null and the
+// unit's log streams.
+func (r *run) hookFiles() (*fileSet, error) {
+	out, err := r.streams.Writers()
+	if err != nil {
+		return nil, err
+	}
+	f := &fileSet{}
+	f.Stdout, f.Stderr = out.Stdout, out.Stderr
+	f.toClose = []*os.File{out.Stdout, out.Stderr}
+	if out.Pipe {
+		f.toChown = []*os.File{out.Stdout, out.Stderr}
+	}
+	return f, nil
+}
+
+// openTerminal opens a console service's terminal without making it the
+// supervisor's own. The path is the unit's, so it must be a terminal of /dev.
+func openTerminal(path string) (*os.File, error) {
+	if !strings.HasPrefix(path, "/dev/") {
+		return nil, fmt.Errorf("cannot use the terminal %s: not below /dev", path)
+	}
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the terminal %s: %w", path, err)
+	}
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot use %s as a terminal: %w", path, err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot use the terminal %s: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// joined hands over the main processes of the units whose namespaces are entered.
+func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.Files) error {
+	names := container.Joined(u)
+	if len(names) == 0 {
+		return nil
+	}
+	files.Processes = map[string]*os.File{}
+	missing := ""
+	err := s.ask(ctx, func() {
+		for _, name := range names {
+			if r := s.current(name); r != nil && r.spawned && r.exit == nil {
+				files.Processes[name] = r.proc.pidfd
+			} else {
+				missing = name
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		return fmt.Errorf("cannot enter the namespaces of unit %s: it is not running; add it to requires", missing)
+	}
+	return nil
+}
+
+// current gives the unit's run of the moment, nil for none. Called by the loop.
+func (s *Supervisor) current(unit string) *run {
+	u, ok := s.state.Unit(unit)
+	if !ok {
+		return nil
+	}
+	return s.runs[core.Incarnation(u.Incarnation)]
+}

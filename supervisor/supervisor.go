@@ -1,0 +1,241 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"berth/config"
+	"berth/isolate/cgroup"
+	"berth/reaper"
+	"berth/supervisor/container"
+	"berth/supervisor/core"
+	"berth/supervisor/logs"
+	"berth/units"
+
+	"go.uber.org/zap"
+)
+
+// Config is what a supervisor is started with.
+type Config struct {
+	Directories  []string // of unit files, highest first
+	RuntimeDir   string   // the control socket; gone at the next boot
+	StateDir     string   // volumes, persistent layers, log files
+	Socket       string   // of the control API
+	Cgroup       string   // parent of berth.slice; "": the group berthd is in
+	Slice        string   // name of the sub-tree; "": berth.slice
+	Version      string
+	ReadGroup    int // group ids that may read and operate; -1: root only
+	OperateGroup int
+	Log          *zap.Logger
+}
+
+// Supervisor is one running supervisor. All fields below "loop" belong to the
+// loop goroutine alone.
+type Supervisor struct {
+	cfg      Config
+	log      *zap.Logger
+	reaper   *reaper.Client
+	tree     *cgroup.Tree
+	logs     *logs.Manager
+	env      container.Environment
+	started  time.Time
+	hand     handover
+	launcher launcherSlot
+	inbox    chan func()
+	done     chan struct{} // closed when the loop has ended
+	events   broadcaster
+	execID   atomic.Uint64
+
+	// loop
+	state      *core.State
+	snap       *snapshot
+	runs       map[core.Incarnation]*run
+	queues     map[string]*queue
+	timers     map[timerKey]*time.Timer
+	replies    map[uint64]chan core.Reply
+	nextID     uint64
+	set        *config.Set // the generation that runs
+	invalid    units.Diagnostics
+	generation uint64
+	seen       uint64 // exits up to this sequence number were taken
+	execs      map[uint64]*execution
+	stopping   bool
+}
+
+// handover is what is told of the past, for status.
+type handover struct {
+	supervisors int
+	orphans     uint64
+}
+
+type timerKey struct {
+	unit  string
+	timer core.Timer
+}
+
+// Run is a supervisor's life: it takes over what the reaper kept, loads the
+// units, serves, and returns the exit code for the daemon after an orderly stop.
+func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Handover) (int, error) {
+	if err := os.MkdirAll(cfg.RuntimeDir, 0o755); err != nil {
+		return 1, fmt.Errorf("cannot make the runtime directory: %w", err)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil {
+		return 1, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family()})
+	if err != nil {
+		return 1, fmt.Errorf("cannot set up the cgroup tree: %w", err)
+	}
+	s := &Supervisor{
+		cfg: cfg, log: cfg.Log, reaper: client, tree: tree,
+		started: time.Now(),
+		hand:    handover{hand.Supervisors, hand.Orphans},
+		inbox:   make(chan func(), 64),
+		done:    make(chan struct{}),
+		runs:    map[core.Incarnation]*run{},
+		queues:  map[string]*queue{},
+		timers:  map[timerKey]*time.Timer{},
+		replies: map[uint64]chan core.Reply{},
+		execs:   map[uint64]*execution{},
+	}
+	s.env = container.Environment{StateDir: cfg.StateDir}
+	s.env.Unified, s.env.Legacy = tree.Unified(), tree.Legacy()
+	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
+		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
+	}
+	// Execution ids live in the upper half of the start ids; a random start
+	// keeps those of an earlier supervisor from being taken for ours.
+	s.execID.Store(1<<63 | uint64(rand.Uint32())<<24)
+
+	if hand.Launcher != nil {
+		s.launcher.set(hand.Launcher)
+	}
+	if err := s.takeOver(hand); err != nil {
+		return 1, err
+	}
+	changes, err := s.watch(ctx)
+	if err != nil {
+		return 1, err
+	}
+	server, err := s.serve(ctx)
+	if err != nil {
+		return 1, err
+	}
+	defer server.Close()
+	code := s.loop(ctx, changes)
+	return code, nil
+}
+
+// loop runs until everything is down after a shutdown.
+func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
+	defer close(s.done)
+	for {
+		select {
+		case f := <-s.inbox:
+			f()
+		case ev, ok := <-s.reaper.Events():
+			if !ok {
+				// Without a reaper nobody waits for anything: there is nothing to be done here.
+				s.log.Error("the reaper is gone")
+				return 1
+			}
+			s.onReaper(ev)
+		case <-changes:
+			s.reload("files changed")
+		}
+		if s.stopping && s.state.Done {
+			s.finish()
+			return 0
+		}
+	}
+}
+
+// post hands f to the loop; it is dropped when the loop has ended.
+func (s *Supervisor) post(f func()) {
+	select {
+	case s.inbox <- f:
+	case <-s.done:
+	}
+}
+
+// ask runs f in the loop and waits for it.
+func (s *Supervisor) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case s.inbox <- func() { f(); close(ran) }:
+	case <-s.done:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-s.done:
+		return errStopped
+	}
+}
+
+// step gives the core one event, writes down what changed, and only then acts.
+func (s *Supervisor) step(ev core.Event) {
+	effects := core.Step(s.state, core.Input{Now: time.Now(), Rand: rand.Float64(), Event: ev})
+	s.record()
+	for _, e := range effects {
+		s.do(e)
+	}
+}
+
+func (s *Supervisor) record() {
+	if err := s.snap.record(s.state); err != nil {
+		// Going on is better than stopping: only a crash before the next
+		// successful record would lose what this one holds.
+		s.log.Error("cannot record the state", zap.Error(err))
+	}
+}
+
+// onReaper takes what the reaper tells.
+func (s *Supervisor) onReaper(ev reaper.Event) {
+	switch ev := ev.(type) {
+	case reaper.Exit:
+		s.onExit(ev)
+	case reaper.Launcher:
+		s.launcher.set(ev.Conn)
+	case reaper.Signal:
+		s.onSignal(ev.Signal)
+	}
+}
+
+func (s *Supervisor) onSignal(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR:
+		s.shutdown("received SIG" + signalName(sig))
+	case syscall.SIGHUP:
+		s.reload("received SIGHUP")
+	}
+}
+
+func (s *Supervisor) shutdown(why string) {
+	if s.stopping {
+		return
+	}
+	s.log.Info("stopping everything", zap.String("because", why))
+	s.stopping = true
+	s.step(core.Shutdown{})
+}
+
+// finish releases what the supervisor itself holds, at an orderly end.
+func (s *Supervisor) finish() {
+	for _, t := range s.timers {
+		t.Stop()
+	}
+	s.logs.Close()
+	if err := s.tree.Remove(); err != nil {
+		s.log.Warn("cannot remove the cgroup tree", zap.Error(err))
+	}
+	s.log.Info("everything is down")
+}
