@@ -1,0 +1,147 @@
+package examples
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"berth/supervisor/core"
+)
+
+// Each example runs as it is, with real clients. The tests run one after the
+// other, for each example has its port.
+
+func TestNginx(t *testing.T) {
+	needs(t, "/usr/sbin/nginx", "curl")
+	d := run(t, "nginx")
+	page := []string{"curl", "-sS", "--fail", "http://127.0.0.1:8080/"}
+	d.prints("supervised by berth", page...)
+	before := d.phase("nginx", core.Running)
+	confined(t, before.MainPID)
+	if err := syscall.Kill(before.MainPID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("nginx is back", func() error {
+		now, err := d.api.Status(context.Background(), "nginx")
+		if err == nil && (now.Phase != core.Running || now.MainPID == before.MainPID) {
+			err = fmt.Errorf("it is %s, process %d", now.Phase, now.MainPID)
+		}
+		return err
+	})
+	d.prints("supervised by berth", page...)
+	d.berth("reload", "nginx") // nginx's own reload
+	d.prints("supervised by berth", page...)
+	// The access log is /dev/stdout, opened anew by nginx.
+	d.eventually("the access log arrives", func() error {
+		if logs := d.berth("logs", "-n", "1000", "nginx"); !strings.Contains(logs, `"GET / HTTP/1.1" 200`) {
+			return fmt.Errorf("no request in it:\n%s", logs)
+		}
+		return nil
+	})
+}
+
+// confined looks from outside at what the kernel says of a service's process.
+func confined(t *testing.T, pid int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+		"CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2",
+	} {
+		if !strings.Contains(string(status), want+"\n") {
+			t.Errorf("process %d is without %q:\n%s", pid, want, status)
+		}
+	}
+	if strings.Contains(string(status), "Uid:\t0\t") {
+		t.Errorf("process %d is root", pid)
+	}
+}
+
+func TestRedis(t *testing.T) {
+	needs(t, "/usr/bin/redis-server", "redis-cli")
+	d := run(t, "redis")
+	client := func(args ...string) []string { return append([]string{"redis-cli", "-p", "6380"}, args...) }
+	d.prints("OK", client("set", "greeting", "hello")...)
+	confined(t, d.phase("redis", core.Running).MainPID)
+	d.berth("restart", "redis")
+	d.prints("hello", client("get", "greeting")...)
+
+	// 100 MB into 32.
+	if out, err := command(client("eval", "for i = 1, 100000 do redis.call('set', 'k' .. i, string.rep('x', 1024)) end", "0")...); err == nil && !strings.Contains(out, "closed") {
+		t.Errorf("filling redis beyond its limit succeeds: %s", out)
+	}
+	d.eventually("redis was killed for lack of memory and is back", func() error {
+		s, err := d.api.Status(context.Background(), "redis")
+		if err == nil && (s.Phase != core.Running || s.LastExit == nil || !s.LastExit.OOM) {
+			err = fmt.Errorf("it is %s, last exit %+v", s.Phase, s.LastExit)
+		}
+		return err
+	})
+	d.prints("hello", client("get", "greeting")...)
+}
+
+func TestPostgres(t *testing.T) {
+	needs(t, "/usr/lib/postgresql/15/bin/postgres", "psql")
+	d := run(t, "postgres")
+	sql := func(statement string) []string {
+		return []string{"psql", "-h", "127.0.0.1", "-p", "5433", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-Atqc", statement}
+	}
+	d.prints("1", sql("select 1")...)
+	confined(t, d.phase("postgres", core.Running).MainPID)
+	d.prints("", sql("create table ships (name text); insert into ships values ('Argo'), ('Beagle')")...)
+	d.berth("restart", "postgres")
+	d.prints("2", sql("select count(*) from ships")...)
+	d.phase("postgres-init", core.Completed)
+}
+
+func TestWeb(t *testing.T) {
+	needs(t, "curl")
+	root := filepath.Join("web", "root")
+	for _, dir := range []string{"dev", "etc", "proc", "run", "sys", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := goBuild(filepath.Join(root, "server"), "berth/examples/web/server"); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	d := run(t, "web")
+	d.prints("one: pid 1, uid 65534", "curl", "-sS", "--fail", "http://127.0.0.1:8091/")
+	d.prints("two: pid 1, uid 65534", "curl", "-sS", "--fail", "http://127.0.0.1:8092/")
+	d.berth("stop", "web@one")
+	d.phase("web@one", core.Inactive)
+	d.prints("two: pid 1", "curl", "-sS", "--fail", "http://127.0.0.1:8092/")
+}
+
+func TestTasks(t *testing.T) {
+	needs(t)
+	d := run(t, "tasks")
+	d.phase("publish", core.Running)
+	gather, report := d.phase("gather", core.Completed), d.phase("report", core.Completed)
+	if !gather.StartedAt.Before(*report.StartedAt) {
+		t.Errorf("gather started at %s, after report at %s", gather.StartedAt, report.StartedAt)
+	}
+	d.eventually("the report is published", func() error {
+		if logs := d.berth("logs", "publish"); !strings.Contains(logs, "load is ") {
+			return fmt.Errorf("the log is %q", logs)
+		}
+		return nil
+	})
+}
+
+func TestCrashLoop(t *testing.T) {
+	needs(t)
+	d := run(t, "crash-loop")
+	flaky := d.phase("flaky", core.Failed)
+	if flaky.Restarts != 4 || flaky.LastExit == nil || flaky.LastExit.Code != 3 {
+		t.Errorf("%d restarts, last exit %+v; want 4 and status 3", flaky.Restarts, flaky.LastExit)
+	}
+	d.phase("alert", core.Completed)
+}
