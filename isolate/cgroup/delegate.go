@@ -191,9 +191,9 @@ func joinInts(numbers []int, most int) string {
 }
 
 // Remove removes the sub-tree at the end of the daemon, when all groups of
-// containers are gone, and moves the daemon's processes back to where they were
-// if it had moved them. Controllers stay switched on at a hierarchy's root. The
-// tree can only be closed afterwards.
+// containers are gone, and moves the daemon's processes out of the leaf to the
+// base if Open had moved them there. Controllers stay switched on at a
+// hierarchy's root. The tree can only be closed afterwards.
 func (t *Tree) Remove() error {
 	names, err := t.List()
 	if err != nil {

@@ -96,6 +96,34 @@ func TestKillForkBomb(t *testing.T) {
 	}
 }
 
+// On a hybrid host a container's processes may be frozen on v1, also in a group
+// nested in its own; they die all the same.
+func TestKillFrozenLegacy(t *testing.T) {
+	tree := openTree(t, viewHost)
+	h := tree.by["freezer"]
+	if h == nil {
+		t.Log(tree.whyMissing("freezer"))
+		return
+	}
+	g := newGroup(t, tree, "ice.service", Limits{})
+	p := start(t, g, "wait")
+	nested := h.slice.Name() + "/" + g.Name() + "/nested"
+	if err := os.Mkdir(nested, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for file, value := range map[string]string{"cgroup.procs": fmt.Sprint(p.Process.Pid), "freezer.state": "FROZEN"} {
+		if err := os.WriteFile(nested+"/"+file, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.WaitEmpty(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestFreezeThaw(t *testing.T) {
 	eachView(t, "", func(t *testing.T, tree *Tree) {
 		g := newGroup(t, tree, "ice.service", Limits{AllDevices: true})
