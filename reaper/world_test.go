@@ -266,6 +266,19 @@ func (w *world) launcherPID() int {
 	return found
 }
 
+// launcher waits until there is one other than old.
+func (w *world) launcher(old int) int {
+	w.t.Helper()
+	for end := time.Now().Add(deadline); ; {
+		if pid := w.launcherPID(); pid != 0 && pid != old {
+			return pid
+		}
+		if time.Now().After(end) {
+			w.t.Fatal("there is no launcher")
+		}
+	}
+}
+
 // children lists the reaper's children.
 func (w *world) children() (pids []int) {
 	files, _ := filepath.Glob("/proc/" + strconv.Itoa(w.cmd.Process.Pid) + "/task/*/children")
