@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -51,6 +52,29 @@ type run struct {
 	rec    Record
 	byte   [8]byte
 	failAt uint32
+	gaps   []gap
+}
+
+// gap is a range of descriptor numbers.
+type gap struct{ first, last uint32 }
+
+// gaps are the descriptors that are no part of the image. The child closes them
+// at once: among them are the starter's own ends of the pipes, which it must see closed.
+func (im *Image) gaps() []gap {
+	used := slices.Clone(im.Regs)
+	slices.Sort(used)
+	var gaps []gap
+	next := uint32(0)
+	for _, fd := range used {
+		if fd < 0 || uint32(fd) < next {
+			continue
+		}
+		if uint32(fd) > next {
+			gaps = append(gaps, gap{next, uint32(fd) - 1})
+		}
+		next = uint32(fd) + 1
+	}
+	return append(gaps, gap{next, ^uint32(0)})
 }
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
@@ -75,7 +99,7 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		return 0, -1, err
 	}
 	r := &im.run
-	*r = run{failAt: uint32(im.FailAt)}
+	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps()}
 	r.clone = cloneArgs{
 		flags:      im.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&r.pidfd))),
@@ -175,6 +199,9 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 	}
 	afterForkInChild()
 
+	for i = 0; i < len(r.gaps); i++ {
+		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(r.gaps[i].first), uintptr(r.gaps[i].last), 0)
+	}
 	for pc < len(ops) {
 		op = &ops[pc]
 		pc++
