@@ -479,3 +479,38 @@ func TestAllThreeAreProtected(t *testing.T) {
 		}
 	}
 }
+
+// As PID 1 the reaper survives every signal that another may send, and takes in
+// orphans without being a subreaper.
+func TestAsPID1(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldWith(t, exe, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", exe, "role-reaper")
+	// Pids that the supervisor tells are of the namespace: nothing here may
+	// signal them.
+	inits := w.children()
+	if len(inits) != 1 {
+		t.Fatalf("children of unshare: %v", inits)
+	}
+	for _, s := range []unix.Signal{unix.SIGABRT, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPIPE, unix.SIGIO, unix.SIGXCPU,
+		unix.SIGXFSZ, unix.SIGSTKFLT, unix.SIGSYS, 34} {
+		unix.Kill(inits[0], s)
+	}
+	unix.Kill(inits[0], unix.SIGTERM)
+	if r := w.event(); r.Signal != int(unix.SIGTERM) {
+		t.Errorf("got %+v", r)
+	}
+	w.must(order{Do: "spawn", ID: 1, Script: "(sh -c 'exit 5' &) ; (sh -c 'exit 6' &); exit 3"})
+	if x := w.exit(); x.ID != 1 || x.Code != 3 {
+		t.Errorf("got %+v", x)
+	}
+	w.until("two orphans are reaped", func(s Stats) bool { return s.Orphans == 2 })
+	if r, ok := w.tell(order{Do: "reexec"}); ok && !strings.Contains(r.Err, ErrLost.Error()) {
+		t.Fatalf("the old supervisor lives on: %+v", r)
+	}
+	if h := w.next(); len(h.Exits) != 1 || h.Supervisors != 2 {
+		t.Errorf("handed over: %+v", h)
+	}
+}

@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 			Supervisor: []string{"test-supervisor", "role-supervisor"},
 			Launcher:   []string{"test-launcher", "role-launcher"},
 			Exe:        os.Getenv("BERTH_TEST_EXE"),
-			Backoff:    Backoff{First: time.Millisecond, Max: 20 * time.Millisecond, Healthy: time.Second},
+			// Not to the machine's own log, also as PID 1 of a namespace.
+			Log:     func(line string) { unix.Write(2, []byte("reaper: "+line+"\n")) },
+			Backoff: Backoff{First: time.Millisecond, Max: 20 * time.Millisecond, Healthy: time.Second},
 		}))
 	case "role-supervisor":
 		if err := Harden(); err != nil {
