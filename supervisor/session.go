@@ -12,6 +12,7 @@ import (
 	"berth/isolate"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
+	"berth/supervisor/pty"
 	"berth/units"
 
 	"golang.org/x/sys/unix"
@@ -94,9 +95,9 @@ func (ss *session) terminal(target *process, rows, cols uint16) (*fileSet, error
 		return nil, err
 	}
 	ss.tty = master
-	slave, err := openSlave(master)
+	slave, err := pty.Peer(master)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the terminal: %w", err)
+		return nil, err
 	}
 	files := &fileSet{toClose: []*os.File{slave}, toChown: []*os.File{slave}}
 	files.Stdin, files.Stdout, files.Stderr = slave, slave, slave
@@ -107,38 +108,6 @@ func (ss *session) terminal(target *process, rows, cols uint16) (*fileSet, error
 		}
 	}
 	return files, nil
-}
-
-// openSlave opens the other side of a master by TIOCGPTPEER, without a path that
-// the container could have replaced (ioctl_tty(2), kernel 4.13).
-func openSlave(master *os.File) (*os.File, error) {
-	var slave *os.File
-	err := control(master, func(fd int) error {
-		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-			return err
-		}
-		peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-		if errno != 0 {
-			return errno
-		}
-		slave = os.NewFile(peer, "tty")
-		return nil
-	})
-	return slave, err
-}
-
-// control runs f on the file's descriptor, which stays in the poller (File.Fd
-// would make it blocking, and a blocked read could not be ended by Close).
-func control(file *os.File, f func(fd int) error) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var result error
-	if err := raw.Control(func(fd uintptr) { result = f(int(fd)) }); err != nil {
-		return err
-	}
-	return result
 }
 
 // openMaster opens /dev/ptmx as the target sees it. The path is the
@@ -207,9 +176,7 @@ func (ss *session) Resize(rows, cols uint16) error {
 	if ss.tty == nil {
 		return nil
 	}
-	return control(ss.tty, func(fd int) error {
-		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
-	})
+	return pty.Resize(ss.tty, rows, cols)
 }
 
 func (ss *session) Signal(name string) error {

@@ -1,13 +1,11 @@
 package supervisor
 
 import (
-	"bufio"
-	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"berth/supervisor/container"
 	"berth/units"
 
 	"go.uber.org/zap"
@@ -41,7 +39,7 @@ func (s *Supervisor) signal(r *run, name string, whole bool) {
 		}
 		return
 	}
-	if deadlyForInit(proc.pid, syscall.Signal(sig)) {
+	if container.DroppedByInit(proc.pid, syscall.Signal(sig)) {
 		r.mu.Lock()
 		r.emulated = syscall.Signal(sig)
 		r.mu.Unlock()
@@ -92,39 +90,4 @@ func (s *Supervisor) killGroup(r *run) {
 	if proc != nil { // even if it has moved itself to another group
 		_ = unix.PidfdSendSignal(int(proc.pidfd.Fd()), unix.SIGKILL, nil, 0)
 	}
-}
-
-// deadlyForInit tells whether pid is the init of a PID namespace that has left
-// sig at its default action, and that action is to end the process. The kernel
-// drops such a signal for an init (pid_namespaces(7)), so a program that never
-// thought of being PID 1 could only be stopped by waiting for the KILL. What
-// the signal would have done outside a namespace is done by KILL instead.
-func deadlyForInit(pid int, sig syscall.Signal) bool {
-	switch sig {
-	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGABRT, unix.SIGPIPE, unix.SIGPWR:
-	default:
-		return false
-	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	init := false
-	var handled uint64
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		key, value, _ := strings.Cut(sc.Text(), ":")
-		switch key {
-		case "NSpid":
-			ids := strings.Fields(value)
-			init = len(ids) > 1 && ids[len(ids)-1] == "1"
-		case "SigBlk", "SigIgn", "SigCgt":
-			mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			if err != nil {
-				return false
-			}
-			handled |= mask
-		}
-	}
-	return init && handled&(1<<(sig-1)) == 0
 }
