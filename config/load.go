@@ -57,20 +57,20 @@ func Load(o Options) (*Set, error) {
 		dirs = DefaultDirs()
 	}
 	for try := 1; ; try++ {
-		set, err := load(dirs)
+		set, err := load(dirs, MaxUnits)
 		if err == nil || !errors.Is(err, errChanged) || try == maxTries {
 			return set, err
 		}
 	}
 }
 
-func load(dirs []string) (*Set, error) {
+func load(dirs []string, maxUnits int) (*Set, error) {
 	f, err := scan(dirs)
 	if err != nil {
 		return nil, err
 	}
 	l := &loader{
-		found: f, texts: map[string]*units.Source{}, origins: units.Origins{},
+		found: f, maxUnits: maxUnits, texts: map[string]*units.Source{}, origins: units.Origins{},
 		set: &Set{Units: map[string]*units.Unit{}, Files: map[string][]string{}, Missing: f.missing},
 	}
 

@@ -12,8 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
-
-	"berth/units"
 )
 
 var update = flag.Bool("update", false, "rewrite the files under testdata")
@@ -333,20 +331,16 @@ func TestChangingDirectory(t *testing.T) {
 }
 
 func TestTooManyUnits(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes ten thousand files")
-	}
 	top := realTemp(t)
-	must(t, os.Mkdir(filepath.Join(top, "etc"), 0o755))
-	for i := range MaxUnits + 1 {
-		must(t, os.WriteFile(filepath.Join(top, "etc", fmt.Sprintf("u%d.toml", i)), []byte(service("x")), 0o644))
-	}
-	set := load3(t, top)
-	if set.Valid() || len(set.Units) > MaxUnits {
-		t.Errorf("%d units, valid: %v", len(set.Units), set.Valid())
-	}
-	if !slices.ContainsFunc(set.Diagnostics, func(d units.Diagnostic) bool { return d.Code == codeTooMany }) {
-		t.Errorf("no %s in %d diagnostics", codeTooMany, len(set.Diagnostics))
+	tree(t, top, "== etc/a@.toml\n[unit]\ninstances = [\"1\", \"2\", \"3\"]\n[service]\ncommand=[\"/bin/true\"]\n[rootfs]\nhost=true\n== etc/b.toml\n"+service("b"))
+	dirs := []string{filepath.Join(top, "etc")}
+	set, err := load(dirs, 4)
+	must(t, err)
+	clean3(t, set)
+	set, err = load(dirs, 3)
+	must(t, err)
+	if len(set.Units) != 3 || len(set.Diagnostics) != 1 || set.Diagnostics[0].Code != codeTooMany {
+		t.Errorf("%d units, diagnostics:\n%s", len(set.Units), set.Diagnostics.Error())
 	}
 }
 

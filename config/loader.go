@@ -20,7 +20,8 @@ type loader struct {
 	total int                      // bytes read
 	full  bool                     // a limit was reached, and has been reported
 
-	origins units.Origins // of every unit, for places in what Check reports
+	maxUnits int
+	origins  units.Origins // of every unit, for places in what Check reports
 }
 
 // unit adds the unit that a file of its own makes; for an instance of a
@@ -67,8 +68,8 @@ func (l *loader) template(name string) error {
 
 // decode adds one unit, unless a file of it cannot be used or a limit is reached.
 func (l *loader) decode(name string, sources []source) error {
-	if len(l.set.Units) >= MaxUnits {
-		l.overflow(sources[0].path, fmt.Sprintf("there are more than %d units", MaxUnits))
+	if len(l.set.Units) >= l.maxUnits {
+		l.overflow(sources[0].path, fmt.Sprintf("there are more than %d units", l.maxUnits))
 		return nil
 	}
 	texts, ok, err := l.read(sources)
