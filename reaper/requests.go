@@ -16,8 +16,8 @@ const (
 	// that has ended: more than a socket holds.
 	requestBatch = 256
 	lastRequests = 1 << 14
-	// spareFDs are kept free of stored ones: one message's worth of new
-	// descriptors, and what starting processes takes.
+	// spareFDs are kept free of stored ones, or half of all where there are so
+	// few: one message's worth of new descriptors, and what starting processes takes.
 	spareFDs = wire.MaxFDs + 70
 )
 
@@ -99,7 +99,7 @@ func (r *reaper) request(got wire.Received) {
 
 // room tells whether n more descriptors, already open, may be kept.
 func (r *reaper) room(n int) bool {
-	return r.table.stored+len(r.table.byID)+n+spareFDs <= r.maxFDs
+	return r.table.stored+len(r.table.byID)+n+min(spareFDs, r.maxFDs/2) <= r.maxFDs
 }
 
 // register takes over pidfd.
