@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"berth/reaper"
 )
 
 // options are the flags; what is empty is left to the settings file.
@@ -18,6 +21,7 @@ type options struct {
 	cgroup     string
 	slice      string
 	logLevel   string
+	maxDelay   time.Duration
 	version    bool
 	done       bool // help was asked for and given
 }
@@ -55,6 +59,7 @@ Flags, each over its key in the settings file:
 	f.StringVar(&o.cgroup, "cgroup-parent", "", "control `group` below which berth.slice is made (default: the one berthd is in)")
 	f.StringVar(&o.slice, "slice", "berth.slice", "`name` of the group of all units; a second berthd on a machine needs another")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (default info)")
+	f.DurationVar(&o.maxDelay, "max-restart-delay", reaper.DefaultBackoff.Max, "longest `time` until the reaper starts a supervisor or launcher again that keeps ending")
 	f.BoolVar(&o.version, "version", false, "print the version")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {

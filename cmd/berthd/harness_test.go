@@ -108,7 +108,7 @@ func start(t testing.TB, files map[string]string, flags ...string) *daemon {
 // run starts the daemon's process.
 func (d *daemon) run(flags ...string) {
 	d.t.Helper()
-	d.cgroup = "berth-test-" + strings.ToLower(filepath.Base(filepath.Dir(d.dir))) + ".slice"
+	d.cgroup = "berthd-test-" + strings.ToLower(filepath.Base(filepath.Dir(d.dir))) + ".slice"
 	args := append([]string{
 		"--config", filepath.Join(d.dir, "berthd.toml"),
 		"--runtime-dir", filepath.Join(d.dir, "run"), "--state-dir", filepath.Join(d.dir, "state"),
@@ -283,12 +283,12 @@ func leftovers(t testing.TB) string {
 	}
 	var out strings.Builder
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, "berth") {
+		if strings.Contains(line, "berthd-test-") || strings.Contains(line, os.TempDir()+"/Test") {
 			out.WriteString(line)
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e os.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), "berth-test-") {
+		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), "berthd-test-") {
 			out.WriteString(path + "\n")
 			return filepath.SkipDir
 		}

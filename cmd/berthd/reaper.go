@@ -19,7 +19,10 @@ func runReaper(args []string) (int, error) {
 		_, err := os.Stdout.WriteString("berthd " + version + "\n")
 		return 0, err
 	}
+	backoff := reaper.DefaultBackoff
+	backoff.Max = max(opt.maxDelay, backoff.First)
 	return reaper.Run(reaper.Config{
+		Backoff:    backoff,
 		Supervisor: append([]string{"berthd", roleSupervisor}, args...),
 		Launcher:   []string{"berthd", roleLauncher},
 	}), nil
