@@ -58,6 +58,9 @@
 // remain they run when it is stopped. A failing post-stop command is told but
 // changes nothing.
 //
+// The core bounds stops by time, and nothing else: a start (start-timeout) and a
+// hook that hang are ended by the shell, which then answers as for any failure.
+//
 // # Changes of the configuration
 //
 // The graph is always that of the newest generation; all other keys of a unit

@@ -25,7 +25,9 @@ func (st *step) load(e Load) {
 		}
 	}
 	for _, name := range sortedNames(e.Units) {
-		l.take(name, e)
+		if e.Units[name] != nil {
+			l.take(name, e)
+		}
 	}
 	st.s.graph = buildGraph(st.s.Units)
 	l.propagate()
@@ -196,7 +198,7 @@ func (l *loading) pull(name string) {
 // pullBound starts a changed unit that is down, if it did not bind those that
 // require it before, and now does, and one of them is up.
 func (l *loading) pullBound(u *Unit) {
-	if !u.binds() || u.Gone || u.Phase == Failed || !u.Phase.down() || u.provides() {
+	if !u.binds() || u.Gone || !u.Phase.down() || u.provides() {
 		return
 	}
 	for _, name := range l.st.s.graph[u.Name].requiredBy {
