@@ -122,9 +122,10 @@ func testFollow(t *testing.T, m *Manager, cfg units.Log, each int) {
 		case next >= before && next < before+each:
 			write(t, w.Stdout, line(next))
 		case next == before+each:
+			first := next
 			go func() {
 				for i := range burst {
-					_, _ = w.Stdout.WriteString(line(next + i))
+					_, _ = w.Stdout.WriteString(line(first + i))
 				}
 			}()
 		}
