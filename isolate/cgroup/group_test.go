@@ -329,7 +329,7 @@ func TestDescriptors(t *testing.T) {
 	for range 5 {
 		life()
 	}
-	if after := count(); after != before {
+	if after := count(); after > before {
 		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
 }

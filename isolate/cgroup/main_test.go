@@ -83,12 +83,12 @@ func helper(mode string, args []string) int {
 		}
 	case "spin": // uses so many milliseconds of processor time
 		limit, _ := strconv.Atoi(args[0])
-		for {
+		used := func() int64 {
 			var usage syscall.Rusage
 			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
-			if usage.Utime.Nano()+usage.Stime.Nano() >= int64(limit)*1e6 {
-				return 0
-			}
+			return usage.Utime.Nano() + usage.Stime.Nano()
+		}
+		for start := used(); used()-start < int64(limit)*1e6; {
 		}
 	case "open": // opens each "access:path" and prints errno
 		for _, arg := range args {
@@ -155,7 +155,7 @@ func openTree(t *testing.T, v view) *Tree {
 		}
 		lines = append(lines, line)
 	}
-	slice := fmt.Sprintf("berth-test-%d-%d.slice", os.Getpid(), sliceCount.Add(1))
+	slice := fmt.Sprintf("berth-cgtest-%d-%d.slice", os.Getpid(), sliceCount.Add(1))
 	tree, err := open(Options{Slice: slice}, strings.Join(lines, ""), string(membership))
 	if err != nil {
 		if v != viewHost && !strings.Contains(strings.Join(lines, ""), " - cgroup") {

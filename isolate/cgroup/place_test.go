@@ -103,7 +103,7 @@ func BenchmarkCreateRemove(b *testing.B) {
 	if os.Getuid() != 0 {
 		b.Skip("making control groups needs root")
 	}
-	tree, err := Open(Options{Slice: fmt.Sprintf("berth-bench-%d.slice", os.Getpid())})
+	tree, err := Open(Options{Slice: fmt.Sprintf("berth-cgbench-%d.slice", os.Getpid())})
 	if err != nil {
 		b.Fatal(err)
 	}

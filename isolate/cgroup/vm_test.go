@@ -254,7 +254,8 @@ func mountOwnCgroup() error {
 func TestPlace(t *testing.T) {
 	stage := os.Getenv(stageEnv)
 	if stage == "" {
-		t.Skip("runs in the virtual machine of TestVM")
+		t.Log("is a part of TestVM, which runs it")
+		return
 	}
 	before, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
