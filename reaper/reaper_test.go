@@ -53,7 +53,7 @@ func TestRunningProcessIsHandedOver(t *testing.T) {
 	pid := w.must(order{Do: "spawn", ID: 3, Script: "exec sleep 1000"}).PID
 	for i := range 5 {
 		h := w.crash()
-		if h.Registered[3] != pid || !h.Alive[3] || len(h.Exits) != 0 || h.Supervisors != i+2 {
+		if h.Registered[3] != pid || !h.Alive[3] || len(h.Exits) != 0 || h.Supervisors != i+2 || h.Orphans != 0 {
 			t.Fatalf("handed over: %+v", h)
 		}
 	}
@@ -147,6 +147,15 @@ func TestStoreIsHandedBack(t *testing.T) {
 	w.must(order{Do: "store", Name: "c", Data: "gone"})
 	w.must(order{Do: "drop", Name: "c"})
 	w.must(order{Do: "drop", Name: "never"})
+	fds := w.fds()
+	for range 10 {
+		w.must(order{Do: "store", Name: "b", Data: "new"})
+		w.must(order{Do: "store", Name: "c", Data: "gone"})
+		w.must(order{Do: "drop", Name: "c"})
+	}
+	if now := w.fds(); now != fds {
+		t.Errorf("%d descriptors, %d before", now, fds)
+	}
 	for range 3 {
 		h := w.crash()
 		if len(h.Stored) != 2 || !slices.Equal(h.Stored["a"], []string{"one", "two", "three"}) || !slices.Equal(h.Stored["b"], []string{"new"}) {
@@ -238,10 +247,14 @@ func TestReexecKeepsEverything(t *testing.T) {
 	w.must(order{Do: "begin", ID: 3})
 	fds := w.fds()
 	for i := range 5 {
+		old := w.now.hello.PID
 		if r, ok := w.tell(order{Do: "reexec"}); ok && !strings.Contains(r.Err, ErrLost.Error()) {
 			t.Fatalf("the old supervisor lives on: %+v", r)
 		}
 		h := w.next()
+		if state(old) != 0 || h.Orphans != 0 {
+			t.Errorf("the old supervisor is in state %q, %d orphans", state(old), h.Orphans)
+		}
 		if h.Registered[1] != running || !h.Alive[1] || h.Registered[2] != ended || h.Alive[2] {
 			t.Fatalf("registered: %+v", h)
 		}
