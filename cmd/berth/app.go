@@ -52,7 +52,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 	f := root.PersistentFlags()
 	f.StringVar(&a.socket, "socket", socket, "control socket of berthd (also BERTH_SOCKET)")
 	f.StringVarP(&a.output, "output", "o", "text", "text or json")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, ""} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddGroup(&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "act", Title: "Act:"}, &cobra.Group{ID: "files", Title: "Unit files:"})
@@ -66,6 +66,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 	add("act", a.verbCommand("start", "Start units and what they require"), a.verbCommand("stop", "Stop units and what requires them"),
 		a.verbCommand("restart", "Stop units and start them again"), a.reloadCommand(), a.killCommand(), a.verbCommand("reset-failed", "Forget failures and start limits"),
 		a.execCommand(), a.runCommand(), a.reexecCommand())
+	root.AddCommand(a.keeperCommand())
 	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand())
 	return root
 }

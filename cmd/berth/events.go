@@ -69,7 +69,7 @@ with 6 when --timeout is over.`,
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if is != "up" && is != "down" && !slices.Contains(phases, core.Phase(is)) {
-				return &usageError{fmt.Errorf("--is %q is no state: up, down, %v", is, phases), "wait "}
+				return &usageError{fmt.Errorf("--is %q is no state: up, down, %v", is, phases), "wait"}
 			}
 			ctx, cancel := a.deadline(cmd.Context())
 			defer cancel()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,11 +27,17 @@ group, with its user, capabilities and filter. It has a terminal of its own when
 standard input and output are terminals. Exits as the command does.`,
 		Args: usage(cobra.MinimumNArgs(2)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e.Args = args[1:]
+			// Flags end at the unit's name, so that a -- after it is still here.
+			if e.Args = args[1:]; e.Args[0] == "--" {
+				e.Args = e.Args[1:]
+			}
+			if len(e.Args) == 0 {
+				return usageOf(cmd, errors.New("no command is given"))
+			}
 			for _, kv := range env {
 				k, v, ok := strings.Cut(kv, "=")
 				if !ok || k == "" {
-					return &usageError{fmt.Errorf("--env %q is not NAME=VALUE", kv), "exec "}
+					return &usageError{fmt.Errorf("--env %q is not NAME=VALUE", kv), "exec"}
 				}
 				if e.Environment == nil {
 					e.Environment = map[string]string{}

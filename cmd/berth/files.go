@@ -287,7 +287,7 @@ func (a *app) schemaCommand() *cobra.Command {
 func signalName(text string) (string, error) {
 	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
 	if _, ok := units.SignalNumber(name); !ok {
-		return "", &usageError{fmt.Errorf("there is no signal %q", text), "kill "}
+		return "", &usageError{fmt.Errorf("there is no signal %q", text), "kill"}
 	}
 	return name, nil
 }

@@ -22,7 +22,7 @@ func (a *app) logsCommand() *cobra.Command {
 			if sinceText != "" {
 				t, err := parseSince(sinceText, time.Now())
 				if err != nil {
-					return &usageError{err, "logs "}
+					return &usageError{err, "logs"}
 				}
 				q.Since = t
 			}

@@ -71,7 +71,7 @@ func (a *app) report(err error) int {
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(a.err, "berth: %s\nsee: berth %shelp\n", usage.Error(), usage.command)
+		fmt.Fprintf(a.err, "berth: %s\nsee: %s\n", usage.Error(), strings.TrimSpace("berth help "+usage.command))
 		return exitUsage
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -111,14 +111,18 @@ func (a *app) report(err error) int {
 // usageError is a wrong use of the command line.
 type usageError struct {
 	error
-	command string
+	command string // the one to look up in the help; "": berth itself
+}
+
+func usageOf(cmd *cobra.Command, err error) *usageError {
+	return &usageError{err, strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()))}
 }
 
 // usage wraps argument checks, so that their failures give the usage exit code.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return &usageError{err, strings.TrimPrefix(cmd.CommandPath()+" ", "berth ")}
+			return usageOf(cmd, err)
 		}
 		return nil
 	}
