@@ -69,10 +69,11 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
-	b.ReportMetric(float64(pss(b)-before)/n, "PSS-kB/unit")
-	b.ReportMetric(float64(runtime.NumGoroutine()), "goroutines")
+	cost, goroutines := float64(pss(b)-before)/n, float64(runtime.NumGoroutine())
 	for b.Loop() {
 	}
+	b.ReportMetric(cost, "PSS-kB/unit")
+	b.ReportMetric(goroutines, "goroutines")
 }
 
 func pss(b *testing.B) int {

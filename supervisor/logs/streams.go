@@ -281,9 +281,14 @@ func (s *Streams) Update(cfg units.Log) error {
 	}
 	u := &update{cfg: cfg}
 	s.mu.Lock()
-	current := s.page.target
+	closed := s.closed
+	if !closed {
+		u.target = Target(s.page.target)
+	}
 	s.mu.Unlock()
-	u.target = Target(current)
+	if closed {
+		return fmt.Errorf("cannot change the log of unit %s: %w", s.unit, os.ErrClosed)
+	}
 	if cfg.Target != "auto" || u.target != TargetJournald && u.target != TargetFile {
 		u.target = s.m.resolve(cfg.Target)
 	}
