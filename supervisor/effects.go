@@ -93,7 +93,7 @@ func (s *Supervisor) applyLive(e core.ApplyLive) {
 		return
 	}
 	s.enqueue(e.Unit, func() {
-		if err := r.update(e.Config); err != nil {
+		if err := s.update(r, e.Config); err != nil {
 			s.log.Error("cannot apply the change to the running unit", zap.String("unit", e.Unit), zap.Strings("keys", e.Keys), zap.Error(err))
 		}
 	})

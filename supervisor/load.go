@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ func (s *Supervisor) reload(why string) api.Reload {
 	}
 	plan := s.plan(set)
 	s.invalid, s.set = nil, set
-	if s.generation > 0 && !slices.ContainsFunc(plan, func(c api.Change) bool { return c.Action != "none" || len(c.Keys) > 0 }) {
+	if s.generation > 0 && plan.Empty() {
 		return api.Reload{Generation: s.generation, Changes: plan}
 	}
 	boot := s.generation == 0
@@ -67,50 +66,17 @@ func (s *Supervisor) reload(why string) api.Reload {
 	return api.Reload{Generation: s.generation, Changes: plan, Diagnostics: set.Diagnostics}
 }
 
-// plan compares a set with what runs, unit by unit, in name order.
-func (s *Supervisor) plan(set *config.Set) []api.Change {
-	out := []api.Change{}
-	names := map[string]bool{}
-	for n := range set.Units {
-		names[n] = true
-	}
-	for _, n := range s.state.Names() {
-		names[n] = true
-	}
-	for _, name := range sortedKeys(names) {
-		next := set.Units[name]
-		var old *units.Unit
-		if u, ok := s.state.Unit(name); ok && !u.Gone {
-			old = u.Config
-			if u.Next != nil {
-				old = u.Next
-			}
-		}
-		out = append(out, change(name, old, next))
-	}
-	return out
-}
-
-func change(name string, old, next *units.Unit) api.Change {
-	c := api.Change{Unit: name, Action: "none"}
-	switch {
-	case old == nil && next == nil:
-	case old == nil:
-		if next.Unit.Start == "boot" {
-			c.Action = "start"
-		}
-	case next == nil:
-		c.Action = "stop"
-	default:
-		c.Keys = units.Diff(old, next)
-		switch units.Heaviest(c.Keys) {
-		case units.Live:
-			c.Action = "live"
-		case units.ReloadClass:
-			c.Action = "reload"
-		case units.RestartClass:
-			c.Action = "restart"
+// plan compares a set with what runs, or will at the next start.
+func (s *Supervisor) plan(set *config.Set) config.Plan {
+	running := map[string]*units.Unit{}
+	for _, name := range s.state.Names() {
+		switch u, _ := s.state.Unit(name); {
+		case u.Gone:
+		case u.Next != nil:
+			running[name] = u.Next
+		default:
+			running[name] = u.Config
 		}
 	}
-	return c
+	return config.DiffUnits(running, set.Units)
 }

@@ -104,11 +104,15 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := group.Create(c.Limits); err != nil {
+	limits, err := s.supported(r.unit, c.Limits)
+	if err != nil {
+		return err
+	}
+	if err := group.Create(limits); err != nil {
 		return err
 	}
 	r.mu.Lock()
-	r.group, r.limits = group, c.Limits
+	r.group, r.limits = group, limits
 	r.oomKills, _ = group.OOMKills()
 	r.mu.Unlock()
 	files, err := s.stdio(r)
@@ -127,6 +131,32 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	return err
 }
 
+// supported leaves out the limits that this host cannot set and that a unit can
+// do without, with a warning. Others that it cannot set are an error.
+func (s *Supervisor) supported(unit string, l cgroup.Limits) (cgroup.Limits, error) {
+	limits, missing, err := s.tree.Supported(l)
+	for _, m := range missing {
+		if !m.Soft {
+			return l, m
+		}
+		s.log.Warn("going on without a limit", zap.String("unit", unit), zap.Error(m))
+	}
+	return limits, err
+}
+
+// killOnOOM does what memory.oom.group does on v2 where the kernel cannot: when
+// it has killed one process of the group for lack of memory, the rest follows.
+func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group) {
+	if s.tree.Describe().OOMGroup {
+		return
+	}
+	go func() {
+		if _, err := group.WaitOOM(r.alive, r.oomKills); err == nil {
+			s.killGroup(r)
+		}
+	}()
+}
+
 // spawnEnded tells the core how a spawn went, and then an exit that was faster.
 func (s *Supervisor) spawnEnded(r *run, err error) {
 	if err != nil {
@@ -143,6 +173,9 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 		return
 	}
 	r.spawned = true
+	if r.cfg.Cgroup.OOMGroup {
+		s.killOnOOM(r, r.group)
+	}
 	if r.streams != nil {
 		r.streams.SetMainPID(r.proc.pid)
 	}
@@ -153,9 +186,12 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 }
 
 // update takes up a changed configuration: new limits, new log settings.
-func (r *run) update(cfg *units.Unit) error {
+func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 	limits, err := container.Limits(cfg)
 	if err != nil {
+		return err
+	}
+	if limits, err = s.supported(r.unit, limits); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -163,6 +199,9 @@ func (r *run) update(cfg *units.Unit) error {
 	if r.group != nil {
 		if err := r.group.Update(r.limits, limits); err != nil {
 			return err
+		}
+		if limits.OOMGroup && !r.limits.OOMGroup {
+			s.killOnOOM(r, r.group)
 		}
 		r.limits = limits
 	}

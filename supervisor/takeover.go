@@ -84,7 +84,7 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 		r.group = g
 	}
 	if c, err := container.Limits(u.Config); err == nil {
-		r.limits = c
+		r.limits, _ = s.supported(u.Name, c)
 	}
 	if name := storeName("log", uint64(r.id)); len(stored[name]) > 0 {
 		streams, err := s.logs.Adopt(u.Name, uint64(r.id), u.Config.Log, stored[name])
@@ -104,6 +104,9 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	delete(stored, status)
 	if u.Phase != core.Starting {
 		r.spawned = true
+		if u.Config.Cgroup.OOMGroup && ok && r.group != nil {
+			s.killOnOOM(r, r.group)
+		}
 		for _, f := range files {
 			f.Close()
 		}

@@ -104,31 +104,7 @@ func (a *app) printReload(out *api.Reload) error {
 		return &exitError{exitInvalid, "the unit files are not valid: nothing was changed"}
 	}
 	out.Diagnostics.Format(a.err, a.colorErr())
-	p, n := a.paint(), 0
-	for _, c := range out.Changes {
-		if c.Action == "none" && len(c.Keys) == 0 {
-			continue
-		}
-		n++
-		fmt.Fprintf(a.out, "%s  %s\n", p.in(bold, c.Unit), p.in(actionColor(c.Action), c.Action))
-		for _, k := range c.Keys {
-			fmt.Fprintf(a.out, "    %-8s %s: %s -> %s\n", k.Class, k.Key, safe(k.Old), safe(k.New))
-		}
-	}
-	if n == 0 {
-		fmt.Fprintln(a.out, "nothing changes")
-	}
-	return nil
-}
-
-func actionColor(action string) string {
-	switch action {
-	case "restart", "stop":
-		return yellow
-	case "start", "live", "reload":
-		return green
-	}
-	return faint
+	return out.Changes.Format(a.out)
 }
 
 func (a *app) reexecCommand() *cobra.Command {

@@ -9,6 +9,7 @@ package api
 import (
 	"time"
 
+	"berth/config"
 	"berth/isolate/cgroup"
 	"berth/supervisor/core"
 	"berth/units"
@@ -87,15 +88,8 @@ type Result struct {
 // Reload answers a reload of the unit files, and a plan.
 type Reload struct {
 	Generation  uint64            `json:"generation"`
-	Changes     []Change          `json:"changes"`
+	Changes     config.Plan       `json:"changes"`
 	Diagnostics units.Diagnostics `json:"diagnostics,omitempty"` // with errors: nothing was changed
-}
-
-// Change is what a new generation means for one unit.
-type Change struct {
-	Unit   string            `json:"unit"`
-	Action string            `json:"action"` // none | live | reload | restart | start | stop
-	Keys   []units.KeyChange `json:"keys,omitempty"`
 }
 
 // Event is one line of the event stream.
