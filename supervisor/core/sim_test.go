@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	simUnits  = flag.Int("sim.units", 0, "units of the long simulation (0: skip it)")
+	simUnits  = flag.Int("sim.units", 0, "units of one more, long simulation (0: none)")
 	simEvents = flag.Int("sim.events", 5_000_000, "events of the long simulation")
 	simTraced = flag.Bool("sim.trace", false, "tell the last steps before a fault")
 	simSeed   = flag.Uint64("sim.seed", 1, "its seed")
@@ -438,15 +438,12 @@ func TestSimulation(t *testing.T) {
 		n := []int{2, 5, 12, 40, 150}[seed%5]
 		t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) { runSim(t, seed, n, 8000) })
 	}
-	t.Run("units=3000", func(t *testing.T) { runSim(t, 99, 3000, 40_000) })
-}
-
-// TestSimulationLong runs only when -sim.units is given.
-func TestSimulationLong(t *testing.T) {
-	if *simUnits == 0 {
-		t.Skip("needs -sim.units, as in: go test -run SimulationLong -sim.units 5000 -sim.events 10000000")
+	t.Run("units=2000", func(t *testing.T) { runSim(t, 99, 2000, 25_000) })
+	if *simUnits > 0 {
+		t.Run("long", func(t *testing.T) {
+			start := time.Now()
+			w := runSim(t, *simSeed, *simUnits, *simEvents)
+			t.Logf("%d units, %d events, %d starts in %v", *simUnits, w.events, w.spawns, time.Since(start))
+		})
 	}
-	start := time.Now()
-	w := runSim(t, *simSeed, *simUnits, *simEvents)
-	t.Logf("%d units, %d events, %d starts in %v", *simUnits, w.events, w.spawns, time.Since(start))
 }
