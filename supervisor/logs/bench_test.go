@@ -67,6 +67,9 @@ func BenchmarkIdle(b *testing.B) {
 		_ = w.Stdout.Close()
 		_ = w.Stderr.Close()
 	}
+	for runtime.NumGoroutine() > 5 {
+		runtime.Gosched()
+	}
 	runtime.GC()
 	debug.FreeOSMemory()
 	cost, goroutines := float64(pss(b)-before)/n, float64(runtime.NumGoroutine())

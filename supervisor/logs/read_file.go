@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,43 +31,81 @@ type fileSource struct {
 
 func (f *fileSource) dir() string { return filepath.Join(f.base, f.unit) }
 
-// files opens the unit's files, oldest first. Names shift upwards when the log
-// is rotated meanwhile; then a file shows up twice and is taken once.
+// listTries bounds how often a listing is begun again because of a rotation.
+const listTries = 100
+
+// files opens the unit's files, oldest first. Names shift when the log is
+// rotated meanwhile; then it looks again.
 func (f *fileSource) files() ([]*os.File, error) {
-	var files []*os.File
+	for try := 1; ; try++ {
+		files, stable, err := f.list()
+		if err != nil || stable || try == listTries {
+			return files, err
+		}
+		closeAll(files)
+	}
+}
+
+// list opens the files from the newest name to the oldest. A rotation renames in
+// the other direction, so that one under way shows a file twice, or one name
+// missing, but hides none. stable: none came to its end meanwhile.
+func (f *fileSource) list() (files []*os.File, stable bool, err error) {
 	var known []os.FileInfo
-	for i := 0; i <= maxKeep; i++ {
-		name := currentLog
-		if i > 0 {
-			name += "." + strconv.Itoa(i)
-		}
-		file, err := os.OpenFile(filepath.Join(f.dir(), name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	var newest os.FileInfo
+	missing := 0
+	for i := 0; i <= maxKeep && missing < 2; i++ {
+		file, info, err := f.openNamed(i)
 		if errors.Is(err, os.ErrNotExist) {
-			if i == 0 {
-				continue // being rotated
+			if i > 0 {
+				missing++
 			}
-			break
-		}
-		var info os.FileInfo
-		if err == nil {
-			info, err = file.Stat()
+			continue
 		}
 		if err != nil {
 			closeAll(files)
-			return nil, err
+			return nil, false, err
 		}
-		double := !info.Mode().IsRegular()
-		for _, k := range known {
-			double = double || os.SameFile(k, info)
+		missing = 0
+		if i == 0 {
+			newest = info
 		}
-		if double {
+		if !info.Mode().IsRegular() || slices.ContainsFunc(known, func(k os.FileInfo) bool { return os.SameFile(k, info) }) {
 			_ = file.Close()
 			continue
 		}
 		known = append(known, info)
-		files = append([]*os.File{file}, files...)
+		files = append(files, file)
 	}
-	return files, nil
+	slices.Reverse(files)
+	now, err := os.Lstat(filepath.Join(f.dir(), currentLog))
+	switch {
+	case err == nil:
+		stable = newest != nil && os.SameFile(now, newest)
+	case errors.Is(err, os.ErrNotExist):
+		stable = newest == nil
+	default:
+		closeAll(files)
+		return nil, false, err
+	}
+	return files, stable, nil
+}
+
+// openNamed opens the i-th file, 0 being the one that is written to.
+func (f *fileSource) openNamed(i int) (*os.File, os.FileInfo, error) {
+	name := currentLog
+	if i > 0 {
+		name += "." + strconv.Itoa(i)
+	}
+	file, err := os.OpenFile(filepath.Join(f.dir(), name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
 }
 
 func closeAll(files []*os.File) {
