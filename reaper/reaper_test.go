@@ -70,6 +70,8 @@ func TestRegisterRefuses(t *testing.T) {
 	pid := w.must(order{Do: "fork", ID: 1, Script: "exit 0"}).PID
 	w.refused(order{Do: "register", ID: 1, Number: w.now.hello.PID}, syscall.EINVAL) // another process
 	w.refused(order{Do: "register", ID: 1, Number: 1}, syscall.ECHILD)
+	other := w.must(order{Do: "fork", ID: 5, Script: "exit 0"}).PID
+	w.refused(order{Do: "register", ID: 1, Number: other}, syscall.EINVAL)
 	w.must(order{Do: "register", ID: 1})
 	w.refused(order{Do: "register", ID: 1}, syscall.EEXIST)
 	w.refused(order{Do: "begin", ID: 1}, syscall.EEXIST)

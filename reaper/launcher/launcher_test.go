@@ -183,7 +183,7 @@ func openFiles(t *testing.T, cmd *exec.Cmd) int {
 }
 
 func TestForkFails(t *testing.T) {
-	_, c := newClient(t)
+	cmd, c := newClient(t)
 	_, _, err := c.Fork(context.Background(), []byte("fail"), nil)
 	var typed *Error
 	if !errors.Is(err, syscall.ENOTDIR) || !errors.As(err, &typed) || !strings.Contains(err.Error(), "cannot do as told") {
@@ -202,7 +202,10 @@ func TestForkFails(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// None of that has ended it.
+	// None of that has ended it, nor do these.
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		cmd.Process.Signal(s)
+	}
 	pid, pidfd, err := c.Fork(context.Background(), []byte("exit 3"), nil)
 	if err != nil {
 		t.Fatal(err)

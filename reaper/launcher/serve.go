@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -20,14 +21,19 @@ type Forker func(image []byte, fds []int) (pid, pidfd int, err error)
 
 // Serve is the launcher: it answers requests on the connection fd, which it
 // takes over, until the supervisor closes it (nil) or breaks the protocol. It
-// sets the runtime up for a process as small as can be, makes it non-dumpable by
-// the caller's care (reaper.Harden), and does nothing else than this.
+// sets the runtime up for a process as small as can be, takes no notice of TERM,
+// INT, HUP and QUIT, and does nothing else than this. The caller has called
+// reaper.Harden.
 func Serve(fd int, fork Forker) error {
 	runtime.GOMAXPROCS(1)
 	// A program's image is read, decoded, and garbage; the heap stays at some
 	// hundred kilobytes, and so does what a fork has to copy.
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(8 << 20)
+	// A service manager above that stops the whole group signals the launcher
+	// too, but orderly stopping still needs it. Handled and not ignored, for what
+	// is ignored here would be so in every service.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
 	defer unix.Close(fd)
 	unix.CloseOnExec(fd)
 	if err := unix.SetNonblock(fd, false); err != nil {
