@@ -57,7 +57,7 @@ type compiler struct {
 	lookupRoot                              int // where users are looked up
 	scratch, maskDir, maskFile              int
 	procFS, sysFS, dev, null                int
-	memfd                                   int
+	memfd, initRuns, initRan                int
 	mounts                                  []mountRegs
 	hostMounts, hostMasks                   int // lists
 	placed                                  []placed
@@ -91,6 +91,11 @@ const (
 	regStdin  = "stdin"
 	regStdout = "stdout"
 	regStderr = "stderr"
+
+	// The minimal init, and a pipe whose write end is closed when it is executed.
+	regInit     = "init"
+	regInitRuns = "init runs"
+	regInitRan  = "init ran"
 )
 
 func regExtra(i int) string           { return fmt.Sprintf("extra%d", i) }

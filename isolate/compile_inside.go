@@ -257,7 +257,7 @@ func (c *compiler) userMounts() {
 		r := c.mounts[i]
 		at := c.b.Register("at " + m.Target)
 		c.target(m.Target, at, r.isDir)
-		c.in(because(c.attach(r.fd, at, m.Target), "mount "+m.Target))
+		c.in(hint(because(c.attach(r.fd, at, m.Target), "mount "+m.Target), "source and target must both be directories, or neither"))
 		c.place(m.Target, (m.Type == Tmpfs || m.Type == Volume) && !m.ReadOnly)
 	}
 }
@@ -317,7 +317,7 @@ func (c *compiler) maskPaths() {
 	for _, p := range c.spec.MaskedPaths {
 		skip := missing(p)
 		c.in(because(c.openTree(program.R(c.maskDir), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
-		s := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR)
+		s := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR, unix.EINVAL)
 		s.Jump = 1
 		done := c.in(s)
 		c.in(because(c.openTree(program.R(c.maskFile), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it is a file"),

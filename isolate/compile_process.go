@@ -22,7 +22,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 		Args: []program.Arg{program.Flag(program.FmtKeyctl, unix.KEYCTL_JOIN_SESSION_KEYRING), program.Null()}}, unix.ENOSYS))
 	c.scheduling()
 	if withInit {
-		c.memfd = c.slot("init")
+		c.memfd, c.initRuns, c.initRan = c.slot(regInit), c.slot(regInitRuns), c.slot(regInitRan)
 	}
 	c.raiseDescriptors()
 	c.limits()
@@ -42,14 +42,18 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 			Hint: "the user must be able to enter it"})
 	c.in(program.Step{Sys: program.SysUmask, Dst: program.None, Why: "the umask", Args: []program.Arg{program.Flag(program.FmtOct, uint64(p.Umask))}})
 	c.lowerDescriptors()
+	fork := 0
+	if withInit {
+		// Before the pre-start commands: the init expects the program to be PID 2.
+		fork = c.in(c.forkStep(c.b.Register("program"), "the program runs below a minimal init"))
+		c.in(program.Step{Sys: program.SysClose, Dst: program.None, Why: "only the init has this end now", Args: []program.Arg{program.R(c.initRuns)}},
+			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
+				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
+	}
 	c.in(program.Step{Sys: program.OpGate, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
 
 	for i, args := range preStart {
 		c.preStart(i+1, args)
-	}
-	fork := 0
-	if withInit {
-		fork = c.in(c.forkStep(c.b.Register("program"), "the program runs below a minimal init"))
 	}
 	c.execute(p.Args, 3+p.ExtraFiles)
 	if withInit {
@@ -97,12 +101,20 @@ func (c *compiler) passed() []int {
 func (c *compiler) raiseDescriptors() {
 	regs := append(c.passed(), c.b.P.Status, c.b.P.Gate)
 	if c.memfd != program.None {
-		regs = append(regs, c.memfd)
+		regs = append(regs, c.memfd, c.initRan)
 	}
 	base := 3 + c.proc.ExtraFiles
 	for _, r := range regs {
 		c.in(program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
 			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}})
+	}
+	if c.memfd != program.None {
+		// This one must not stay open under its old number too: its closing is what is waited for.
+		old := c.initRuns
+		c.initRuns = c.b.Register("init runs, moved")
+		c.in(program.Step{Sys: program.SysFcntl, Dst: c.initRuns, Path: regInitRuns, Why: "out of the way of the numbers that are passed on",
+			Args: []program.Arg{program.R(old), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}},
+			program.Step{Sys: program.SysClose, Dst: program.None, Path: regInitRuns, Why: "only one number of it is left", Args: []program.Arg{program.R(old)}})
 	}
 }
 

@@ -152,6 +152,11 @@ func (pr *Prepared) fill(f Files) error {
 		}
 		pr.regs[byName[name]] = int32(fd)
 	}
+	if n := len(f.Extra); n > 0 {
+		if _, ok := byName[regExtra(n-1)]; !ok {
+			return fmt.Errorf("%d further descriptors were handed over, which is more than are passed on", n)
+		}
+	}
 	for i, file := range f.Extra {
 		if err := set(regExtra(i), file); err != nil {
 			return err
@@ -170,12 +175,23 @@ func (pr *Prepared) fill(f Files) error {
 	if err := set("cgroup", f.CgroupDir); err != nil {
 		return err
 	}
-	if _, ok := byName["init"]; ok {
-		fd, err := pr.own(sealedInit())
+	if r, ok := byName[regInit]; ok {
+		init, err := tinyinit.MemFD()
 		if err != nil {
-			return fmt.Errorf("cannot make the init's memory: %w", err)
+			return err
 		}
-		pr.regs[byName["init"]] = int32(fd)
+		fd, err := pr.own(unix.FcntlInt(init.Fd(), unix.F_DUPFD_CLOEXEC, 0))
+		init.Close()
+		if err != nil {
+			return fmt.Errorf("cannot keep the container's init: %w", err)
+		}
+		pr.regs[r] = int32(fd)
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("cannot make a pipe: %w", err)
+		}
+		pr.owned = append(pr.owned, p[0], p[1])
+		pr.regs[byName[regInitRan]], pr.regs[byName[regInitRuns]] = int32(p[0]), int32(p[1])
 	}
 	if err := pr.pipes(f.Gate); err != nil {
 		return err
@@ -258,33 +274,6 @@ func (pr *Prepared) own(fd int, err error) (int, error) {
 	pr.mu.Lock()
 	pr.owned = append(pr.owned, fd)
 	pr.mu.Unlock()
-	return fd, nil
-}
-
-// sealedInit gives the minimal init as memory that nobody can change.
-func sealedInit() (int, error) {
-	fd, err := unix.MemfdCreate("init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if err == unix.EINVAL { // MFD_EXEC came with Linux 6.3; before, memory is executable anyway
-		fd, err = unix.MemfdCreate("init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return -1, err
-	}
-	image := tinyinit.Image()
-	n, err := unix.Write(fd, image)
-	if err == nil && n != len(image) {
-		err = unix.EIO
-	}
-	if err == nil {
-		err = unix.Fchmod(fd, 0o755)
-	}
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
 	return fd, nil
 }
 

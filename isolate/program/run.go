@@ -48,7 +48,6 @@ type run struct {
 	clone  cloneArgs
 	pidfd  int32
 	passed bool // the gate was passed
-	forked bool // below a fork of the child
 	rec    Record
 	byte   [8]byte
 	failAt uint32
@@ -284,13 +283,7 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		if op.Dst >= 0 {
 			regs[op.Dst] = int32(v)
 		}
-		if op.Flags&flagInParent != 0 {
-			if v != 0 {
-				pc = int(op.Jump)
-			} else {
-				r.forked = true
-			}
-		} else if op.Flags&flagOnSuccess != 0 {
+		if op.Flags&flagOnSuccess != 0 || op.Flags&flagInParent != 0 && v != 0 {
 			pc = int(op.Jump)
 		}
 	}
@@ -303,7 +296,7 @@ report:
 	r.rec.Magic, r.rec.Origin = RecordMagic, uint32(op.Origin)
 	syscall.RawSyscall(unix.SYS_WRITE, uintptr(regs[im.Status]), uintptr(unsafe.Pointer(&r.rec)), unsafe.Sizeof(r.rec))
 	// The starter may not have taken note of this process yet; it must not be gone before.
-	if !r.passed && !r.forked {
+	if !r.passed {
 		for {
 			_, _, e = syscall.RawSyscall(unix.SYS_READ, uintptr(regs[im.Gate]), uintptr(unsafe.Pointer(&r.byte)), 1)
 			if e != syscall.EINTR {

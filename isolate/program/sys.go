@@ -10,6 +10,7 @@ const (
 	SysInvalid Sys = iota
 	SysCapset
 	SysClone
+	SysClose
 	SysCloseRange
 	SysDup3
 	SysExecve
@@ -85,6 +86,7 @@ var sysTable = [...]sysInfo{
 	SysInvalid:           {"invalid", pseudo},
 	SysCapset:            {"capset", unix.SYS_CAPSET},
 	SysClone:             {"clone", unix.SYS_CLONE},
+	SysClose:             {"close", unix.SYS_CLOSE},
 	SysCloseRange:        {"close_range", unix.SYS_CLOSE_RANGE},
 	SysDup3:              {"dup3", unix.SYS_DUP3},
 	SysExecve:            {"execve", unix.SYS_EXECVE},

@@ -1,0 +1,132 @@
+package isolate
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// staticTrue is an ELF file that does nothing but exit with 0.
+func staticTrue(t testing.TB) []byte {
+	var code []byte
+	machine := uint16(62)
+	switch runtime.GOARCH {
+	case "amd64":
+		code = []byte{0x31, 0xff, 0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05} // exit_group(0)
+	case "arm64":
+		machine = 183
+		code = []byte{0, 0, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4}
+	default:
+		t.Skip("no trivial program for " + runtime.GOARCH)
+	}
+	le := binary.LittleEndian
+	const base, entry = 0x400000, 64 + 56
+	b := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	b = le.AppendUint16(b, 2)
+	b = le.AppendUint16(b, machine)
+	b = le.AppendUint32(b, 1)
+	b = le.AppendUint64(b, base+entry)
+	b = le.AppendUint64(b, 64)
+	b = le.AppendUint64(b, 0)
+	b = le.AppendUint32(b, 0)
+	for _, v := range []uint16{64, 56, 1, 0, 0, 0} {
+		b = le.AppendUint16(b, v)
+	}
+	b = le.AppendUint32(b, 1)
+	b = le.AppendUint32(b, 5)
+	size := uint64(entry + len(code))
+	for _, v := range []uint64{0, base, base, size, size, 0x1000} {
+		b = le.AppendUint64(b, v)
+	}
+	return append(b, code...)
+}
+
+func benchRoot(b *testing.B) string {
+	needRoot(b)
+	root := b.TempDir()
+	for _, d := range []string{"proc", "sys", "dev"} {
+		if err := os.Mkdir(filepath.Join(root, d), 0o755); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "true"), staticTrue(b), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	return root
+}
+
+// BenchmarkSpawn is a whole start to the exit of a trivial program: prepare,
+// fork, all namespaces but user, /proc, /sys, /dev, masks, pivot_root, no capabilities.
+func BenchmarkSpawn(b *testing.B) {
+	spec := hostSpec("/true")
+	spec.RootFS = RootFS{Path: benchRoot(b)}
+	p, err := Compile(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		prep, err := Prepare(p, Files{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		child, err := Spawn(prep)
+		prep.Close()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if ws, err := child.Wait(); err != nil || ws != 0 {
+			b.Fatal(ws, err)
+		}
+	}
+}
+
+// BenchmarkLowerBound is the least that gives the same kind of container: the
+// same fork with the same namespaces, four mounts, pivot_root and execve.
+func BenchmarkLowerBound(b *testing.B) {
+	c := newCompiler("bare", &Process{})
+	root := benchRoot(b)
+	c.b.P.CloneFlags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET
+	call := func(sys program.Sys, args ...program.Arg) {
+		c.in(program.Step{Sys: sys, Dst: program.None, Args: args})
+	}
+	mount := func(src, at, fstype string, flags uint64) {
+		call(program.SysMount, c.b.Str(src), c.b.Str(at), c.b.Str(fstype), program.Flag(program.FmtMount, flags), program.Null())
+	}
+	call(program.SysUnshare, program.Flag(program.FmtCloneFlags, unix.CLONE_NEWCGROUP))
+	c.in(c.makePrivate())
+	mount(root, root, "", unix.MS_BIND|unix.MS_REC)
+	reg := c.b.Register("root")
+	c.in(c.cwdDir(root, reg))
+	call(program.SysFchdir, program.R(reg))
+	mount("proc", "proc", "proc", 0)
+	mount("sys", "sys", "sysfs", unix.MS_RDONLY)
+	mount("dev", "dev", "tmpfs", 0)
+	call(program.SysPivotRoot, c.b.Str("."), c.b.Str("."))
+	call(program.SysUmount2, c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH))
+	call(program.SysExecve, c.b.Str("/true"), c.b.Strs([]string{"true"}), c.b.Strs(nil))
+	for b.Loop() {
+		pr, err := Prepare(c.b.P, Files{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		child, err := pr.Fork()
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = pr.Wait(time.Now().Add(time.Minute))
+		pr.Close()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if ws, err := child.Wait(); err != nil || ws != 0 {
+			b.Fatal(ws, err)
+		}
+	}
+}
