@@ -38,8 +38,9 @@ func Decode(name string, sources []Source) (*Unit, Diagnostics) {
 
 	out := rep.diagnostics.Sorted()
 	if rep.full {
+		// An error, even if the hundred are warnings: the rest was not decoded.
 		last := &report{}
-		last.warn("U003", top, "", "there is more wrong with %s than is listed: only the first %d faults are", name, maxDiagnostics)
+		last.fail("U003", top, "", "there is more wrong with %s than is listed: only the first %d faults are", name, maxDiagnostics)
 		out = append(out, last.diagnostics...)
 	}
 	return u, out
@@ -138,6 +139,9 @@ type decoder struct {
 // dot behind it, "" at the top.
 func (d *decoder) structure(n *node, v reflect.Value, prefix string) {
 	for _, key := range n.keys {
+		if d.rep.full {
+			return // enough is wrong, and each unknown key costs a search
+		}
 		child := n.fields[key]
 		if prefix == "" && strings.HasPrefix(key, "x-") {
 			continue

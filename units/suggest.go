@@ -3,6 +3,7 @@ package units
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // suggest gives "did you mean …?" for the word nearest to s, or else what
@@ -109,5 +110,10 @@ func header(f Field) string {
 
 // plainWord drops what tells ExecStart, exec_start and exec-start apart.
 func plainWord(s string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, s)
 }

@@ -34,6 +34,7 @@ type parser struct {
 	root    *node
 	current *node // the table that key = value lines belong to; nil: one that is not understood
 	faults  int
+	crowded bool // that something has too many entries was reported
 }
 
 // run parses from offset base until the end or the first syntax error. It gives
@@ -102,6 +103,9 @@ func (p *parser) openTable(keys []keyPart) *node {
 	last := keys[len(keys)-1]
 	old, ok := parent.fields[last.name]
 	if !ok {
+		if !p.room(len(parent.keys), last.at) {
+			return nil
+		}
 		t := newTable(last.at)
 		t.header = true
 		parent.set(last.name, t)
@@ -128,6 +132,9 @@ func (p *parser) openElement(keys []keyPart) *node {
 	last := keys[len(keys)-1]
 	list, ok := parent.fields[last.name]
 	if !ok {
+		if !p.room(len(parent.keys), last.at) {
+			return nil
+		}
 		list = &node{kind: array, key: last.at, at: last.at, element: true}
 		parent.set(last.name, list)
 	}
@@ -155,6 +162,9 @@ func (p *parser) walk(keys []keyPart) *node {
 		child, ok := n.fields[key.name]
 		switch {
 		case !ok:
+			if !p.room(len(n.keys), key.at) {
+				return nil
+			}
 			child = newTable(key.at)
 			n.set(key.name, child)
 		case child.kind == array && child.element:
@@ -170,7 +180,8 @@ func (p *parser) walk(keys []keyPart) *node {
 
 // room tells whether a list or table of n may grow, and reports once if not.
 func (p *parser) room(n int, at span) bool {
-	if n == maxList {
+	if n >= maxList && !p.crowded {
+		p.crowded = true
 		p.rep.fail("U003", at, "", "more than %d entries", maxList)
 	}
 	return n < maxList
@@ -185,6 +196,9 @@ func (p *parser) assign(n *node, keys []keyPart, base int, expr *unstable.Node, 
 	for _, key := range keys[:len(keys)-1] {
 		child, ok := n.fields[key.name]
 		if !ok {
+			if !p.room(len(n.keys), key.at) {
+				return
+			}
 			child = newTable(key.at)
 			child.dotted = true
 			n.set(key.name, child)
