@@ -82,9 +82,6 @@ func beforeFork()
 //go:linkname afterFork syscall.runtime_AfterFork
 func afterFork()
 
-//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
-func afterForkInChild()
-
 // Fork forks the child, which runs the image's steps and then executes its
 // program. parent makes it a sibling instead of a child of this process
 // (CLONE_PARENT), and it then sends no signal when it exits. The pid is as seen
@@ -167,6 +164,10 @@ func (im *Image) enterPID() (leave func(), err error) {
 
 // fork clones and, in the child, runs the steps; it returns in the parent only.
 //
+// The runtime's own afterForkInChild is not called: it takes back the signal
+// handlers with a system call each, which CLONE_CLEAR_SIGHAND has done already,
+// and restores the signal mask, which the steps set.
+//
 // From beforeFork on nothing here may allocate, grow the stack, or call a
 // function that is not nosplit. In the child this thread is the only one, and
 // every lock of the runtime may be held by a thread that does not exist there.
@@ -196,8 +197,6 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		afterFork()
 		return pid, errno
 	}
-	afterForkInChild()
-
 	for i = 0; i < len(r.gaps); i++ {
 		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(r.gaps[i].first), uintptr(r.gaps[i].last), 0)
 	}
