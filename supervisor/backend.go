@@ -1,11 +1,13 @@
 package supervisor
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -299,7 +301,20 @@ func (b backend) Logs(ctx context.Context, q api.LogQuery) iter.Seq2[api.LogEntr
 	}
 }
 
-func (b backend) Reexec(ctx context.Context) error { return b.reaper.Reexec() }
+// Reexec runs the new program once before it is trusted with everything: one
+// that does not execute would be the end of the reaper.
+func (b backend) Reexec(ctx context.Context) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find the program on disk: %w", err)
+	}
+	exe = strings.TrimSuffix(exe, " (deleted)") // replaced since it was started
+	out, err := exec.CommandContext(ctx, exe, "--version").CombinedOutput()
+	if err != nil {
+		return &api.Error{Code: "failed", Message: fmt.Sprintf("%s does not run, nothing was changed: %v: %s", exe, err, bytes.TrimSpace(out))}
+	}
+	return b.reaper.Reexec()
+}
 
 // UnitOf errs on the side of refusal: a process that cannot be looked at has
 // ended, or is none of ours to trust.

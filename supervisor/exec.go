@@ -82,6 +82,10 @@ const hookTimeout = 90 * time.Second
 // runHook runs a hook's commands in order; the first failure ends it.
 func (s *Supervisor) runHook(e core.RunHook) {
 	r := s.runs[e.Incarnation]
+	if r == nil && e.Hook == core.HookPostStop { // of a task that has ended and was released
+		r = newRun(e.Unit, e.Incarnation, e.Config)
+		s.runs[e.Incarnation] = r
+	}
 	s.enqueue(e.Unit, func() {
 		text := ""
 		if err := s.hook(r, e); err != nil {
@@ -104,16 +108,23 @@ func (s *Supervisor) hook(r *run, e core.RunHook) error {
 	case core.HookReload:
 		commands = []units.Command{e.Config.Service.Reload.Command}
 	}
+	if len(commands) == 0 {
+		return nil
+	}
 	if r == nil {
-		if len(commands) == 0 {
-			return nil
-		}
 		return errNotRunning
 	}
 	// A hook inside the main process's container has no reason to outlive it.
 	ctx := r.alive
 	if fresh {
 		ctx = context.Background()
+		c, err := container.Build(e.Config, s.env)
+		if err != nil {
+			return err
+		}
+		if err := s.furnish(r, c); err != nil {
+			return err
+		}
 	}
 	for i, c := range commands {
 		if err := s.hookCommand(ctx, r, c, fresh); err != nil {

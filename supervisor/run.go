@@ -100,22 +100,10 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	group, err := s.tree.Group(groupName(r.unit))
-	if err != nil {
+	if err := s.furnish(r, c); err != nil {
 		return err
 	}
-	limits, err := s.supported(r.unit, c.Limits)
-	if err != nil {
-		return err
-	}
-	if err := group.Create(limits); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	r.group, r.limits = group, limits
-	r.oomKills, _ = group.OOMKills()
-	r.mu.Unlock()
-	files, err := s.stdio(r)
+	files, err := r.stdio()
 	if err != nil {
 		return err
 	}
@@ -124,7 +112,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 		return err
 	}
 	_, err = s.launch(ctx, launch{
-		id: uint64(r.id), program: prog, files: files, group: group,
+		id: uint64(r.id), program: prog, files: files, group: r.group,
 		keep: r.streams.Descriptors(), delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
 		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
 	})
@@ -155,6 +143,38 @@ func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group) {
 			s.killGroup(r)
 		}
 	}()
+}
+
+// furnish makes what a run's programs share, if it is not there: its group with
+// the limits, and its log streams. Both stay until Release.
+func (s *Supervisor) furnish(r *run, c *container.Container) error {
+	if r.group == nil || !r.group.Exists() {
+		group, err := s.tree.Group(groupName(r.unit))
+		if err != nil {
+			return err
+		}
+		limits, err := s.supported(r.unit, c.Limits)
+		if err != nil {
+			return err
+		}
+		if err := group.Create(limits); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.group, r.limits = group, limits
+		r.oomKills, _ = group.OOMKills()
+		r.mu.Unlock()
+	}
+	if r.streams == nil {
+		streams, err := s.logs.NewStreams(r.unit, uint64(r.id), r.cfg.Log)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.streams = streams
+		r.mu.Unlock()
+	}
+	return nil
 }
 
 // spawnEnded tells the core how a spawn went, and then an exit that was faster.
@@ -261,11 +281,9 @@ func (s *Supervisor) releaseRun(r *run) {
 	}
 	// The group is empty and the main process has exited: the log ends here.
 	if r.streams != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
-		if err := r.streams.Finish(ctx); err != nil {
+		if err := r.finishLog(); err != nil {
 			s.log.Warn("cannot finish the unit's log", zap.String("unit", r.unit), zap.Error(err))
 		}
-		cancel()
 		r.streams.Close()
 	}
 	r.dead()
@@ -275,4 +293,24 @@ func (s *Supervisor) releaseRun(r *run) {
 	for _, kind := range []string{"log", "status"} {
 		_ = s.reaper.Drop(storeName(kind, uint64(r.id))) // not there: nothing to drop
 	}
+}
+
+// finishLog waits until all that the unit has written is where it belongs. A
+// journald that stays away must not hold up the unit for ever: after a while
+// what is left goes to a file.
+func (r *run) finishLog() error {
+	finish := func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		defer cancel()
+		return r.streams.Finish(ctx)
+	}
+	if finish() == nil {
+		return nil
+	}
+	cfg := r.cfg.Log
+	cfg.Target = "file"
+	if err := r.streams.Update(cfg); err != nil {
+		return err
+	}
+	return finish()
 }

@@ -14,16 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdio makes what a unit's main process has as descriptors 0 to 2: its
+// stdio gives what a unit's main process has as descriptors 0 to 2: its
 // terminal, or /dev/null and the log streams.
-func (s *Supervisor) stdio(r *run) (*fileSet, error) {
-	streams, err := s.logs.NewStreams(r.unit, uint64(r.id), r.cfg.Log)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	r.streams = streams
-	r.mu.Unlock()
+func (r *run) stdio() (*fileSet, error) {
 	files, err := r.hookFiles()
 	if err != nil {
 		return nil, err

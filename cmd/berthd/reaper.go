@@ -2,11 +2,14 @@ package main
 
 import (
 	"os"
+	"time"
 
-	"berth/isolate/program"
 	"berth/reaper"
 	"berth/reaper/launcher"
 )
+
+// trimAfter is when the processes that do little give back what their start took.
+const trimAfter = 5 * time.Second
 
 // runReaper is berthd as it is started. The flags are the supervisor's: they are
 // looked at here only so that a mistake is told before anything is started.
@@ -19,6 +22,7 @@ func runReaper(args []string) (int, error) {
 		_, err := os.Stdout.WriteString("berthd " + version + "\n")
 		return 0, err
 	}
+	time.AfterFunc(trimAfter, trim)
 	backoff := reaper.DefaultBackoff
 	backoff.Max = max(opt.maxDelay, backoff.First)
 	return reaper.Run(reaper.Config{
@@ -34,11 +38,6 @@ func runLauncher() error {
 		return err
 	}
 	reaper.SetName("berthd-launcher")
-	return launcher.Serve(reaper.LauncherFD, func(image []byte, fds []int) (int, int, error) {
-		im, err := program.Decode(image, fds)
-		if err != nil {
-			return 0, -1, err
-		}
-		return im.Fork(true)
-	})
+	time.AfterFunc(trimAfter, trim)
+	return launcher.Serve(reaper.LauncherFD, launcher.ForkProgram)
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"os/user"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"berth/config"
 	"berth/reaper"
@@ -15,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 )
 
 // runSupervisor is the daemon's mind. It returns when everything is down after
@@ -26,6 +29,11 @@ func runSupervisor(args []string) (int, error) {
 	reaper.SetName("berthd")
 	// Memory counts more than speed here: the supervisor is idle nearly always.
 	debug.SetGCPercent(50)
+	go trimEvery(20 * time.Second)
+	// Whoever signals the whole group means the daemon: the reaper passes the
+	// signal on, and that is the one that is acted on. Not signal.Ignore, which
+	// services would inherit.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
 	client, hand, err := reaper.Connect(reaper.SupervisorFD)
 	if err != nil {
 		return 1, err

@@ -193,6 +193,10 @@ func Joined(u *units.Unit) []string {
 	return out
 }
 
+// defaultFiles is the soft limit of open files where the unit gives none, as
+// systemd's.
+const defaultFiles = 1024
+
 func process(u *units.Unit) (isolate.Process, error) {
 	s := &u.Service
 	p := isolate.Process{
@@ -219,6 +223,15 @@ func process(u *units.Unit) (isolate.Process, error) {
 			return p, fmt.Errorf("cannot limit %q: no such resource limit", name)
 		}
 		p.Rlimits = append(p.Rlimits, isolate.Rlimit{Resource: res, Name: name, Soft: uint64(l.Soft), Hard: uint64(l.Hard)})
+	}
+	if _, given := u.Limits["nofile"]; !given {
+		// berthd has raised its own; programs that use select(2) or loop over all
+		// descriptors want the usual soft limit.
+		var l unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+			return p, fmt.Errorf("cannot read the limit of open files: %w", err)
+		}
+		p.Rlimits = append(p.Rlimits, isolate.Rlimit{Resource: unix.RLIMIT_NOFILE, Name: "nofile", Soft: min(defaultFiles, l.Max), Hard: l.Max})
 	}
 	if p.Scheduling, err = scheduling(&u.Scheduling); err != nil {
 		return p, err

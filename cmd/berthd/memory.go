@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// trim gives back memory that only the start needed: free heap, and the pages of
+// the program file that are mapped here (its initialisation touched nearly all
+// of them). The latter are clean, stay in the page cache, and come back one by
+// one as they are used (madvise(2), MADV_DONTNEED on a private file mapping).
+func trim() {
+	debug.FreeOSMemory()
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	f, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		// start-end perms offset device inode path, proc_pid_maps(5)
+		fields := strings.Fields(sc.Text())
+		if len(fields) < 6 || strings.Join(fields[5:], " ") != exe || strings.Contains(fields[1], "w") {
+			continue
+		}
+		from, to, ok := strings.Cut(fields[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if !ok || err1 != nil || err2 != nil {
+			continue
+		}
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED) // only advice
+	}
+}
+
+// trimEvery trims now and then: a supervisor is idle nearly always.
+func trimEvery(interval time.Duration) {
+	for range time.Tick(interval) {
+		trim()
+	}
+}
