@@ -29,7 +29,7 @@ func Compile(spec *Spec) (*program.Program, error) {
 	c.outsideCaps()
 	c.outsideNamespaces()
 	c.outsideRoot()
-	c.outsideDev()
+	c.outsideScratch()
 	c.outsideMounts()
 
 	// Inside. The order matters: groups first, so that all that follows is
@@ -56,7 +56,7 @@ type compiler struct {
 	rootFD                                  int // the container's root directory
 	lookupRoot                              int // where users are looked up
 	scratch, maskDir, maskFile              int
-	procFS, sysFS, dev, null                int
+	procFS, sysFS                           int
 	memfd, initRuns, initRan                int
 	mounts                                  []mountRegs
 	hostMounts, hostMasks                   int // lists
@@ -77,7 +77,7 @@ type mountRegs struct {
 
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
-	c := &compiler{b: b, proc: proc, memfd: program.None, dev: program.None}
+	c := &compiler{b: b, proc: proc, memfd: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")
 	c.env = b.LateValue("environment")

@@ -70,27 +70,8 @@ func (c *compiler) joinNamespaces() {
 // mounted on top of it until userMounts is done: scratch is cloned from there.
 func (c *compiler) root() {
 	c.in(because(c.makePrivate(), "no mount of the container reaches the host"))
-	steps, scratch := c.newFS("tmpfs", "scratch", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, [][2]string{{"mode", "0755"}}, "memory for the private directories")
-	c.scratch = scratch
-	c.in(steps...)
 	// /proc of the host goes with the host's root; any directory of it would do.
-	c.in(because(c.attachAt(scratch, program.CWD(), "/proc"), "only what is attached can be cloned"))
-	for _, d := range []struct {
-		name string
-		mode uint64
-	}{{"shm", 0o1777}, {"hidden", 0o555}} {
-		c.in(because(c.mkdirat(scratch, d.name, d.mode), "for /dev/shm and masked directories"))
-	}
-	if c.spec.RootFS.Host {
-		for _, d := range []struct {
-			name string
-			mode uint64
-		}{{"tmp", 0o1777}, {"var.tmp", 0o1777}, {"run", 0o755}} {
-			c.in(because(c.mkdirat(scratch, d.name, d.mode), "a private directory of the host root"))
-		}
-	}
-	c.in(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "hidden.file", Why: "for masked files", Args: []program.Arg{
-		program.R(scratch), c.b.Str("hidden.file"), program.Flag(program.FmtMode, unix.S_IFREG), program.N(0)}})
+	c.in(because(c.attachAt(c.scratch, program.CWD(), "/proc"), "only what is attached can be cloned"))
 	c.maskDir = c.template("hidden", "hidden directory")
 	c.maskFile = c.template("hidden.file", "hidden file")
 
@@ -142,33 +123,23 @@ func (c *compiler) builtinMounts() {
 	for _, p := range []string{"firmware", "devices/virtual/powercap"} {
 		c.maskIn(sys, "/sys/", p, true)
 	}
-	fstype := "tmpfs"
-	if c.spec.Cgroup.Unified && c.spec.Namespaces.Cgroup.Mode != NSHost {
-		fstype = "cgroup2"
-	}
-	at := c.b.Register("at /sys/fs/cgroup")
-	s := c.open(sys, "fs/cgroup", at, pathDir, beneath)
-	s.When = program.OnIgnored
-	skip := c.in(ignoring(because(s, "where the groups are mounted"), unix.ENOENT))
-	steps, mount := c.newFS(fstype, "cgroup fs", sealed|unix.MOUNT_ATTR_RDONLY, nil, "its own part of the groups, read-only")
-	c.in(steps...)
-	c.in(because(c.attach(mount, at, "/sys/fs/cgroup"), "its own part of the groups, read-only"))
-	c.b.Land(skip)
+	c.cgroupFS()
 
-	c.in(because(c.attach(c.dev, c.mountpoint("/dev"), "/dev"), "a /dev of its own"))
+	dev := c.clone("dev", "dev", unix.MOUNT_ATTR_NOEXEC, unix.MOUNT_ATTR_NODEV)
+	c.in(because(c.attach(dev, c.mountpoint("/dev"), "/dev"), "a /dev of its own"))
 	steps, pts := c.newFS("devpts", "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
 		[][2]string{{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, "terminals of its own")
 	c.in(steps...)
-	c.in(because(c.attachAt(pts, program.R(c.dev), "pts"), "terminals of its own"))
-	c.in(because(c.privateDir("shm", program.R(c.dev), "shm"), "shared memory of its own"))
+	c.in(because(c.attachAt(pts, program.R(dev), "pts"), "terminals of its own"))
+	c.in(because(c.attachAt(c.clone("shm", "shm", 0, 0), program.R(dev), "shm"), "shared memory of its own"))
 	steps, mq := c.newFS("mqueue", "mqueue", sealed, nil, "message queues of its IPC namespace")
 	for i := range steps {
 		steps[i].Ignore = []unix.Errno{unix.ENODEV, unix.EBADF}
 	}
 	c.in(steps...)
-	c.in(ignoring(because(c.attachAt(mq, program.R(c.dev), "mqueue"), "message queues of its IPC namespace"), unix.EBADF))
+	c.in(ignoring(because(c.attachAt(mq, program.R(dev), "mqueue"), "message queues of its IPC namespace"), unix.EBADF))
 	if c.proc.Terminal {
-		c.in(because(c.attachAt(c.slot("console"), program.R(c.dev), "console"), "the terminal is the console too"))
+		c.in(because(c.attachAt(c.slot("console"), program.R(dev), "console"), "the terminal is the console too"))
 	}
 	for _, p := range []string{"/proc", "/sys", "/sys/fs/cgroup", "/dev/pts", "/dev/mqueue"} {
 		c.place(p, false)
@@ -177,11 +148,32 @@ func (c *compiler) builtinMounts() {
 	c.place("/dev/shm", true)
 }
 
-// privateDir clones a directory of the scratch memory and gives the step that attaches it.
-func (c *compiler) privateDir(name string, dir program.Arg, p string) program.Step {
-	reg := c.b.Register("private " + name)
-	c.in(because(c.openTree(program.R(c.scratch), name, reg, unix.OPEN_TREE_CLONE), "a private directory"))
-	return c.attachAt(reg, dir, p)
+// cgroupFS mounts the container's own part of the groups on /sys/fs/cgroup;
+// on a host without cgroup v2 there is nothing to be seen.
+func (c *compiler) cgroupFS() {
+	const p, why = "/sys/fs/cgroup", "its own part of the groups, read-only"
+	if !c.spec.Cgroup.Unified || c.spec.Namespaces.Cgroup.Mode == NSHost {
+		c.maskIn(c.sysFS, "/sys/", "fs/cgroup", true)
+		return
+	}
+	at := c.b.Register("at " + p)
+	s := c.open(c.sysFS, "fs/cgroup", at, pathDir, beneath)
+	s.When = program.OnIgnored
+	skip := c.in(ignoring(because(s, "where the groups are mounted"), unix.ENOENT))
+	steps, mount := c.newFS("cgroup2", "cgroup fs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nil, why)
+	c.in(steps...)
+	c.in(because(c.attach(mount, at, p), why))
+	c.b.Land(skip)
+}
+
+// clone gives a mount of a directory of the scratch memory.
+func (c *compiler) clone(name, reg string, set, clear uint64) int {
+	r := c.b.Register(reg)
+	c.in(because(c.openTree(program.R(c.scratch), name, r, unix.OPEN_TREE_CLONE), "a private "+name))
+	if set|clear != 0 {
+		c.in(because(c.setattr(r, false, set, clear, 0), "what is allowed on it"))
+	}
+	return r
 }
 
 // hostRoot lays the private directories and the masks over the host's root.
@@ -199,11 +191,9 @@ func (c *compiler) hostRoot() {
 
 	for _, d := range []struct{ name, at string }{{"tmp", "/tmp"}, {"var.tmp", "/var/tmp"}, {"run", "/run"}} {
 		target := c.b.Register("at " + d.at)
-		reg := c.b.Register("private " + d.name)
 		s := c.open(c.rootFD, d.at, target, pathDir, inRoot)
-		c.in(because(s, "where the private "+d.at+" is mounted"),
-			because(c.openTree(program.R(c.scratch), d.name, reg, unix.OPEN_TREE_CLONE), "a private "+d.at),
-			because(c.attach(reg, target, d.at), "a private "+d.at))
+		c.in(because(s, "where the private "+d.at+" is mounted"))
+		c.in(because(c.attach(c.clone(d.name, "private "+d.name, 0, 0), target, d.at), "a private "+d.at))
 		c.place(d.at, true)
 	}
 	for _, m := range []struct{ list, template int }{{c.hostMasks, c.maskDir}, {c.hostMasks + 1, c.maskFile}} {

@@ -239,13 +239,35 @@ func (c *compiler) attachAt(mount int, dir program.Arg, p string) program.Step {
 		program.R(mount), c.b.Str(""), dir, c.b.Str(p), program.Flag(program.FmtMoveMount, unix.MOVE_MOUNT_F_EMPTY_PATH)}}
 }
 
-// outsideDev fills a /dev. It is done outside because the device rules of the
-// service's group need not let it make nodes.
-func (c *compiler) outsideDev() {
-	steps, dev := c.newFS("tmpfs", "dev", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-		[][2]string{{"mode", "0755"}, {"size", "4m"}}, "a /dev of its own")
-	c.dev = dev
+// outsideScratch makes the one memory file system that everything private is
+// in: a file system of its own for each directory would take a quarter of the
+// time of a start. It is made outside, and /dev in it, because the device rules
+// of the service's group need not let it make nodes.
+func (c *compiler) outsideScratch() {
+	steps, scratch := c.newFS("tmpfs", "scratch", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, [][2]string{{"mode", "0755"}}, "memory for /dev and the private directories")
+	c.scratch = scratch
 	c.out(steps...)
+	type dir struct {
+		name string
+		mode uint64
+	}
+	dirs := []dir{{"dev", 0o755}, {"shm", 0o1777}, {"hidden", 0o555}}
+	if c.spec.RootFS.Host {
+		dirs = append(dirs, dir{"tmp", 0o1777}, dir{"var.tmp", 0o1777}, dir{"run", 0o755})
+	}
+	for _, d := range dirs {
+		c.out(because(c.mkdirat(scratch, d.name, d.mode), "a private directory"),
+			because(c.fchmodat(scratch, d.name, d.mode), "whatever the umask"))
+	}
+	c.out(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "hidden.file", Why: "what masked files show", Args: []program.Arg{
+		program.R(scratch), c.b.Str("hidden.file"), program.Flag(program.FmtMode, unix.S_IFREG), program.N(0)}})
+	dev := c.b.Register("dev directory")
+	c.out(because(c.open(scratch, "dev", dev, pathDir, beneath), "a /dev of its own"))
+	c.outsideDev(dev)
+}
+
+// outsideDev fills the directory that becomes /dev.
+func (c *compiler) outsideDev(dev int) {
 	for _, n := range []struct {
 		name         string
 		major, minor uint64
