@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,7 +177,7 @@ func formatFloat(x float64) string {
 	return s
 }
 
-var bare = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var bare = lazy(`^[A-Za-z0-9_-]+$`)
 
 func bareKey(s string) string {
 	if bare.MatchString(s) {

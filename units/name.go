@@ -1,14 +1,13 @@
 package units
 
 import (
-	"regexp"
 	"strings"
 )
 
 var (
-	unitName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}(@[a-zA-Z0-9_.-]{1,63})?$`)
-	templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}@$`)
-	instanceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,63}$`)
+	unitName     = lazy(`^[a-z0-9][a-z0-9_.-]{0,63}(@[a-zA-Z0-9_.-]{1,63})?$`)
+	templateName = lazy(`^[a-z0-9][a-z0-9_.-]{0,63}@$`)
+	instanceName = lazy(`^[a-zA-Z0-9_.-]{1,63}$`)
 )
 
 // ValidName tells whether name can be the name of a unit: "web", "worker@eu".

@@ -3,7 +3,6 @@ package units
 import (
 	"bytes"
 	"errors"
-	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -11,8 +10,8 @@ import (
 
 var (
 	// statementStart is a line that most likely begins a statement of its own.
-	statementStart = regexp.MustCompile(`^[ \t]*(?:\[\[?[ \t]*[A-Za-z0-9_."' -]+\]?\]?[ \t]*(?:#.*)?$|(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')[ \t]*(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')[ \t]*)*=)`)
-	brokenHeader   = regexp.MustCompile(`^\[\[?[ \t]*([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)`)
+	statementStart = lazy(`^[ \t]*(?:\[\[?[ \t]*[A-Za-z0-9_."' -]+\]?\]?[ \t]*(?:#.*)?$|(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')[ \t]*(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')[ \t]*)*=)`)
+	brokenHeader   = lazy(`^\[\[?[ \t]*([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)`)
 )
 
 // recover reports a syntax error and gives the offset of the next line that
@@ -42,7 +41,7 @@ func (p *parser) recover(base, done int, lib *unstable.Parser, err error) int {
 		p.current = p.guessHeader(start)
 	}
 	for i := nextLine(text, start); i < len(text); i = nextLine(text, i) {
-		if i > base && statementStart.Match(lineAt(text, i)) {
+		if i > base && statementStart.get().Match(lineAt(text, i)) {
 			return i
 		}
 	}
@@ -72,7 +71,7 @@ func (p *parser) statementAfter(base, done int) int {
 // the lines below it are not taken for another table's.
 func (p *parser) guessHeader(start int) *node {
 	line := lineAt(p.file.text, start)
-	m := brokenHeader.FindSubmatchIndex(line)
+	m := brokenHeader.get().FindSubmatchIndex(line)
 	if m == nil {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -75,7 +74,7 @@ func (d *decoder) parsed(n *node, f Field, err error, code, hint string) bool {
 	return err == nil
 }
 
-var leadingZero = regexp.MustCompile(`^[+-]?0[0-9_]`)
+var leadingZero = lazy(`^[+-]?0[0-9_]`)
 
 // parseInteger reads an integer as TOML writes it.
 func parseInteger(s string) (int64, error) {

@@ -77,7 +77,7 @@ func schemaOf(f Field) object {
 
 func shapeOf(f Field) object {
 	word := object{"type": "string"}
-	size := object{"type": "string", "pattern": sizePattern.String()}
+	size := object{"type": "string", "pattern": sizePattern.text}
 	count := object{"type": "integer", "minimum": 0}
 	maximum := object{"enum": []string{"max"}}
 	words := object{"type": "array", "items": word, "minItems": 1}
@@ -123,9 +123,9 @@ func shapeOf(f Field) object {
 	case TypeCommands:
 		return object{"type": "array", "items": either(word, words)}
 	case TypeMode:
-		return object{"type": "string", "pattern": octal.String()}
+		return object{"type": "string", "pattern": octal.text}
 	case TypeAccess:
-		return object{"type": "string", "pattern": access.String()}
+		return object{"type": "string", "pattern": access.text}
 	case TypePath:
 		return object{"type": "string"}
 	case TypeNamespace:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +13,13 @@ import (
 )
 
 var (
-	accountName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}\$?$`)
-	hostName    = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
-	cpuList     = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$`)
-	syscallName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,63}$`)
-	access      = regexp.MustCompile(`^[rwm]{1,3}$`)
-	cniName     = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
-	digits      = regexp.MustCompile(`^[0-9]+$`)
+	accountName = lazy(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}\$?$`)
+	hostName    = lazy(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
+	cpuList     = lazy(`^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$`)
+	syscallName = lazy(`^[a-z_][a-z0-9_]{0,63}$`)
+	access      = lazy(`^[rwm]{1,3}$`)
+	cniName     = lazy(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
+	digits      = lazy(`^[0-9]+$`)
 )
 
 // capabilityNames are the names without CAP_, as the fields of a Unit hold them.
@@ -238,10 +237,10 @@ func repeats(s string) bool {
 }
 
 var (
-	environmentName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	pageSize        = regexp.MustCompile(`^[1-9][0-9]{0,5}[KMG]$`)
-	sysctlName      = regexp.MustCompile(`^[a-z0-9_]+([./][a-zA-Z0-9_@:-]+)+$`)
-	probeName       = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	environmentName = lazy(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	pageSize        = lazy(`^[1-9][0-9]{0,5}[KMG]$`)
+	sysctlName      = lazy(`^[a-z0-9_]+([./][a-zA-Z0-9_@:-]+)+$`)
+	probeName       = lazy(`^[a-z0-9][a-z0-9_-]{0,63}$`)
 )
 
 // rlimits are the names of setrlimit(2) in lower case.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ func (d Duration) String() string {
 	return s
 }
 
-var sizePattern = regexp.MustCompile(`^([0-9]{1,19})(\.[0-9]{1,6})?([KMGTPEkmgtpe]?)(?:[iI]?[bB])?$`)
+var sizePattern = lazy(`^([0-9]{1,19})(\.[0-9]{1,6})?([KMGTPEkmgtpe]?)(?:[iI]?[bB])?$`)
 
 const sizeUnits = "KMGTPE"
 
@@ -58,7 +57,7 @@ func parseSize(s string, maximum bool) (Size, error) {
 		}
 		return Max, nil
 	}
-	m := sizePattern.FindStringSubmatch(s)
+	m := sizePattern.get().FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("%s is not a size", quote(s))
 	}
@@ -123,7 +122,7 @@ func parseCPU(s string) (CPU, error) {
 	return cpuOf(f)
 }
 
-var decimal = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
+var decimal = lazy(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
 
 // cpuOf turns a number of processors into thousandths.
 func cpuOf(f float64) (CPU, error) {
@@ -216,7 +215,7 @@ func parseMode(s string) (uint32, error) {
 	return uint32(n), err
 }
 
-var octal = regexp.MustCompile(`^0?[0-7]{1,4}$`)
+var octal = lazy(`^0?[0-7]{1,4}$`)
 
 // Mode gives the number of an octal mode as umask and mount.mode hold it, and
 // false when s is not one; "" is 0.
