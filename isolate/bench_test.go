@@ -131,5 +131,6 @@ func lowerBound(root string) *program.Program {
 	call(program.SysPivotRoot, c.b.Str("."), c.b.Str("."))
 	call(program.SysUmount2, c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH))
 	call(program.SysExecve, c.b.Str("/true"), c.b.Strs([]string{"true"}), c.b.Strs(nil))
+	c.b.P.Inside[len(c.b.P.Inside)-1].Mark = program.Final
 	return c.b.P
 }

@@ -34,14 +34,14 @@ func Compile(spec *Spec) (*program.Program, error) {
 
 	// Inside. The order matters: groups first, so that all that follows is
 	// accounted there; the old root goes before anything of the new one is used.
-	c.begin()
-	c.joinGroups(spec.Cgroup)
-	c.joinNamespaces()
-	c.root()
-	c.builtinMounts()
-	c.userMounts()
-	c.maskPaths()
-	c.process(spec.PreStart, spec.Init)
+	c.stage(c.begin)
+	c.stage(func() { c.joinGroups(spec.Cgroup) })
+	c.stage(c.joinNamespaces)
+	c.stage(c.root)
+	c.stage(c.builtinMounts)
+	c.stage(c.userMounts)
+	c.stage(c.maskPaths)
+	c.stage(func() { c.process(spec.PreStart, spec.Init) })
 	return c.b.P, nil
 }
 
@@ -225,6 +225,15 @@ func (c *compiler) newFS(fstype, name string, attrs uint64, options [][2]string,
 func (c *compiler) fsOption(ctx int, key string, value program.Arg) program.Step {
 	return program.Step{Sys: program.SysFsconfig, Dst: program.None, Path: key, Why: "option " + key, Args: []program.Arg{
 		program.R(ctx), program.Flag(program.FmtFsconfig, unix.FSCONFIG_SET_STRING), c.b.Str(key), value, program.N(0)}}
+}
+
+// stage marks the first inside step that f appends.
+func (c *compiler) stage(f func()) {
+	first := len(c.b.P.Inside)
+	f()
+	if first < len(c.b.P.Inside) {
+		c.b.P.Inside[first].Mark = program.Stage
+	}
 }
 
 func (c *compiler) out(steps ...program.Step) {

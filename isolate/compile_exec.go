@@ -37,8 +37,8 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		Args: []program.Arg{c.b.Str(p.User), c.b.Str(p.Group)},
 		Data: lookupData{root, p.User, p.Group, p.Groups, envOf(p), c.uid, c.gid, c.groups, c.groupCount, c.env}})
 
-	c.begin()
-	c.joinGroups(spec.Cgroup)
+	c.stage(c.begin)
+	c.stage(func() { c.joinGroups(spec.Cgroup) })
 	var flags uint64
 	for _, ns := range []struct {
 		on   bool
@@ -53,11 +53,11 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		c.b.P.ForkIn = append(c.b.P.ForkIn, target)
 	}
 	if flags != 0 {
-		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: spec.Name, Why: "enter the container", Hint: "is it still running?",
+		c.in(program.Step{Sys: program.SysSetns, Mark: program.Stage, Dst: program.None, Path: spec.Name, Why: "enter the container", Hint: "is it still running?",
 			Args: []program.Arg{program.R(target), program.Flag(program.FmtCloneFlags, flags)}})
 	}
 	c.rootFD = c.b.Register("root")
 	c.in(because(c.cwdDir("/", c.rootFD), "the container's root"))
-	c.process(nil, false)
+	c.stage(func() { c.process(nil, false) })
 	return c.b.P, nil
 }

@@ -50,12 +50,12 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
 				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
 	}
-	c.in(program.Step{Sys: program.OpGate, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
+	c.in(program.Step{Sys: program.OpGate, Mark: program.Stage, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
 
 	for i, args := range preStart {
 		c.preStart(i+1, args)
 	}
-	c.execute(p.Args, 3+p.ExtraFiles)
+	c.execute(p.Args, 3+p.ExtraFiles, program.Final)
 	if withInit {
 		c.init(fork)
 	}
@@ -174,7 +174,7 @@ func (c *compiler) seccomp() {
 }
 
 // execute is the end of a branch: the filter, then the program.
-func (c *compiler) execute(args []string, keep int) {
+func (c *compiler) execute(args []string, keep int, mark program.Mark) {
 	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
 		Args: []program.Arg{program.N(keep), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}})
 	none := c.b.U64s(program.FmtSignals, 0)
@@ -187,7 +187,7 @@ func (c *compiler) execute(args []string, keep int) {
 	env := program.Arg{Kind: program.Late, Fmt: program.FmtStrs, Val: uint64(c.env)}
 	files := c.candidates(args[0])
 	for i, f := range files {
-		s := program.Step{Sys: program.SysExecve, Dst: program.None, Path: f, Why: "execute " + args[0],
+		s := program.Step{Sys: program.SysExecve, Mark: mark, Dst: program.None, Path: f, Why: "execute " + args[0],
 			Hint: "it must exist and be executable inside the root, its interpreter too",
 			Args: []program.Arg{c.b.Str(f), argv, env}}
 		if i < len(files)-1 || len(files) > 1 {
@@ -207,7 +207,7 @@ func (c *compiler) preStart(n int, args []string) {
 	pid := c.b.Register(what)
 	status := c.b.U64s(program.FmtBuf, 0)
 	fork := c.in(c.forkStep(pid, what))
-	c.execute(args, 3)
+	c.execute(args, 3, program.Stage)
 	c.b.Land(fork)
 	c.in(program.Step{Sys: program.SysWait4, Dst: program.None, Path: args[0], Why: what, Args: []program.Arg{
 		program.R(pid), status, program.N(0), program.Null()}},

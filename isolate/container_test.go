@@ -329,11 +329,16 @@ func TestDevices(t *testing.T) {
 // background starts a container that lives until the test ends.
 func background(t *testing.T, spec *Spec) (*Child, *os.File) {
 	t.Helper()
+	return backgroundWith(t, spec, Files{})
+}
+
+func backgroundWith(t *testing.T, spec *Spec, f Files) (*Child, *os.File) {
+	t.Helper()
 	p, err := Compile(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prep, err := Prepare(p, Files{})
+	prep, err := Prepare(p, f)
 	if err != nil {
 		t.Fatal(err)
 	}

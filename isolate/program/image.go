@@ -26,6 +26,8 @@ const (
 	flagOnSuccess
 	flagOnIgnored
 	flagInParent
+	flagMark
+	flagFinal
 	flagsAll = 1<<iota - 1
 )
 

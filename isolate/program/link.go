@@ -56,6 +56,7 @@ func (l *Linker) Add(s *Step, origin int, arg func(Arg) Arg) {
 	if s.Jump != 0 {
 		op.Flags |= [...]uint8{flagOnSuccess, flagOnIgnored, flagInParent}[s.When]
 	}
+	op.Flags |= [...]uint8{0, flagMark, flagMark | flagFinal}[s.Mark]
 	l.ops = append(l.ops, op)
 }
 

@@ -89,6 +89,9 @@ type Step struct {
 	// that is zero, or with Unless when it is not.
 	If     int
 	Unless bool
+	// Mark makes the child say over the status pipe that it has come here, so
+	// that a child that is killed can be told by where it was.
+	Mark Mark
 	// Private steps are run by Prepare in a thread that has a mount namespace of its own.
 	Private bool
 
@@ -108,6 +111,16 @@ const (
 	OnSuccess When = iota
 	OnIgnored      // an error that Ignore lists
 	InParent       // the step forked, and this is the parent; the child goes on with the next step
+)
+
+// Mark is how a step is announced.
+type Mark uint8
+
+// The marks.
+const (
+	NoMark Mark = iota
+	Stage       // a part of the program begins
+	Final       // the program proper is executed next: what happens after that is its own
 )
 
 // Builder appends to a Program. The zero value is not usable; see NewBuilder.

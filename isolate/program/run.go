@@ -17,7 +17,8 @@ const (
 	ExitGateClosed = 219 // the starter gave up or died before it opened the gate
 )
 
-// Record is what the child writes to the status pipe when a step fails.
+// Record is what the child writes to the status pipe: when it comes to a marked
+// step, and when a step fails.
 type Record struct {
 	Magic  uint32
 	Origin uint32 // inside step of the Program
@@ -30,6 +31,9 @@ const (
 	CauseErrno  = 1 // an errno
 	CauseResult = 2 // a result other than the one wanted
 	CauseStatus = 3 // the wait status of a pre-start command
+	// CauseNone is no failure: the child has come to this step. The value is not 0
+	// when it executes the program proper next.
+	CauseNone = 4
 )
 
 // RecordMagic begins every Record.
@@ -206,6 +210,10 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		if r.failAt != 0 && uint32(op.Origin)+1 == r.failAt {
 			e = syscall.EIO
 			goto failed
+		}
+		if op.Flags&flagMark != 0 {
+			r.rec = Record{RecordMagic, uint32(op.Origin), CauseNone, uint32(op.Flags & flagFinal)}
+			syscall.RawSyscall(unix.SYS_WRITE, uintptr(regs[im.Status]), uintptr(unsafe.Pointer(&r.rec)), unsafe.Sizeof(r.rec))
 		}
 		switch op.Nr {
 		case pseudo + 1: // OpGate

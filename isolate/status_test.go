@@ -1,0 +1,166 @@
+package isolate
+
+import (
+	"encoding/binary"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// A child that is killed before it executes is no success.
+func TestKilledBeforeItExecutes(t *testing.T) {
+	needRoot(t)
+	p, err := Compile(hostSpec("/bin/true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prep, err := Prepare(p, Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prep.Close()
+	child, err := prep.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It can be read that it came to the gate; it stays there.
+	marks := 0
+	for buf := make([]byte, program.RecordSize); ; marks++ {
+		if _, err := prep.status.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+		if origin := binary.NativeEndian.Uint32(buf[4:]); p.Inside[origin].Sys == program.OpGate {
+			break
+		}
+	}
+	if marks < 5 {
+		t.Errorf("only %d marks", marks)
+	}
+	child.Kill()
+	var step *StepError
+	if err := prep.Wait(deadline()); !asStep(err, &step) || step.Text == "" {
+		t.Errorf("killed at the gate: %v", err)
+	}
+	if ws, err := child.Wait(); err != nil || ws.Signal() != unix.SIGKILL {
+		t.Errorf("ended with %#x, %v", uint32(ws), err)
+	}
+}
+
+// What is read of a start that somebody else began.
+func TestStatusOfAnUnknownProgram(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		args string
+		ok   bool
+	}{{"/bin/true", true}, {"/not/there", false}} {
+		p, err := Compile(hostSpec(c.args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prep, err := Prepare(p, Files{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := prep.Fork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := prep.Proceed(); err != nil {
+			t.Error(err)
+		}
+		prep.status.SetReadDeadline(deadline())
+		if err := ReadStatus(prep.status, &program.Program{Name: "unknown"}); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.args, err)
+		}
+		prep.Close()
+		child.Wait()
+	}
+}
+
+// While a process enters a container, one inside can neither read nor trace it.
+func TestEnteringProcessCannotBeRead(t *testing.T) {
+	needRoot(t)
+	spec := shell(`while :; do for p in /proc/[0-9]*; do
+		test $p = /proc/$$ && continue
+		grep -q '^Name:.*isolate' $p/status 2>/dev/null || continue
+		echo seen
+		{ readlink $p/exe; readlink $p/cwd; readlink $p/fd/*; cat $p/environ; cat $p/maps; cat $p/auxv; head -c 1 $p/mem; } 2>/dev/null | grep -q . && echo leaked
+		exit 0
+	done; done`)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, pidfd := backgroundWith(t, spec, Files{Stdout: w})
+	w.Close()
+	p, err := CompileExec(&ExecSpec{Name: "test", PID: true, Mount: true, UTS: true, IPC: true, Network: true, Process: Process{Args: []string{"/bin/true"}, NoNewPrivileges: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prep, err := Prepare(p, Files{Processes: map[string]*os.File{TargetProcess: pidfd}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := prep.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n := 0
+	for {
+		m, err := r.Read(buf[n:])
+		if n += m; err != nil {
+			break
+		}
+	}
+	prep.Close()
+	child.Wait()
+	equal(t, "what was read", string(buf[:n]), "seen\n")
+}
+
+func TestCgroups(t *testing.T) {
+	needRoot(t)
+	const unified, pids = "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"
+	for _, d := range []string{unified, pids} {
+		if _, err := os.Stat(d + "/cgroup.procs"); err != nil {
+			t.Skip("the groups of this host are laid out otherwise; package cgroup tests them")
+		}
+	}
+	spec := shell("cat /proc/self/cgroup; ls /sys/fs/cgroup | grep -c cgroup.procs")
+	spec.Cgroup = Cgroup{Unified: true, Legacy: []string{"pids"}}
+	name := "/berth-isolate-test"
+	for _, d := range []string{unified, pids} {
+		if err := os.Mkdir(d+name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(d + name)
+	}
+	dir, err := os.Open(unified + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	procs, err := os.OpenFile(pids+name+"/cgroup.procs", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer procs.Close()
+	out := runWith(t, spec, Files{CgroupDir: dir, CgroupProcs: map[string]*os.File{"pids": procs}})
+	if !strings.Contains(out, "0::/\n") || !strings.Contains(out, ":pids:/\n") || !strings.HasSuffix(out, "\n1") {
+		t.Error(out)
+	}
+	spec.Namespaces.Cgroup.Mode = NSHost
+	spec.Process.Args[2] = "cat /proc/self/cgroup"
+	out = runWith(t, spec, Files{CgroupDir: dir, CgroupProcs: map[string]*os.File{"pids": procs}})
+	if !strings.Contains(out, "0::"+name) || !strings.Contains(out, ":pids:"+name) {
+		t.Error(out)
+	}
+	if _, _, err := start(t, spec, Files{}); err == nil {
+		t.Error("missing groups were not noticed")
+	}
+}
