@@ -70,12 +70,14 @@ func (s *Supervisor) transition(e core.Transition) {
 	if e.Reason != "" {
 		fields = append(fields, zap.String("reason", e.Reason))
 	}
-	switch e.To {
-	case core.Failed:
+	switch {
+	case e.To == core.Failed:
 		s.log.Error("unit failed", fields...)
-	case core.Backoff:
+	case e.To == core.Backoff:
 		s.log.Warn("unit will be restarted", fields...)
-	case core.Running, core.Inactive, core.Completed:
+	case e.To == core.Running && e.Reason != "": // not the version that was asked for
+		s.log.Warn("unit is running", fields...)
+	case e.To == core.Running, e.To == core.Inactive, e.To == core.Completed:
 		s.log.Info("unit is "+string(e.To), fields...)
 	default:
 		s.log.Debug("unit is "+string(e.To), fields...)

@@ -44,7 +44,7 @@ func (s *Supervisor) reload(why string) api.Reload {
 	}
 	plan := s.plan(set)
 	s.invalid, s.set = nil, set
-	if s.generation > 0 && plan.Empty() {
+	if s.generation > 0 && plan.Empty() && !s.withdrawn(set) {
 		return api.Reload{Generation: s.generation, Changes: plan}
 	}
 	boot := s.generation == 0
@@ -66,12 +66,26 @@ func (s *Supervisor) reload(why string) api.Reload {
 	return api.Reload{Generation: s.generation, Changes: plan, Diagnostics: set.Diagnostics}
 }
 
+// withdrawn tells whether a version that was rejected is no longer asked for; it
+// may be that what runs instead now is, and then the plan is empty.
+func (s *Supervisor) withdrawn(set *config.Set) bool {
+	for _, name := range s.state.Names() {
+		u, _ := s.state.Unit(name)
+		if now := set.Units[name]; u.Rejected != nil && now != nil && len(units.Diff(u.Rejected, now)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // plan compares a set with what runs, or will at the next start.
 func (s *Supervisor) plan(set *config.Set) config.Plan {
 	running := map[string]*units.Unit{}
 	for _, name := range s.state.Names() {
 		switch u, _ := s.state.Unit(name); {
 		case u.Gone:
+		case u.Rejected != nil && set.Units[name] != nil && len(units.Diff(u.Rejected, set.Units[name])) == 0:
+			running[name] = u.Rejected // tried, and not to be tried again
 		case u.Next != nil:
 			running[name] = u.Next
 		default:

@@ -66,7 +66,8 @@
 // The graph is always that of the newest generation; all other keys of a unit
 // that has a process are those it was started with until it is restarted. A
 // changed version that does not become ready goes back to the version before,
-// which was ready; the order and dependency keys stay the new ones. A failed
+// which was ready; the order and dependency keys stay the new ones. The version
+// that was rejected is not tried again until it is changed. A failed
 // unit that was to be up is started again when it is changed, and with it those
 // that failed because of it.
 //

@@ -25,7 +25,7 @@ func (st *step) spawned(u *Unit, pid int) {
 		st.stopStep(u)
 		return
 	}
-	st.enter(u, Running, "")
+	st.enter(u, Running, u.Rejection)
 	if len(u.Config.Service.PostStart) > 0 {
 		st.hook(u, HookPostStart)
 		return
@@ -115,9 +115,11 @@ func (st *step) afterFailure(u *Unit, reason string) (Phase, string) {
 // runs before the swap.
 func (st *step) revert(u *Unit, reason string) (Phase, string) {
 	old := *u.Good
-	old.Unit = u.newest().Unit
-	u.Next, u.Good, u.Reverted = &old, nil, true
-	return Waiting, fmt.Sprintf("the changed version did not become ready (%s): back to the last good one", reason)
+	u.Rejected = u.newest()
+	u.Rejection = fmt.Sprintf("the changed version did not become ready (%s): back to the last good one", reason)
+	old.Unit = u.Rejected.Unit
+	u.Next, u.Good = &old, nil
+	return Waiting, u.Rejection
 }
 
 // stopStep does the next step of a stop.

@@ -59,6 +59,11 @@ func (l *loading) take(name string, e Load) {
 	case u.Gone:
 		u.Gone = false
 		l.change(u, cfg, Change{Class: units.RestartClass})
+	case u.Rejected != nil:
+		boot = boot && e.Boot
+		if len(units.Diff(u.Rejected, cfg)) > 0 {
+			l.change(u, cfg, difference(u.newest(), cfg))
+		}
 	case changed:
 		l.change(u, cfg, change)
 		boot = boot && e.Boot
@@ -71,14 +76,30 @@ func (l *loading) take(name string, e Load) {
 	}
 }
 
+// difference compares two versions where Changes cannot: it is told against
+// what the previous generation said, and that is not what runs.
+func difference(from, to *units.Unit) Change {
+	diff := units.Diff(from, to)
+	c := Change{Class: units.Heaviest(diff)}
+	for _, k := range diff {
+		c.Keys = append(c.Keys, k.Key)
+	}
+	return c
+}
+
 // change gives the unit a new configuration in the way its class asks for.
 func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 	l.was[u.Name] = u.newest().Unit
 	class := c.Class
-	if u.Reverted || u.Next != nil || class == units.ReloadClass && (cfg.Service.Reload == nil || u.group()) {
+	if u.Next != nil || class == units.ReloadClass && (cfg.Service.Reload == nil || u.group()) {
 		class = units.RestartClass
 	}
-	u.Reverted = false
+	if u.Rejected != nil {
+		if u.Reason == u.Rejection {
+			u.Reason = ""
+		}
+		u.Rejected, u.Rejection = nil, ""
+	}
 	switch u.Phase {
 	case Starting, Running, Stopping, Cleaning:
 		if class == units.RestartClass {
@@ -253,7 +274,7 @@ func (st *step) reloadDone(u *Unit, err string) {
 	if err != "" {
 		u.Reason = fmt.Sprintf("reload failed: %s", err)
 	} else {
-		u.Reason = ""
+		u.Reason = u.Rejection
 	}
 	st.touch(u)
 }

@@ -16,8 +16,11 @@ type Unit struct {
 	Next *units.Unit `json:"next,omitempty"`
 	// Good is the configuration to go back to when Config, or Next, does not become ready.
 	Good *units.Unit `json:"good,omitempty"`
-	// Reverted: Config is an older version than the generation's, which did not become ready.
-	Reverted bool `json:"reverted,omitempty"`
+	// Rejected is the generation's version, which did not become ready: Config is
+	// the one before it. It is not tried again until it is changed. Nil: none.
+	Rejected *units.Unit `json:"rejected,omitempty"`
+	// Rejection tells of it, for people.
+	Rejection string `json:"rejection,omitempty"`
 	// Gone: no unit file any more; forgotten as soon as it is down.
 	Gone bool `json:"gone,omitempty"`
 
