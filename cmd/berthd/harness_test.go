@@ -119,7 +119,7 @@ func (d *daemon) run(flags ...string) {
 	}
 	d.cmd = exec.Command(binary(d.t, "berthd"), args...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	before := leftovers(d.t)
+	before := d.leftovers()
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (d *daemon) run(flags ...string) {
 		if d.t.Failed() {
 			d.t.Logf("berthd's log:\n%s", tail(d.log.String(), 16<<10))
 		}
-		if after := leftovers(d.t); after != before {
+		if after := d.leftovers(); after != before {
 			d.t.Errorf("something is left.\nbefore:\n%s\nafter:\n%s", before, after)
 		}
 	})
@@ -273,22 +273,22 @@ func (d *daemon) eventually(what string, holds func() bool, state ...func() stri
 	}
 }
 
-// leftovers tells what a berthd could have left on the machine: mounts, and
-// control groups of tests.
-func leftovers(t testing.TB) string {
-	t.Helper()
+// leftovers tells what this berthd could have left on the machine: mounts, and
+// control groups.
+func (d *daemon) leftovers() string {
+	d.t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	var out strings.Builder
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, "berthd-test-") || strings.Contains(line, os.TempDir()+"/Test") {
+		if strings.Contains(line, d.cgroup) || strings.Contains(line, d.dir) {
 			out.WriteString(line)
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e os.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), "berthd-test-") {
+		if err == nil && e.IsDir() && e.Name() == d.cgroup {
 			out.WriteString(path + "\n")
 			return filepath.SkipDir
 		}
