@@ -127,8 +127,15 @@ func causeOf(err error) error {
 // isolate takes them as Files.CgroupDir and Files.CgroupProcs.
 type Handles struct {
 	Dir   *os.File            // the v2 directory, for CLONE_INTO_CGROUP; nil without v2
-	Procs map[string]*os.File // cgroup.procs, open for writing, by the names of Tree.Legacy
+	Procs map[string]*os.File // tasks, open for writing, by the names of Tree.Legacy
 }
+
+// entry is the v1 file into which a process of one thread writes "0" to enter a
+// group. cgroup.procs would do the same, but moves a whole thread group: for that
+// the kernel takes a lock whose other side costs an RCU grace period, some
+// milliseconds a start. One thread that moves itself needs none of it
+// (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+const entry = "tasks"
 
 // Open opens the group's descriptors. The caller closes them, as soon as the
 // process is in.
@@ -144,13 +151,13 @@ func (g *Group) Open() (*Handles, error) {
 			handles.Dir = dir
 			continue
 		}
-		fd, err := openAt(dir, "cgroup.procs", os.O_WRONLY)
+		fd, err := openAt(dir, entry, os.O_WRONLY)
 		dir.Close()
 		if err != nil {
 			handles.Close()
 			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
 		}
-		handles.Procs[h.name()] = os.NewFile(uintptr(fd), dir.Name()+"/cgroup.procs")
+		handles.Procs[h.name()] = os.NewFile(uintptr(fd), dir.Name()+"/"+entry)
 	}
 	return handles, nil
 }

@@ -1,0 +1,265 @@
+package isolate
+
+// The benchmark that the README quotes: a start as berthd does it, by a real
+// launcher process, against other runtimes and against the least that gives the
+// same kind of container, all in one run and in turns.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	moby "github.com/moby/profiles/seccomp"
+	oci "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/cgroup"
+	"berth/isolate/program"
+	"berth/isolate/seccomp"
+	"berth/reaper/launcher"
+)
+
+// startLauncher runs the launcher of a real berthd as a child of this process.
+func startLauncher(b *testing.B) *launcher.Client {
+	b.Helper()
+	berthd := filepath.Join(b.TempDir(), "berthd")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", berthd, "berth/cmd/berthd")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("cannot build berthd: %v\n%s", err, out)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
+	cmd := exec.Command(berthd, "--role=launcher")
+	cmd.ExtraFiles = []*os.File{far}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	far.Close()
+	client := launcher.NewClient(near)
+	b.Cleanup(func() {
+		client.Close()
+		if err := cmd.Wait(); err != nil {
+			b.Error(err)
+		}
+	})
+	return client
+}
+
+// launchToExit starts a program by the launcher and waits for its end. The child
+// is a sibling of the launcher, so a child of this process.
+func launchToExit(b *testing.B, l *launcher.Client, p *program.Program, files Files) {
+	prep, err := Prepare(p, files)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer prep.Close()
+	image, fds := prep.Encode()
+	pid, pidfd, err := l.Fork(context.Background(), image, fds)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer pidfd.Close()
+	prep.Launched()
+	if err := prep.Proceed(); err != nil {
+		b.Fatal(err)
+	}
+	if err := prep.Wait(time.Now().Add(time.Minute)); err != nil {
+		b.Fatal(err)
+	}
+	// __WALL: a CLONE_PARENT child may signal otherwise than by SIGCHLD.
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(pid, &ws, unix.WALL, nil); err != nil || ws != 0 {
+		b.Fatal(ws, err)
+	}
+}
+
+// legacyHierarchies mounts, for the peers alone, the v1 hierarchies without which
+// crun refuses a hybrid host. The calling thread keeps its private mount namespace.
+func legacyHierarchies(b *testing.B) {
+	b.Helper()
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return // pure v2
+	}
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		b.Fatal(err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		b.Fatal(err)
+	}
+	// A controller that v2 hands down cannot move to v1; an earlier berthd may
+	// have switched it on.
+	_ = os.WriteFile("/sys/fs/cgroup/unified/cgroup.subtree_control", []byte("-hugetlb"), 0)
+	for _, name := range []string{"hugetlb", "net_cls", "net_prio", "perf_event"} {
+		dir := "/sys/fs/cgroup/" + name
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			continue // there already
+		}
+		b.Cleanup(func() { _ = os.Remove(dir) })
+		_ = unix.Mount("cgroup", dir, "cgroup", 0, name) // some kernels lack some
+	}
+}
+
+// bundle writes an OCI bundle for the same container.
+func bundle(b *testing.B, root string) string {
+	b.Helper()
+	spec := &oci.Spec{
+		Version: "1.0.2", Hostname: "bench",
+		Root: &oci.Root{Path: root, Readonly: true},
+		Process: &oci.Process{
+			Args: []string{"/true"}, Env: []string{"PATH=/"}, Cwd: "/", NoNewPrivileges: true,
+			Capabilities: &oci.LinuxCapabilities{},
+		},
+		Mounts: []oci.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777"}},
+			{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		},
+		Linux: &oci.Linux{
+			Namespaces: []oci.LinuxNamespace{{Type: "pid"}, {Type: "network"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
+			Resources:  &oci.LinuxResources{Devices: []oci.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
+			MaskedPaths: []string{"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+				"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/interrupts", "/sys/firmware"},
+			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+		},
+	}
+	filter, err := moby.GetDefaultProfile(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	// Older libseccomp does not know the newest architectures and errno forms; the rules are what costs.
+	spec.Linux.Seccomp = filter
+	dir := b.TempDir()
+	text, err := json.Marshal(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return dir
+}
+
+// BenchmarkStartToExit takes, in turns, a start to the exit of a static program
+// with all namespaces but user, /proc, /dev, /sys, pivot_root, the default
+// filter, no capabilities and a control group made and removed: by berth's
+// launcher, by runc and by crun where they are installed. The bound has no
+// filter, no group and no capabilities to drop; "core" is berth without a group.
+func BenchmarkStartToExit(b *testing.B) {
+	root := benchRoot(b)
+	filter, _, err := seccomp.Compile(seccomp.Default(), seccomp.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := startLauncher(b)
+	legacyHierarchies(b)
+	tree, err := cgroup.Open(cgroup.Options{Slice: fmt.Sprintf("berth-bench-%d.slice", os.Getpid())})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := tree.Remove(); err != nil {
+			b.Error(err)
+		}
+	})
+	spec := hostSpec("/true")
+	spec.RootFS = RootFS{Path: root}
+	spec.Process.Seccomp = filter
+	core, err := Compile(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	spec.Cgroup = Cgroup{Unified: tree.Unified(), Legacy: tree.Legacy()}
+	full, err := Compile(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	bare := lowerBound(root)
+	group, err := tree.Group("bench.service")
+	if err != nil {
+		b.Fatal(err)
+	}
+	type contender struct {
+		name string
+		run  func()
+	}
+	contenders := []contender{
+		{"bound", func() { launchToExit(b, l, bare, Files{}) }},
+		{"core", func() { launchToExit(b, l, core, Files{}) }},
+		{"berth", func() {
+			if err := group.Create(cgroup.Limits{}); err != nil {
+				b.Fatal(err)
+			}
+			h, err := group.Open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			launchToExit(b, l, full, Files{CgroupDir: h.Dir, CgroupProcs: h.Procs})
+			h.Close()
+			if err := group.Remove(); err != nil {
+				b.Fatal(err)
+			}
+		}},
+	}
+	dir := bundle(b, root)
+	state := b.TempDir()
+	for _, name := range []string{"runc", "crun"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			b.Logf("%s is not installed: not compared", name)
+			continue
+		}
+		n := 0
+		run := func() error {
+			n++
+			cmd := exec.Command(path, "--root", filepath.Join(state, name), "run", "--bundle", dir, fmt.Sprintf("berth-bench-%d-%d", os.Getpid(), n))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w\n%s", name, err, out)
+			}
+			return nil
+		}
+		if err := run(); err != nil {
+			b.Logf("%s does not run here: not compared: %v", name, err)
+			continue
+		}
+		contenders = append(contenders, contender{name, func() {
+			if err := run(); err != nil {
+				b.Fatal(err)
+			}
+		}})
+	}
+	times := map[string][]time.Duration{}
+	for b.Loop() {
+		for _, c := range contenders {
+			begin := time.Now()
+			c.run()
+			times[c.name] = append(times[c.name], time.Since(begin))
+		}
+	}
+	medians := map[string]float64{}
+	for _, c := range contenders {
+		medians[c.name] = float64(median(times[c.name]).Microseconds())
+		b.ReportMetric(medians[c.name], c.name+"-us")
+	}
+	b.ReportMetric(medians["core"]/medians["bound"], "core/bound")
+	b.ReportMetric(medians["berth"]/medians["bound"], "berth/bound")
+	for _, peer := range []string{"runc", "crun"} {
+		if medians[peer] > 0 {
+			b.ReportMetric(medians[peer]/medians["berth"], peer+"/berth")
+		}
+	}
+}
