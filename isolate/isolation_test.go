@@ -69,7 +69,7 @@ func TestNothingOfTheHostIsVisible(t *testing.T) {
 		equal(t, "/dev", run(t, shell("ls /dev; stat -c '%A %t,%T' /dev/null /dev/tty")),
 			"fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\ncrw-rw-rw- 1,3\ncrw-rw-rw- 5,0")
 	})
-	t.Run("session keyring", func(t *testing.T) {
+	t.Run("control groups", func(t *testing.T) {
 		out := run(t, shell("cat /proc/self/status /proc/self/cgroup"))
 		if strings.Contains(out, "berth") {
 			t.Errorf("the groups of the host are visible:\n%s", out)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxGroups bounds what a Spec may ask for, so that the image fits its limits.
+// These bound what a Spec may ask for, so that the image fits its limits.
 const (
 	maxMounts   = 160
 	maxStrings  = 1 << 20

@@ -93,7 +93,8 @@ func afterFork()
 //
 // This process is made non-dumpable (PR_SET_DUMPABLE 0) and stays so: the child
 // is a copy of it, and must not be traced or opened before it executes.
-// Needs clone3 and CLONE_CLEAR_SIGHAND (Linux 5.5).
+// Needs clone3 and CLONE_CLEAR_SIGHAND (Linux 5.5). One Image is forked by one
+// goroutine at a time; different ones can be forked concurrently.
 func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 	if err := protect(); err != nil {
 		return 0, -1, err
