@@ -66,8 +66,9 @@ func (c *compiler) joinNamespaces() {
 	}
 }
 
-// root makes the new root file system this process's root. The host's stays
-// mounted on top of it until userMounts is done: scratch is cloned from there.
+// root attaches the new root file system on top of the host's. This process's
+// root stays the host's until maskPaths is done: from there the private
+// directories are cloned. Everything in the new root is reached by descriptor.
 func (c *compiler) root() {
 	c.in(because(c.makePrivate(), "no mount of the container reaches the host"))
 	// /proc of the host goes with the host's root; any directory of it would do.
@@ -75,11 +76,7 @@ func (c *compiler) root() {
 	c.maskDir = c.template("hidden", "hidden directory")
 	c.maskFile = c.template("hidden.file", "hidden file")
 
-	c.in(
-		because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"),
-		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "pivot_root works on the current directory", Args: []program.Arg{program.R(c.rootFD)}},
-		program.Step{Sys: program.SysPivotRoot, Dst: program.None, Path: "/", Args: []program.Arg{c.b.Str("."), c.b.Str(".")},
-			Why: "the root file system is the root now", Hint: "the host's own root must not be an initramfs"})
+	c.in(because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"))
 }
 
 // template makes a read-only mount that masks are cloned from.
@@ -120,8 +117,9 @@ func (c *compiler) builtinMounts() {
 	c.sysFS = sys
 	c.in(steps...)
 	c.in(because(c.attach(sys, c.mountpoint("/sys"), "/sys"), "a /sys of its network namespace"))
+	c.enter(sys, "/sys")
 	for _, p := range []string{"firmware", "devices/virtual/powercap"} {
-		c.maskIn(sys, "/sys/", p, true)
+		c.maskIn("/sys/", p, true)
 	}
 	c.cgroupFS()
 
@@ -153,7 +151,7 @@ func (c *compiler) builtinMounts() {
 func (c *compiler) cgroupFS() {
 	const p, why = "/sys/fs/cgroup", "its own part of the groups, read-only"
 	if !c.spec.Cgroup.Unified || c.spec.Namespaces.Cgroup.Mode == NSHost {
-		c.maskIn(c.sysFS, "/sys/", "fs/cgroup", true)
+		c.maskIn("/sys/", "fs/cgroup", true)
 		return
 	}
 	at := c.b.Register("at " + p)
@@ -207,41 +205,58 @@ func (c *compiler) hostRoot() {
 	}
 }
 
-// maskIn masks p below the root of a mount that this program made. What is not there needs no mask.
-func (c *compiler) maskIn(mount int, prefix, p string, dir bool) {
-	template := c.maskFile
+// enter makes the root of a mount that this program made the current directory,
+// for maskIn and readOnlyIn, which are the cheapest that way.
+func (c *compiler) enter(mount int, p string) {
+	c.in(program.Step{Sys: program.SysFchdir, Dst: program.None, Path: p, Why: "paths below are of " + p, Args: []program.Arg{program.R(mount)}})
+}
+
+// maskIn masks p below the current directory. What is not there needs no mask.
+// The source is a path of the host's root, which is this process's until pivot_root.
+func (c *compiler) maskIn(prefix, p string, dir bool) {
+	source := "/proc/hidden.file"
 	if dir {
-		template = c.maskDir
+		source = "/proc/hidden"
 	}
-	at, clone := c.b.Register("at "+prefix+p), c.b.Register("mask")
-	s := c.open(mount, p, at, pathOnly, beneath)
-	s.Path, s.When = prefix+p, program.OnIgnored
-	skip := c.in(ignoring(because(s, "masked, if it is there"), unix.ENOENT))
-	c.in(because(c.openTree(program.R(template), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it shows nothing"),
-		because(c.attach(clone, at, prefix+p), "it shows nothing"))
+	s := c.bind(source, p, unix.MS_BIND)
+	s.Path = prefix + p
+	c.in(ignoring(because(s, "it shows nothing, if it is there"), unix.ENOENT))
+}
+
+// readOnlyIn makes p below the current directory read-only, if it is there.
+func (c *compiler) readOnlyIn(prefix, p string) {
+	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	bind, remount := c.bind(p, p, unix.MS_BIND), c.bind("", p, flags)
+	bind.Path, remount.Path, bind.When = prefix+p, prefix+p, program.OnIgnored
+	skip := c.in(ignoring(because(bind, "it concerns the whole machine"), unix.ENOENT))
+	c.in(because(remount, "it is read-only"))
 	c.b.Land(skip)
+}
+
+func (c *compiler) bind(source, target string, flags uint64) program.Step {
+	src := program.Null()
+	if source != "" {
+		src = c.b.Str(source)
+	}
+	return program.Step{Sys: program.SysMount, Dst: program.None, Args: []program.Arg{
+		src, c.b.Str(target), program.Null(), program.Flag(program.FmtMount, flags), program.Null()}}
 }
 
 // protectProc masks and write-protects what of /proc concerns the whole machine.
 func (c *compiler) protectProc() {
+	c.enter(c.procFS, "/proc")
 	for _, p := range []string{"acpi", "asound", "scsi"} {
-		c.maskIn(c.procFS, "/proc/", p, true)
+		c.maskIn("/proc/", p, true)
 	}
 	for _, p := range []string{"interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"} {
-		c.maskIn(c.procFS, "/proc/", p, false)
+		c.maskIn("/proc/", p, false)
 	}
 	for _, p := range []string{"bus", "fs", "irq", "sys", "sysrq-trigger"} {
-		clone := c.b.Register("read-only " + p)
-		s := c.openTree(program.R(c.procFS), p, clone, unix.OPEN_TREE_CLONE)
-		s.Path, s.When = "/proc/"+p, program.OnIgnored
-		skip := c.in(ignoring(because(s, "read-only, if it is there"), unix.ENOENT))
-		c.in(because(c.setattr(clone, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "it concerns the whole machine"),
-			because(c.attachAt(clone, program.R(c.procFS), p), "it concerns the whole machine"))
-		c.b.Land(skip)
+		c.readOnlyIn("/proc/", p)
 	}
 }
 
-// userMounts attaches the further mounts in the order given, then lets the old root go.
+// userMounts attaches the further mounts in the order given.
 func (c *compiler) userMounts() {
 	for i, m := range c.spec.Mounts {
 		r := c.mounts[i]
@@ -288,7 +303,8 @@ func (c *compiler) target(target string, at, isDir int) {
 	c.b.Land(found)
 }
 
-// maskPaths applies the unit's own masks and write protections, and detaches the old root.
+// maskPaths applies the unit's own masks and write protections; then the new
+// root becomes this process's root, and the host's is detached.
 func (c *compiler) maskPaths() {
 	at := c.b.Register("target")
 	clone := c.b.Register("mask")
@@ -315,8 +331,12 @@ func (c *compiler) maskPaths() {
 		c.b.Land(done)
 		c.b.Land(skip)
 	}
-	c.in(program.Step{Sys: program.SysUmount2, Dst: program.None, Path: "/", Why: "the host's root is gone",
-		Args: []program.Arg{c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH)}})
+	c.in(
+		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "pivot_root works on the current directory", Args: []program.Arg{program.R(c.rootFD)}},
+		program.Step{Sys: program.SysPivotRoot, Dst: program.None, Path: "/", Args: []program.Arg{c.b.Str("."), c.b.Str(".")},
+			Why: "the root file system is the root now", Hint: "the host's own root must not be an initramfs"},
+		program.Step{Sys: program.SysUmount2, Dst: program.None, Path: "/", Why: "the host's root is gone",
+			Args: []program.Arg{c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH)}})
 }
 
 // settings writes what is set through /proc, before it is read-only, and what the namespaces need.
