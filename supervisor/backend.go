@@ -184,7 +184,11 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 		if r.Err != "" && len(r.Failed) == 0 {
 			return nil, &api.Error{Code: "failed", Message: r.Err}
 		}
-		return &api.Result{Failed: r.Failed}, nil
+		out := &api.Result{Failed: r.Failed, NotRunning: len(r.Failed) > 0}
+		for _, reason := range r.Failed {
+			out.NotRunning = out.NotRunning && reason == core.NotRunning
+		}
+		return out, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-b.done:

@@ -32,6 +32,9 @@ func (a *app) act(cmd *cobra.Command, c api.Command) error {
 		fmt.Fprintf(a.err, "berth: cannot %s %s: %s\n", c.Verb, name, safe(out.Failed[name]))
 	}
 	fmt.Fprintf(a.err, "see: berth status %s\n", slices.Min(slices.Collect(maps.Keys(out.Failed))))
+	if out.NotRunning {
+		return &exitError{exitNotRunning, ""}
+	}
 	return &exitError{exitFailed, ""}
 }
 

@@ -58,6 +58,9 @@ standard input and output are terminals. Exits as the command does.`,
 	return c
 }
 
+// endOfFile is Ctrl-D, the default of VEOF (termios(3)).
+const endOfFile = 4
+
 func (a *app) exec(ctx context.Context, unit string, e api.Exec) error {
 	if e.Terminal {
 		if ws, err := unix.IoctlGetWinsize(int(a.out.Fd()), unix.TIOCGWINSZ); err == nil {
@@ -100,6 +103,9 @@ func (a *app) exec(ctx context.Context, unit string, e api.Exec) error {
 	}()
 	go func() {
 		_, _ = io.Copy(remote.Stdin(), a.in) // ends with the input or the session
+		if e.Terminal {
+			_, _ = remote.Stdin().Write([]byte{endOfFile}) // a terminal knows no other end
+		}
 		_ = remote.CloseStdin()
 	}()
 	code, err := remote.Copy(a.out, a.err)

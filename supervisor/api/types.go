@@ -83,6 +83,8 @@ type Command struct {
 // Result answers a Command.
 type Result struct {
 	Failed map[string]string `json:"failed,omitempty"` // unit to reason
+	// NotRunning: all that failed did so because they do not run.
+	NotRunning bool `json:"not_running,omitempty"`
 }
 
 // Reload answers a reload of the unit files, and a plan.

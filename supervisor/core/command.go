@@ -88,6 +88,9 @@ func (st *step) refuse(c Command, names []string) string {
 	return ""
 }
 
+// NotRunning is the reason, in Reply.Failed, of a command that needs a running unit.
+const NotRunning = "it is not running"
+
 func refuseUnit(verb Verb, u *Unit) string {
 	if u == nil {
 		return "no such unit"
@@ -103,11 +106,11 @@ func refuseUnit(verb Verb, u *Unit) string {
 			return "it has no [service] reload; restart it instead"
 		}
 		if u.Phase != Running || u.Halt {
-			return "it is not running"
+			return NotRunning
 		}
 	case VerbKill:
 		if u.MainPID == 0 {
-			return "it is not running"
+			return NotRunning
 		}
 	default:
 		return "no such command"

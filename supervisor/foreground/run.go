@@ -222,6 +222,14 @@ func (s *session) fresh(command units.Command) error {
 	if err != nil {
 		return err
 	}
+	// The group is made anew: since kernel 6.14 a group that cgroup.kill was used
+	// on kills whatever is born in it by CLONE_INTO_CGROUP from elsewhere.
+	if err := s.group.Remove(); err != nil {
+		return err
+	}
+	if err := s.group.Create(c.Limits); err != nil {
+		return err
+	}
 	c.Spec.Process.Args, c.Spec.Process.Terminal, c.Spec.PreStart, c.Spec.Init = command, false, nil, false
 	prog, err := isolate.Compile(c.Spec)
 	if err != nil {
