@@ -130,23 +130,40 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 // step failed, the start is made again.
 var settled = &program.Program{Name: "taken over"}
 
-// settleStart waits for what becomes of a start that an earlier supervisor began.
+// settleStart waits for what becomes of a start that an earlier supervisor
+// began: its child executes its program, or ends at the gate, which closed with
+// that supervisor. The end of the status pipe comes with either, and how far the
+// earlier supervisor had read it nobody knows; so the process itself is asked.
 func (s *Supervisor) settleStart(r *run, status *os.File) error {
-	deadline := time.Now().Add(time.Duration(r.cfg.Service.StartTimeout))
-	if r.cfg.Service.StartTimeout <= 0 {
-		deadline = time.Time{}
+	var deadline time.Time
+	if timeout := time.Duration(r.cfg.Service.StartTimeout); timeout > 0 {
+		deadline = time.Now().Add(timeout)
 	}
-	if err := status.SetReadDeadline(deadline); err != nil {
+	err := status.SetReadDeadline(deadline)
+	if err == nil {
+		err = isolate.ReadStatus(status, settled)
+	}
+	if err != nil {
+		if r.group != nil {
+			s.giveUp(r.proc, r.group, r.exited)
+		}
 		return errInterrupted
 	}
-	err := isolate.ReadStatus(status, settled)
-	if err == nil {
+	// A process that ends lets go of its program file before its descriptors
+	// (kernel/exit.c, do_exit: exit_mm, exit_files): one that still has it here
+	// has closed the pipe by executing.
+	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.proc.pid)); err == nil {
 		return nil
 	}
-	if r.group != nil {
-		s.giveUp(r.proc, r.group, r.exited)
+	select {
+	case <-r.exited:
+	case <-s.done:
+		return errInterrupted
 	}
-	return errInterrupted
+	if r.exit.Signal == 0 && (r.exit.Code == isolate.ExitGateClosed || r.exit.Code == isolate.ExitFailed) {
+		return errInterrupted
+	}
+	return nil
 }
 
 // killStrangers ends registered processes that belong to no run: hooks and exec
