@@ -43,8 +43,8 @@ func (f *fileSet) close() {
 }
 
 // launch forks the program and returns when it has been executed, or why it was
-// not; then its process is dead. A launcher that dies underneath is a reason to
-// try again: its child has ended at the gate without doing anything.
+// not; then its process is dead. A launcher that dies underneath is
+// errInterrupted: its child has ended at the gate without doing anything.
 func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	entry, err := l.group.Open()
 	if err != nil {
@@ -135,23 +135,21 @@ func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struc
 	}
 }
 
-// fork asks the launcher, and once more its successor if it dies meanwhile.
+// fork asks the launcher. When that dies meanwhile, a child may wait at our gate
+// that nobody has told us of, so the whole start is made again, with a new gate.
 func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared) (*process, error) {
-	image, fds := p.Encode()
-	var last *launcher.Client
-	for {
-		c, err := s.launcher.get(ctx, last)
-		if err != nil {
-			return nil, err
-		}
-		pid, pidfd, err := c.Fork(ctx, image, fds)
-		if errors.Is(err, launcher.ErrLost) {
-			last = c
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return &process{pid: pid, pidfd: pidfd}, nil
+	c, err := s.launcher.get(ctx)
+	if err != nil {
+		return nil, err
 	}
+	image, fds := p.Encode()
+	pid, pidfd, err := c.Fork(ctx, image, fds)
+	if errors.Is(err, launcher.ErrLost) {
+		s.launcher.lost(c)
+		return nil, errInterrupted
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &process{pid: pid, pidfd: pidfd}, nil
 }

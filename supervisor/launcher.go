@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 
@@ -32,8 +31,19 @@ func (l *launcherSlot) set(conn *os.File) {
 	}
 }
 
-// get waits for a launcher other than not.
-func (l *launcherSlot) get(ctx context.Context, not *launcher.Client) (*launcher.Client, error) {
+// lost takes away a client whose launcher is gone, so that the next start waits
+// for the new one.
+func (l *launcherSlot) lost(c *launcher.Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client == c {
+		l.client = nil
+		c.Close()
+	}
+}
+
+// get waits for a launcher.
+func (l *launcherSlot) get(ctx context.Context) (*launcher.Client, error) {
 	for {
 		l.mu.Lock()
 		c, changed := l.client, l.changed
@@ -42,13 +52,13 @@ func (l *launcherSlot) get(ctx context.Context, not *launcher.Client) (*launcher
 			changed = l.changed
 		}
 		l.mu.Unlock()
-		if c != nil && c != not {
+		if c != nil {
 			return c, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, errors.New("no launcher came up in time")
+			return nil, ctx.Err()
 		}
 	}
 }
