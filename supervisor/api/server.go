@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -243,6 +244,7 @@ func serveSession(session Session, in io.Reader, out io.Writer) {
 		r    io.Reader
 		kind FrameKind
 	}{{session.Stdout(), StdoutFrame}, {session.Stderr(), StderrFrame}}
+	watched := &activity{}
 	n := 0
 	for _, o := range outputs {
 		if o.r == nil {
@@ -250,7 +252,7 @@ func serveSession(session Session, in io.Reader, out io.Writer) {
 		}
 		n++
 		go func() {
-			_, _ = io.Copy(stream{w, o.kind}, o.r) // its end, either way
+			_, _ = io.Copy(watched.of(stream{w, o.kind}), o.r) // its end, either way
 			done <- struct{}{}
 		}()
 	}
@@ -259,14 +261,45 @@ func serveSession(session Session, in io.Reader, out io.Writer) {
 		return
 	}
 	// A child that it left behind may hold its output open: not waited for long.
-	limit := time.After(time.Second)
-	for range n {
+	// A client that reads slowly is: it gets all.
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for idle := 0; n > 0 && idle < 10; {
 		select {
 		case <-done:
-		case <-limit:
+			n--
+		case <-look.C:
+			if idle++; watched.since() {
+				idle = 0
+			}
+		case <-ctx.Done():
+			return
 		}
 	}
 	_ = w.frame(ExitFrame, []byte{byte(code >> 24), byte(code >> 16), byte(code >> 8), byte(code)})
+}
+
+// activity tells whether anything is being written.
+type activity struct {
+	now  atomic.Int32 // writes that go on
+	ever atomic.Bool  // one has ended since the last look
+}
+
+// since tells whether something was written since the last call, or still is.
+func (a *activity) since() bool { return a.ever.Swap(false) || a.now.Load() > 0 }
+
+func (a *activity) of(w io.Writer) io.Writer { return watchedWriter{a, w} }
+
+type watchedWriter struct {
+	a *activity
+	w io.Writer
+}
+
+func (w watchedWriter) Write(p []byte) (int, error) {
+	w.a.now.Add(1)
+	defer w.a.now.Add(-1)
+	defer w.a.ever.Store(true)
+	return w.w.Write(p)
 }
 
 func fromClient(session Session, in io.Reader) {
