@@ -127,7 +127,11 @@ func (s *Supervisor) hook(r *run, e core.RunHook) error {
 		}
 	}
 	for i, c := range commands {
-		if err := s.hookCommand(ctx, r, c, fresh); err != nil {
+		err := s.hookCommand(ctx, r, c, fresh)
+		for errors.Is(err, errInterrupted) { // nothing of it was executed
+			err = s.hookCommand(ctx, r, c, fresh)
+		}
+		if err != nil {
 			return fmt.Errorf("%s command %d (%s): %w", e.Hook, i+1, c[0], err)
 		}
 	}

@@ -27,7 +27,10 @@ func (d *daemon) child(role string) int {
 		text, _ := os.ReadFile(list) // a thread may have ended
 		for _, field := range strings.Fields(string(text)) {
 			args, _ := os.ReadFile("/proc/" + field + "/cmdline")
-			if strings.Contains(string(args), "--role="+role) {
+			status, _ := os.ReadFile("/proc/" + field + "/status")
+			// A service that has not executed yet still looks like the launcher,
+			// but for its PID namespace.
+			if strings.Contains(string(args), "--role="+role) && strings.Contains(string(status), "\nNSpid:\t"+field+"\n") {
 				n, _ := strconv.Atoi(field)
 				return n
 			}
