@@ -186,7 +186,7 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 			err = errors.New("the start was given up")
 		}
 		s.log.Warn("cannot start unit", zap.String("unit", r.unit), zap.Error(err))
-		s.step(core.SpawnFailed{Unit: r.unit, Incarnation: r.id, Reason: err.Error(), Temporary: errors.Is(err, errInterrupted)})
+		s.step(core.SpawnFailed{Unit: r.unit, Incarnation: r.id, Reason: r.failure(err), Temporary: errors.Is(err, errInterrupted)})
 		if r.exit != nil {
 			s.ack(r.exit.Seq)
 		}
@@ -203,6 +203,22 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 	if r.exit != nil {
 		s.exited(r, *r.exit)
 	}
+}
+
+// failure says why a start failed, and what to try where a step knows that.
+func (r *run) failure(err error) string {
+	reason := err.Error()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.group != nil {
+		if n, err := r.group.OOMKills(); err == nil && n > r.oomKills {
+			reason += ": out of memory"
+		}
+	}
+	if step := (*isolate.StepError)(nil); errors.As(err, &step) && step.Hint != "" {
+		reason += " (" + step.Hint + ")"
+	}
+	return reason
 }
 
 // update takes up a changed configuration: new limits, new log settings.
