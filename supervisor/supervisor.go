@@ -18,6 +18,7 @@ import (
 	"berth/units"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // Config is what a supervisor is started with.
@@ -41,6 +42,7 @@ type Supervisor struct {
 	log      *zap.Logger
 	reaper   *reaper.Client
 	tree     *cgroup.Tree
+	lock     *lock // held for life
 	logs     *logs.Manager
 	env      container.Environment
 	started  time.Time
@@ -87,12 +89,23 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err := os.MkdirAll(cfg.StateDir, 0o711); err != nil {
 		return 1, fmt.Errorf("cannot make the state directory: %w", err)
 	}
+	held := newLock(client, hand)
+	if err := held.directories(&cfg); err != nil {
+		return 1, err
+	}
 	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family()})
 	if err != nil {
 		return 1, fmt.Errorf("cannot set up the cgroup tree: %w", err)
 	}
+	group := tree.Describe().Hierarchies[0].Path
+	if err := held.take(group, unix.O_RDONLY|unix.O_DIRECTORY, "the control group "+group, "give this one its own --slice"); err != nil {
+		return 1, err
+	}
+	if err := held.keep(); err != nil {
+		return 1, err
+	}
 	s := &Supervisor{
-		cfg: cfg, log: cfg.Log, reaper: client, tree: tree,
+		cfg: cfg, log: cfg.Log, reaper: client, tree: tree, lock: held,
 		started: time.Now(),
 		hand:    handover{hand.Supervisors, hand.Orphans},
 		inbox:   make(chan func(), 64),
