@@ -23,6 +23,7 @@ The file web.toml is the unit web, the directory web.toml.d holds its drop-ins.
 A unit name begins with a lower-case letter or a digit; lower-case letters,
 digits, "_", "." and "-" follow, 64 characters at most. After an @ comes the
 instance of a template: worker@.toml is the template, worker@eu the instance.
+The name berthd is the daemon's own, for its control group.
 Files that do not end in .toml, hidden files and what editors leave beside a
 file are passed over.`,
 	codeKind: `A unit directory holds something that is not a regular file under the name of

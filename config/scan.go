@@ -105,7 +105,9 @@ func (f *found) named(path, name string) bool {
 	if validName(name) {
 		problem.message = fmt.Sprintf("%q does not end in %s", entry, strings.ToLower(suffix))
 	}
-	if guess := plausible(name); guess != "" {
+	if name == units.ReservedName {
+		problem.message, problem.hint = fmt.Sprintf("%q is the daemon's own name", name), "give the unit another name"
+	} else if guess := plausible(name); guess != "" {
 		problem.hint = fmt.Sprintf("did you mean %q?", guess+strings.ToLower(suffix))
 	}
 	f.report(path, problem)

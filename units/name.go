@@ -10,9 +10,14 @@ var (
 	instanceName = lazy(`^[a-zA-Z0-9_.-]{1,63}$`)
 )
 
+// ReservedName is the one name of the right form that no unit can have: the
+// group of that name holds the daemon itself where berth has a sub-tree of its own.
+const ReservedName = "berthd"
+
 // ValidName tells whether name can be the name of a unit: "web", "worker@eu".
 // A template's own name, "worker@", is not one: it has no unit of its own.
-func ValidName(name string) bool { return unitName.MatchString(name) }
+// Neither is ReservedName.
+func ValidName(name string) bool { return unitName.MatchString(name) && name != ReservedName }
 
 // ValidTemplate tells whether name is the name of a template: "worker@".
 func ValidTemplate(name string) bool { return templateName.MatchString(name) }

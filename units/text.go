@@ -201,6 +201,9 @@ func (d *decoder) namespace(n *node, s string, f Field) (string, bool) {
 }
 
 func nameHint(s string) string {
+	if s == ReservedName {
+		return "this is the daemon's own name"
+	}
 	name := strings.ToLower(s)
 	for _, suffix := range []string{".toml", ".service"} {
 		name = strings.TrimSuffix(name, suffix)

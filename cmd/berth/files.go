@@ -67,6 +67,9 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Checks the unit files of directories, or single ones (with the directory they
 are in), and prints every fault with its place. Nothing is started. Without
 arguments it checks the directories that berthd reads.`,
+		Example: `  berth check
+  berth check -o json ./units
+  berth check web.toml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = existing(config.DefaultDirs())
@@ -140,6 +143,8 @@ per unit what a reload would do and which keys cause it.
 
 With --syscalls: prints the system calls that start the unit, one commented line
 a step, without running any. This needs no berthd.`,
+		Example: `  berth plan
+  berth plan --syscalls ./web.toml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if syscalls {
 				return usage(cobra.ExactArgs(1))(cmd, args)
@@ -158,11 +163,14 @@ a step, without running any. This needs no berthd.`,
 		},
 	}
 	c.Flags().BoolVar(&syscalls, "syscalls", false, "print the system calls that start one unit")
-	c.Flags().StringArrayVar(&dirs, "units", existing(config.DefaultDirs()), "unit directory, for a unit given by name")
+	c.Flags().StringArrayVar(&dirs, "units", nil, "unit directory, for a unit given by name; default: those that berthd reads")
 	return c
 }
 
 func (a *app) planSyscalls(arg string, dirs []string) error {
+	if len(dirs) == 0 {
+		dirs = existing(config.DefaultDirs())
+	}
 	u, err := unitOf(arg, dirs)
 	if err != nil {
 		return err
@@ -192,6 +200,8 @@ func (a *app) specCommand() *cobra.Command {
 		Use: "spec UNIT|FILE", Short: "Print the effective unit, or an OCI config.json of it",
 		Long: `Prints a unit with drop-ins, instance and defaults applied: one that berthd runs,
 or one from a file. With --oci it is printed as an OCI runtime config.json.`,
+		Example: `  berth spec web
+  berth spec --oci ./web.toml > config.json`,
 		Args: usage(cobra.ExactArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if strings.HasSuffix(args[0], ".toml") || strings.Contains(args[0], "/") {
@@ -232,6 +242,8 @@ func (a *app) specFile(path string, oci bool) error {
 func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain CODE|KEY", Short: "Explain a diagnostic (U014) or a key (cgroup.memory-max)",
+		Example: `  berth explain U014
+  berth explain cgroup.memory-max`,
 		Args: usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			names := units.Codes()
@@ -246,6 +258,13 @@ func (a *app) explainCommand() *cobra.Command {
 					return a.printJSON(e)
 				}
 				fmt.Fprint(a.out, e.String())
+				return nil
+			}
+			if text, ok := config.Explain(strings.ToUpper(args[0])); ok {
+				if a.json() {
+					return a.printJSON(units.Explanation{Code: strings.ToUpper(args[0]), Text: text})
+				}
+				fmt.Fprintln(a.out, strings.ToUpper(args[0])+": "+text)
 				return nil
 			}
 			if f, ok := units.FieldOf(args[0]); ok {
@@ -271,6 +290,8 @@ func (a *app) explainCommand() *cobra.Command {
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON schema of unit files, for editors",
+		Long: `Prints the JSON schema of unit files. Editors with a TOML language server check
+and complete a unit file that begins with "#:schema PATH".`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			text, err := units.Schema()
