@@ -374,13 +374,12 @@ func TestReloadBack(t *testing.T) {
 	}
 
 	for _, name := range []string{"web", "late"} {
-		st := d.status(name)
-		if len(st.Command) != 3 || st.Command[2] != sleeper {
-			t.Errorf("%s runs %q", name, st.Command)
-		}
-		if !strings.Contains(st.Reason, "back to the last good") {
-			t.Errorf("%s: the reason is %q", name, st.Reason)
-		}
+		// It may be seen while it runs the bad version, until its post-start fails.
+		d.eventually(name+" runs its last good version and says so", func() bool {
+			st := d.status(name)
+			return st.Phase == core.Running && strings.Contains(st.Reason, "back to the last good") &&
+				len(st.Command) == 3 && st.Command[2] == sleeper
+		}, func() string { st := d.status(name); return fmt.Sprint(st.Phase, " ", st.Reason, st.Command) })
 	}
 	// The next good version is taken up.
 	d.change(func() { d.write("web.toml", sh("echo good; "+sleeper)) })
