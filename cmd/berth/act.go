@@ -41,7 +41,7 @@ func (a *app) act(cmd *cobra.Command, c api.Command) error {
 func (a *app) verbCommand(verb, short string) *cobra.Command {
 	var noBlock bool
 	c := &cobra.Command{
-		Use: verb + " UNIT...", Short: short,
+		Use: verb + " UNIT...", Short: short, Example: "  berth " + verb + " web db",
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.act(cmd, api.Command{Verb: core.Verb(verb), Units: args, NoBlock: noBlock})
@@ -57,6 +57,11 @@ func (a *app) killCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "kill UNIT...", Short: "Send a signal to the main process of units, or to all of theirs",
+		Long: `Sends a signal to the main process of units, or with --all to every process of
+theirs. A unit that ends by it is restarted by its policy; use berth stop to stop
+one. Exits with 3 if a unit is not running.`,
+		Example: `  berth kill -s HUP web
+  berth kill -s KILL --all web`,
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := signalName(signal)
@@ -77,6 +82,8 @@ func (a *app) reloadCommand() *cobra.Command {
 		Long: `Without a unit: reads all unit files as a new generation and applies what
 changed. Files that are not valid change nothing, are reported, and give exit
 code 5. With units: runs their own [service] reload.`,
+		Example: `  berth reload
+  berth reload web`,
 		ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -19,6 +19,8 @@ import (
 func (a *app) eventsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "events [UNIT...]", Short: "Show changes of state as they happen",
+		Long: `Shows each change of a unit's state as it happens, of all units or of those
+named, and each new generation of the unit files, until it is interrupted.`,
 		ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			events, err := a.client().Events(cmd.Context())
@@ -66,6 +68,8 @@ func (a *app) waitCommand() *cobra.Command {
 completed; down: inactive, completed or failed; or a state as berth list shows
 it). Exits with 1 at once if a unit that shall come up has failed for good, and
 with 6 when --timeout is over.`,
+		Example: `  berth wait web
+  berth wait --is completed --timeout 5m migrate`,
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if is != "up" && is != "down" && !slices.Contains(phases, core.Phase(is)) {

@@ -24,7 +24,11 @@ func (a *app) execCommand() *cobra.Command {
 		Use: "exec UNIT -- COMMAND [ARG...]", Short: "Run a command in the container of a running unit",
 		Long: `Runs a command in the container of a running unit: in its namespaces and its
 group, with its user, capabilities and filter. It has a terminal of its own when
-standard input and output are terminals. Exits as the command does.`,
+standard input and output are terminals. Flags stand before the unit. Exits as
+the command does, with 128+n after signal n, and ends it when it is killed.`,
+		Example: `  berth exec web sh
+  berth exec -u root -e DEBUG=1 web -- /usr/bin/app --check
+  tar c . | berth exec web tar x -C /srv`,
 		Args: usage(cobra.MinimumNArgs(2)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Flags end at the unit's name, so that a -- after it is still here.

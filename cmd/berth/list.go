@@ -13,6 +13,8 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List all units",
+		Long: `Lists all units with state, main process, restarts since they were started, and
+the reason of a state that is not wanted.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := a.client().List(cmd.Context())

@@ -16,6 +16,12 @@ func (a *app) logsCommand() *cobra.Command {
 	var sinceText string
 	c := &cobra.Command{
 		Use: "logs UNIT...", Short: "Show the log lines of units, from journald or berth's files",
+		Long: `Shows the log lines of units in order of time, whether journald or berth's own
+files hold them. Control characters that a unit wrote are shown as �; with
+-o json each line is given as it was, one object a line.`,
+		Example: `  berth logs web
+  berth logs -f web db
+  berth logs --since 10m -n 100 web`,
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := api.LogQuery{Units: args, Lines: lines, Follow: follow}

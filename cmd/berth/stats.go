@@ -14,6 +14,8 @@ func (a *app) statsCommand() *cobra.Command {
 	var interval time.Duration
 	c := &cobra.Command{
 		Use: "stats [UNIT...]", Short: "Show what units use: cpu, memory, io, processes, pressure",
+		Long: `Shows what units use, all that run or those named. With -o json all figures of
+their control groups are given, as counters, in bytes and microseconds.`,
 		ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
