@@ -51,7 +51,7 @@ func TestKills(t *testing.T) {
 	for i := range exiters {
 		files[fmt.Sprintf("exiter%d.toml", i)] = sh(
 			fmt.Sprintf(`n=$(cat /run/count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/run/count/n
-echo begin $n; sleep 0.%d; echo end $n; [ ! -e /run/stop/now ] || exec sleep 1000; exit 3`, i+1),
+echo begin $n; sleep 0.%d; echo end $n; if [ -e /run/stop/now ]; then echo stays; exec sleep 1000; fi; exit 3`, i+1),
 			fmt.Sprintf("[[mount]]\ntype = 'volume'\nsource = 'count%d'\ntarget = '/run/count'", i),
 			"[[mount]]\ntype = 'volume'\nsource = 'stop'\ntarget = '/run/stop'",
 			"[restart]\npolicy = 'always'\ndelay = '20ms'\nfactor = 1.0\nlimit = { burst = 0, within = '1m' }")
@@ -110,7 +110,7 @@ echo begin $n; sleep 0.%d; echo end $n; [ ! -e /run/stop/now ] || exec sleep 100
 		// Its last run stays: wait for that.
 		d.eventually(name+" stays in its last run", func() bool {
 			lines := d.logs(name)
-			return len(lines) > 0 && lines[len(lines)-1] == fmt.Sprintf("end %d", count()) && d.status(name).Phase == core.Running
+			return len(lines) > 0 && lines[len(lines)-1] == "stays" && d.status(name).Phase == core.Running
 		}, func() string {
 			return fmt.Sprint(count(), d.status(name).Phase, d.status(name).Reason, last(d.logs(name), 5))
 		})
@@ -119,6 +119,7 @@ echo begin $n; sleep 0.%d; echo end $n; [ ! -e /run/stop/now ] || exec sleep 100
 		for k := 1; k <= n; k++ {
 			want = append(want, fmt.Sprintf("begin %d", k), fmt.Sprintf("end %d", k))
 		}
+		want = append(want, "stays")
 		if got := d.logs(name); strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%s: %d runs logged\n%s", name, n, strings.Join(got, "\n"))
 		}
