@@ -3,6 +3,7 @@ package supervisor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"berth/config"
+	"berth/reaper"
 	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
@@ -182,7 +184,11 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 	select {
 	case r := <-ch:
 		if r.Err != "" && len(r.Failed) == 0 {
-			return nil, &api.Error{Code: "failed", Message: r.Err}
+			e := &api.Error{Code: "failed", Message: r.Err}
+			if strings.HasSuffix(r.Err, core.NotRunning) {
+				e.Code = "not-running"
+			}
+			return nil, e
 		}
 		out := &api.Result{Failed: r.Failed, NotRunning: len(r.Failed) > 0}
 		for _, reason := range r.Failed {
@@ -317,7 +323,12 @@ func (b backend) Reexec(ctx context.Context) error {
 	if err != nil {
 		return &api.Error{Code: "failed", Message: fmt.Sprintf("%s does not run, nothing was changed: %v: %s", exe, err, bytes.TrimSpace(out))}
 	}
-	return b.reaper.Reexec()
+	// Once the reaper is heard no more it has worked: the execve has closed its
+	// end, and this supervisor is about to be killed.
+	if err := b.reaper.Reexec(); !errors.Is(err, reaper.ErrLost) {
+		return err
+	}
+	return nil
 }
 
 // UnitOf errs on the side of refusal: a process that cannot be looked at has

@@ -87,7 +87,8 @@ type daemon struct {
 func start(t testing.TB, files map[string]string, flags ...string) *daemon {
 	t.Helper()
 	needRoot(t)
-	d := &daemon{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, ended: make(chan struct{})}
+	d := &daemon{t: t, dir: t.TempDir()}
+	d.fresh()
 	// Users inside containers must be able to pass through what is bound from here.
 	for dir := d.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
@@ -105,6 +106,9 @@ func start(t testing.TB, files map[string]string, flags ...string) *daemon {
 	return d
 }
 
+// fresh makes a daemon ready to run, for the first time or once more.
+func (d *daemon) fresh() { d.log, d.ended = &bytes.Buffer{}, make(chan struct{}) }
+
 // run starts the daemon's process.
 func (d *daemon) run(flags ...string) {
 	d.t.Helper()
@@ -119,7 +123,6 @@ func (d *daemon) run(flags ...string) {
 	}
 	d.cmd = exec.Command(binary(d.t, "berthd"), args...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	before := d.leftovers()
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -130,8 +133,8 @@ func (d *daemon) run(flags ...string) {
 		if d.t.Failed() {
 			d.t.Logf("berthd's log:\n%s", tail(d.log.String(), 16<<10))
 		}
-		if after := d.leftovers(); after != before {
-			d.t.Errorf("something is left.\nbefore:\n%s\nafter:\n%s", before, after)
+		if left := d.leftovers(); left != "" {
+			d.t.Errorf("something is left:\n%s", left)
 		}
 	})
 	d.eventually("berthd answers", func() bool {

@@ -179,6 +179,12 @@ func readFile(t testing.TB, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
+// readFileOr gives "" for a file that is not there.
+func readFileOr(path string) string {
+	text, _ := os.ReadFile(path) // it may have gone
+	return string(text)
+}
+
 const sleeper = "exec sleep 1000"
 
 // TestReloadByKey changes one key after the other: each does to the unit what
