@@ -22,7 +22,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|euid|fork-bomb|hog|hunt [ARG...]")
+		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|settings-and-stay|euid|mknod|fork-bomb|hog|hunt [ARG...]")
 		os.Exit(2)
 	}
 	switch args := os.Args[2:]; os.Args[1] {
@@ -36,9 +36,14 @@ func main() {
 		refused()
 	case "settings":
 		settings(args)
+	case "settings-and-stay":
+		settings(args)
+		time.Sleep(time.Hour)
 	case "euid":
 		say("euid", os.Geteuid())
 		say("egid", os.Getegid())
+	case "mknod":
+		mknod(args[0])
 	case "fork-bomb":
 		forkBomb()
 	case "hog":
@@ -331,6 +336,22 @@ func settings(files []string) {
 			unix.Close(fd)
 		}
 	}
+}
+
+// mknod makes a device node, opens it, and stays.
+func mknod(rdev string) {
+	n, err := strconv.Atoi(rdev)
+	if err != nil {
+		try("rdev", err)
+	}
+	const node = "/tmp/node"
+	try("mknod", unix.Mknod(node, unix.S_IFCHR|0o666, n))
+	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	try("open", err)
+	if err == nil {
+		unix.Close(fd)
+	}
+	time.Sleep(time.Hour)
 }
 
 // forkBomb makes copies of this program, each of which does the same.
