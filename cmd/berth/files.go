@@ -211,6 +211,13 @@ or one from a file. With --oci it is printed as an OCI runtime config.json.`,
 			if err != nil {
 				return err
 			}
+			if a.json() && !oci {
+				u, diags := units.Decode(args[0], []units.Source{{Path: args[0], Text: text}})
+				if err := diags.Err(); err != nil {
+					return err
+				}
+				return a.printJSON(u)
+			}
 			_, err = a.out.Write(text)
 			return err
 		},

@@ -15,8 +15,11 @@ const trimAfter = 5 * time.Second
 // looked at here only so that a mistake is told before anything is started.
 func runReaper(args []string) (int, error) {
 	opt, err := parse(args)
-	if err != nil || opt.done {
+	if err != nil {
 		return 2, err
+	}
+	if opt.done {
+		return 0, nil
 	}
 	if opt.version {
 		_, err := os.Stdout.WriteString("berthd " + version + "\n")

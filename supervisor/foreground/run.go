@@ -209,6 +209,11 @@ func (s *session) postStart(c *container.Container, p *process) error {
 		if err == nil {
 			err = s.hook(prog, p)
 		}
+		select {
+		case <-p.exited: // its container ended with it: no fault of the command's
+			return nil
+		default:
+		}
 		if err != nil {
 			return fmt.Errorf("post-start command %d (%s): %w", i+1, command[0], err)
 		}
