@@ -369,14 +369,22 @@ func TestHostileNeighbour(t *testing.T) {
 	d := start(t, map[string]string{
 		"root.toml":   probing(t, "", hunt, later),
 		"nobody.toml": probing(t, "user = 'nobody'", hunt, later),
+		// A whole container is made before the eyes of whoever shares its PID namespace.
+		"shared.toml": probing(t, "", hunt, later),
+		"joins.toml":  later + "\nrequires = ['shared']\n" + command([]string{"/bin/true"}, "type = 'task'\npre-start = [['/bin/true']]") + "[rootfs]\nhost = true\n[namespaces]\npid = 'unit:shared'\n",
 	})
 	berthd := identity(t, binary(t, "berthd"))
-	for _, unit := range []string{"root", "nobody"} {
+	for _, unit := range []string{"root", "nobody", "shared"} {
 		t.Run(unit, func(t *testing.T) {
 			d.ok("start", unit)
 			d.eventually("the hunter is ready", func() bool { return d.facts(unit)["hunts"] != nil })
 			for range entries {
-				d.ok("exec", unit, "--", "/bin/true")
+				if unit == "shared" {
+					d.ok("start", "joins")
+					d.wait("joins", core.Completed)
+				} else {
+					d.ok("exec", unit, "--", "/bin/true")
+				}
 			}
 			d.ok("stop", unit) // the hunter is the init: it ends at once
 			seen, refused := 0, 0
