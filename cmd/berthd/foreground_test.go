@@ -94,9 +94,9 @@ func TestRun(t *testing.T) {
 	nothingLeft(t)
 	root := t.TempDir()
 	hooks := runUnit(t, `[service]
-command = ["/bin/sh", "-c", "cat; exit 4"]
+command = ["/bin/sh", "-c", "until test -e /run/beside; do :; done; cat; exit 4"]
 pre-start = [["/bin/echo", "before"]]
-post-start = [["/bin/echo", "beside"]]
+post-start = [["/bin/echo", "beside"], ["/bin/touch", "/run/beside"]]
 post-stop = [["/bin/echo", "after"]]
 [rootfs]
 host = true

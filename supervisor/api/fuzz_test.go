@@ -63,7 +63,7 @@ func FuzzAPI(f *testing.F) {
 			return
 		}
 		u, err := r.URL.Parse(target)
-		if err != nil {
+		if err != nil || target == "*" { // that one the library answers itself
 			return
 		}
 		r.URL, r.RequestURI = u, target

@@ -209,17 +209,22 @@ func (s *session) postStart(c *container.Container, p *process) error {
 		if err == nil {
 			err = s.hook(prog, p)
 		}
+		if err == nil {
+			continue
+		}
 		select {
 		case <-p.exited: // its container ended with it: no fault of the command's
 			return nil
-		default:
-		}
-		if err != nil {
+		case <-time.After(endGrace):
 			return fmt.Errorf("post-start command %d (%s): %w", i+1, command[0], err)
 		}
 	}
 	return nil
 }
+
+// endGrace is how long after a failure of a post-start command the end of the
+// program, which may be its cause, is waited for: an init ends last.
+const endGrace = time.Second
 
 // fresh runs a post-stop command in a new container of the unit.
 func (s *session) fresh(command units.Command) error {
