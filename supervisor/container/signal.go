@@ -17,12 +17,38 @@ import (
 // thought of being PID 1 could only be stopped by waiting for the KILL. What
 // the signal would have done outside a namespace is to be done by KILL instead.
 // The caller sees to it that pid is not reused meanwhile.
+//
+// An init that waits in sigtimedwait(2) or the like looks as if it had not
+// blocked what it waits for, though nothing is dropped (real_blocked in
+// kernel/signal.c). So it is looked at several times, with and without.
 func DroppedByInit(pid int, sig syscall.Signal) bool {
 	switch sig {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGABRT, unix.SIGPIPE, unix.SIGPWR:
 	default:
 		return false
 	}
+	for range 3 {
+		if !defaultInInit(pid, sig) || waitsForSignal(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// waitsForSignal tells whether the main thread is in rt_sigtimedwait
+// (proc_pid_syscall(5); what the kernel does not show counts as no).
+func waitsForSignal(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+	if err != nil {
+		return false
+	}
+	number, _, _ := strings.Cut(string(text), " ")
+	return number == strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)
+}
+
+// defaultInInit tells whether pid is an init that neither blocks, ignores nor
+// handles sig.
+func defaultInInit(pid int, sig syscall.Signal) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return false
