@@ -6,6 +6,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 // version is set by the linker (make build).
@@ -23,6 +25,9 @@ func main() {
 	if len(args) > 0 && (args[0] == roleSupervisor || args[0] == roleLauncher) {
 		role, args = args[0], args[1:]
 	}
+	// A log that nobody reads any more is no reason to end: with this a write
+	// fails with EPIPE instead. (Programs started get the default action.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	var code int
 	var err error
 	switch role {
