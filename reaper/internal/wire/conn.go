@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -44,7 +46,7 @@ func (c *Conn) Send(msg []byte, fds []int) error {
 		return sent != unix.EAGAIN
 	})
 	if err != nil {
-		return err
+		return closed(err)
 	}
 	return sent
 }
@@ -59,9 +61,19 @@ func (c *Conn) Recv() (Received, error) {
 		return got != unix.EAGAIN
 	})
 	if err != nil {
-		return Received{}, err
+		return Received{}, closed(err)
 	}
 	return r, got
+}
+
+// closed is the error of a RawConn without deadlines: its file was closed. What
+// package poll then gives is sometimes an error of its own that is not
+// os.ErrClosed.
+func closed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", os.ErrClosed, err)
 }
 
 // Close closes the connection. A Send or Recv that waits fails with os.ErrClosed.
