@@ -1,0 +1,37 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestDependencies holds the direction of the design's arrows: units ← config ←
+// supervisor/core ← supervisor → isolate, reaper; the last two know nothing of
+// unit files or of the supervisor.
+func TestDependencies(t *testing.T) {
+	forbidden := map[string][]string{
+		"berth/units":           {"berth/"},
+		"berth/config":          {"berth/supervisor", "berth/isolate", "berth/reaper", "berth/cmd"},
+		"berth/supervisor/core": {"berth/supervisor", "berth/isolate", "berth/reaper", "berth/cmd"},
+		"berth/isolate/...":     {"berth/units", "berth/config", "berth/supervisor", "berth/reaper", "berth/cmd"},
+		"berth/reaper/...":      {"berth/units", "berth/config", "berth/supervisor", "berth/cmd"},
+		"berth/supervisor/...":  {"berth/cmd"},
+	}
+	for pattern, prefixes := range forbidden {
+		out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, pattern).Output()
+		if err != nil {
+			t.Fatalf("go list %s: %v", pattern, err)
+		}
+		for line := range strings.Lines(string(out)) {
+			pkg, deps, _ := strings.Cut(strings.TrimSpace(line), " ")
+			for _, dep := range strings.Fields(deps) {
+				for _, p := range prefixes {
+					if strings.HasPrefix(dep, p) {
+						t.Errorf("%s depends on %s", pkg, dep)
+					}
+				}
+			}
+		}
+	}
+}
