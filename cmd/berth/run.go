@@ -111,7 +111,7 @@ func (a *app) run(o *runFlags, args, command []string) error {
 		return &exitError{exitInvalid, ""}
 	}
 	if os.Getuid() != 0 {
-		return errors.New("cannot run a unit: only root can make containers; try: sudo berth run ...")
+		return errors.New("cannot run a unit: only root can make containers; try it with sudo")
 	}
 	stateDir, err := filepath.Abs(o.stateDir)
 	if err != nil {
