@@ -122,6 +122,12 @@ func (s *Supervisor) hook(r *run, e core.RunHook) error {
 		if err != nil {
 			return err
 		}
+		// What the service left behind is no company for post-stop, and a group in
+		// which everything was killed once takes no newcomers: a process cloned
+		// into it is killed too (kernel 6.14 on, kernel/cgroup/cgroup.c, kill_seq).
+		if !s.clearGroup(r) {
+			return errStopped
+		}
 		if err := s.furnish(r, c); err != nil {
 			return err
 		}

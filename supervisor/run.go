@@ -269,13 +269,17 @@ func (s *Supervisor) release(e core.Release) {
 // it succeeds, for a unit whose processes are still there must not be started.
 const releaseTimeout = 10 * time.Second
 
-func (s *Supervisor) releaseRun(r *run) {
+// clearGroup kills what is in the run's group and removes it. It gives false
+// only when the supervisor ends first.
+func (s *Supervisor) clearGroup(r *run) bool {
 	if r.group == nil {
-		if g, err := s.tree.Group(groupName(r.unit)); err == nil {
-			r.group = g
+		group, err := s.tree.Group(groupName(r.unit))
+		if err != nil {
+			return true // no name of a group: there never was one
 		}
+		r.group = group
 	}
-	for r.group != nil {
+	for {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		err := r.group.Kill()
 		if err == nil {
@@ -286,14 +290,20 @@ func (s *Supervisor) releaseRun(r *run) {
 			err = r.group.Remove()
 		}
 		if err == nil {
-			break
+			return true
 		}
 		s.log.Warn("cannot empty the unit's group, will try again", zap.String("unit", r.unit), zap.Error(err))
 		select {
 		case <-time.After(time.Second):
 		case <-s.done:
-			return
+			return false
 		}
+	}
+}
+
+func (s *Supervisor) releaseRun(r *run) {
+	if !s.clearGroup(r) {
+		return
 	}
 	// The group is empty and the main process has exited: the log ends here.
 	if r.streams != nil {
