@@ -156,6 +156,10 @@ func (p *settingsParser) accept(s Setting, n *unstable.Node) bool {
 		p.fail(codeUnsupported, at, length, `reload = "manual" is not supported yet`, `leave it at "auto"; berth plan shows beforehand what a change will do`)
 		return false
 	}
+	if s.Key == "log-target" && text == "kmsg" {
+		p.fail(codeUnsupported, at, length, `log-target = "kmsg" is not supported yet`, `"console" writes to standard error`)
+		return false
+	}
 	if s.check == nil {
 		return true
 	}

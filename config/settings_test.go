@@ -15,7 +15,7 @@ func TestSettings(t *testing.T) {
 units = ["/srv/units"]
 reload = "auto"
 log-level = "debug"
-log-target = "kmsg"
+log-target = "console"
 runtime-dir = "/run/other"
 state-dir = "/srv/state"
 read-group = "adm"
@@ -28,7 +28,7 @@ anything = 1
 	if len(ds) > 0 {
 		t.Fatal(ds.Error())
 	}
-	want := Settings{Units: []string{"/srv/units"}, Reload: "auto", LogLevel: "debug", LogTarget: "kmsg", RuntimeDir: "/run/other",
+	want := Settings{Units: []string{"/srv/units"}, Reload: "auto", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
 		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine"}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
