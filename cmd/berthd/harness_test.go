@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -77,6 +78,8 @@ type daemon struct {
 	cgroup string // the slice's name in every hierarchy
 	cmd    *exec.Cmd
 	log    *bytes.Buffer
+	output *os.File // where its output goes instead of log, if not nil
+	before []string // a command that executes the daemon, which is put behind it
 	ended  chan struct{}
 	api    *api.Client
 }
@@ -86,8 +89,14 @@ type daemon struct {
 // it is stopped, and nothing of it may be left.
 func start(t testing.TB, files map[string]string, flags ...string) *daemon {
 	t.Helper()
+	return startIn(t, nil, files, flags...)
+}
+
+// startIn is start with a command before the daemon's own, which it executes.
+func startIn(t testing.TB, before []string, files map[string]string, flags ...string) *daemon {
+	t.Helper()
 	needRoot(t)
-	d := &daemon{t: t, dir: t.TempDir()}
+	d := &daemon{t: t, dir: t.TempDir(), before: before}
 	d.fresh()
 	// Users inside containers must be able to pass through what is bound from here.
 	for dir := d.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
@@ -121,8 +130,12 @@ func (d *daemon) run(flags ...string) {
 	if len(flags) == 0 || !strings.Contains(strings.Join(flags, " "), "--units") {
 		args = append(args, "--units", d.units)
 	}
-	d.cmd = exec.Command(binary(d.t, "berthd"), args...)
+	args = slices.Concat(d.before, []string{binary(d.t, "berthd")}, args)
+	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	if d.output != nil {
+		d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
+	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
