@@ -190,11 +190,11 @@ func TestPreStart(t *testing.T) {
 
 	spec.PreStart = append(spec.PreStart, []string{"sh", "-c", "exit 3"})
 	e := fails(t, spec)
-	if e.Text != "pre-start command 3 exited with status 3" || e.Path != "sh" {
+	if e.Text != "exited with status 3" || e.Path != "sh" {
 		t.Errorf("%+v", e)
 	}
 	spec.PreStart = [][]string{{"sh", "-c", "kill -9 $$"}}
-	if e := fails(t, spec); e.Text != "pre-start command 1 was killed by signal 9 (killed)" {
+	if e := fails(t, spec); e.Text != "was killed by signal 9 (killed)" {
 		t.Errorf("%+v", e)
 	}
 	spec.PreStart = [][]string{{"/not/there"}}

@@ -26,16 +26,23 @@ type StepError struct {
 	Path  string // what it was done to, if anything
 	Why   string // what the step is for: "attach the root file system"
 	Errno error  // a syscall.Errno, or nil
-	Text  string // where there is no errno: "pre-start command 1 exited with status 3"
+	Text  string // where there is no errno: "exited with status 3"
 	Hint  string // what to try, or ""
 }
 
 // Error says what could not be done and why, without the hint.
 func (e *StepError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cannot start: step %d (%s): %s", e.Step, e.Why, e.Op)
-	if e.Path != "" {
-		fmt.Fprintf(&b, " %s", e.Path)
+	fmt.Fprintf(&b, "cannot start: step %d (%s)", e.Step, e.Why)
+	switch e.Op { // names of our own say nothing to users
+	case program.OpStatus.String():
+	case program.OpFail.String():
+		fmt.Fprintf(&b, ": %s %s", program.SysExecve, e.Path)
+	default:
+		fmt.Fprintf(&b, ": %s", e.Op)
+		if e.Path != "" {
+			fmt.Fprintf(&b, " %s", e.Path)
+		}
 	}
 	if e.Text != "" {
 		fmt.Fprintf(&b, ": %s", e.Text)
@@ -108,7 +115,7 @@ func recordError(p *program.Program, origin int, cause, value uint32) *StepError
 	e := stepError(len(p.Outside)+origin, s, nil)
 	switch cause {
 	case program.CauseStatus:
-		e.Text = s.Why + " " + waitText(syscall.WaitStatus(value))
+		e.Text = waitText(syscall.WaitStatus(value))
 	case program.CauseResult:
 		e.Text = fmt.Sprintf("gave %d instead of %d", value, s.Want)
 	default:

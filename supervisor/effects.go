@@ -23,6 +23,10 @@ func (s *Supervisor) do(e core.Effect) {
 		// Signals are quick, and must not wait behind a hook that hangs.
 		if r := s.runs[e.Incarnation]; r != nil {
 			s.signal(r, e.Signal, e.Whole)
+			if u, ok := s.state.Unit(e.Unit); ok && u.Phase == core.Stopping {
+				// A stopped process (SIGSTOP, job control) acts on nothing else.
+				s.signal(r, "CONT", e.Whole)
+			}
 		}
 	case core.KillGroup:
 		if r := s.runs[e.Incarnation]; r != nil {

@@ -78,8 +78,12 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.F
 	}
 	files.Processes = map[string]*os.File{}
 	missing := ""
+	var refused error
 	err := s.ask(ctx, func() {
 		for _, name := range names {
+			if joined, ok := s.state.Unit(name); ok && u.Namespaces.PID == "unit:"+name {
+				refused = enterable(joined.Config)
+			}
 			if r := s.current(name); r != nil && r.spawned && r.exit == nil {
 				files.Processes[name] = r.proc.pidfd
 			} else {
@@ -87,6 +91,9 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.F
 			}
 		}
 	})
+	if err == nil {
+		err = refused
+	}
 	if err != nil {
 		return err
 	}

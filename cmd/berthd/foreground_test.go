@@ -121,7 +121,7 @@ host = true
 		{"isolated", "", "--host -- sh -c ls\t-d\t/proc/[0-9]*|wc\t-l;grep\tSeccomp:\t/proc/self/status", 0, []string{"Seccomp:\t2"}, nil},
 		{"hooks", "words\n", hooks, 4, []string{"before\n", "beside\n", "after\n"}, nil},
 		{"another command", "", hooks + " -- echo other", 0, []string{"before\n", "other\n", "after\n"}, nil},
-		{"failing pre-start", "", hooks + " --set service.pre-start=[[\"/bin/false\"]]", 1, []string{"after\n"}, []string{"pre-start command 1 exited with status 1"}},
+		{"failing pre-start", "", hooks + " --set service.pre-start=[[\"/bin/false\"]]", 1, []string{"after\n"}, []string{"pre-start command 1): exited with status 1"}},
 		{"failing post-stop", "", hooks + " --set service.post-stop=[[\"/bin/false\"]] -- true", 1, nil, []string{"post-stop command 1", "exited with status 1"}},
 		{"out of memory", "", "--host --memory-max 16M -- sh -c x=$(head\t-c\t100000000\t/dev/zero|tr\t'\\0'\ta);echo\tlived", 137, nil, []string{"out of memory"}},
 		{"no such command", "", "--host -- nothere", 1, nil, []string{"nothere"}},
