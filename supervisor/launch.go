@@ -22,7 +22,8 @@ type launch struct {
 	files    *fileSet
 	group    *cgroup.Group
 	delegate bool                  // the service's user owns the group
-	keep     map[string][]*os.File // what the reaper keeps beside the status pipe, by store name
+	keep     map[string][]*os.File // what the reaper keeps, by store name, until Release
+	settles  bool                  // a next supervisor has to know what became of it: its status pipe is kept too
 	exited   <-chan struct{}
 	forked   func(*process) // told as soon as there is a process
 }
@@ -74,8 +75,10 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 			return nil, err
 		}
 	}
-	if err := s.reaper.Store(storeName("status", l.id), prepared.Status()); err != nil {
-		return nil, err
+	if l.settles {
+		if err := s.reaper.Store(storeName("status", l.id), prepared.Status()); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.reaper.Begin(l.id); err != nil {
 		return nil, err

@@ -113,7 +113,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	}
 	_, err = s.launch(ctx, launch{
 		id: uint64(r.id), program: prog, files: files, group: r.group,
-		keep: r.streams.Descriptors(), delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
+		keep: r.streams.Descriptors(), settles: true, delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
 		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
 	})
 	return err
