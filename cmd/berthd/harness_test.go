@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/vmtest"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
 )
@@ -27,7 +28,12 @@ import (
 // nothing waits that long unless it fails.
 const patience = 60 * time.Second
 
+// programs builds berthd and berth into a directory. In the virtual machine they
+// are there.
 var programs = sync.OnceValues(func() (string, error) {
+	if vmtest.Current() != "" {
+		return guestPrograms, nil
+	}
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
 		return "", err
@@ -43,8 +49,9 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	vmtest.Main(stages)
 	code := m.Run()
-	if dir, err := programs(); err == nil {
+	if dir, err := programs(); err == nil && dir != guestPrograms {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
@@ -77,8 +84,7 @@ type daemon struct {
 	units  string
 	cgroup string // the slice's name in every hierarchy
 	cmd    *exec.Cmd
-	log    *bytes.Buffer
-	output *os.File // where its output goes instead of log, if not nil
+	log    *lockedBuffer
 	before []string // a command that executes the daemon, which is put behind it
 	ended  chan struct{}
 	api    *api.Client
@@ -116,7 +122,7 @@ func startIn(t testing.TB, before []string, files map[string]string, flags ...st
 }
 
 // fresh makes a daemon ready to run, for the first time or once more.
-func (d *daemon) fresh() { d.log, d.ended = &bytes.Buffer{}, make(chan struct{}) }
+func (d *daemon) fresh() { d.log, d.ended = &lockedBuffer{}, make(chan struct{}) }
 
 // run starts the daemon's process.
 func (d *daemon) run(flags ...string) {
@@ -133,9 +139,6 @@ func (d *daemon) run(flags ...string) {
 	args = slices.Concat(d.before, []string{binary(d.t, "berthd")}, args)
 	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
-	if d.output != nil {
-		d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
-	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}

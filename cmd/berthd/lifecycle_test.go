@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -469,33 +468,5 @@ func TestHangup(t *testing.T) {
 	d.renewed("web", pid)
 	if !strings.Contains(d.log.String(), "SIGHUP") {
 		t.Error("the log does not tell of the SIGHUP")
-	}
-}
-
-// TestNoReader takes the reader of the daemon's own output away.
-func TestNoReader(t *testing.T) {
-	d := start(t, map[string]string{"web.toml": sh("echo begin; " + sleeper)})
-	d.stop()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	d.fresh()
-	d.output = w
-	d.run()
-	w.Close()
-	d.wait("web", core.Running)
-	supervisor := d.child("supervisor")
-	r.Close()
-	for range 3 {
-		d.ok("restart", "web")
-	}
-	st, err := d.api.Daemon(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Supervisors != 1 || d.child("supervisor") != supervisor {
-		t.Errorf("supervisor %d was %d: %d were started", d.child("supervisor"), supervisor, st.Supervisors)
 	}
 }

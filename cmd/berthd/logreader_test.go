@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -22,7 +21,7 @@ func TestLogReaderGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	d := &daemon{t: t, dir: openDir(t), log: &bytes.Buffer{}, ended: make(chan struct{}), cgroup: "berthd-test-log-reader.slice"}
+	d := &daemon{t: t, dir: openDir(t), log: &lockedBuffer{}, ended: make(chan struct{}), cgroup: "berthd-test-log-reader.slice"}
 	d.units = filepath.Join(d.dir, "units")
 	d.write("web.toml", sh("exec sleep 1000"))
 	d.cmd = exec.Command(binary(t, "berthd"), "--config", filepath.Join(d.dir, "berthd.toml"), "--log-level", "debug", "--units", d.units,

@@ -71,7 +71,7 @@ func TestReexec(t *testing.T) {
 func TestReaperKilled(t *testing.T) {
 	d := start(t, map[string]string{
 		"web.toml":  sh("sleep 1000 & " + sleeper),
-		"db.toml":   sh("trap '' TERM; sleep 1000 & wait"),
+		"db.toml":   sh("trap '' TERM; sleep 1000 & wait", "[stop]\ntimeout = '300ms'"),
 		"gone.toml": sh(sleeper),
 	})
 	old := map[string]int{}
