@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"berth/isolate/vmtest"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
 )
@@ -28,12 +27,7 @@ import (
 // nothing waits that long unless it fails.
 const patience = 60 * time.Second
 
-// programs builds berthd and berth into a directory. In the virtual machine they
-// are there.
 var programs = sync.OnceValues(func() (string, error) {
-	if vmtest.Current() != "" {
-		return guestPrograms, nil
-	}
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
 		return "", err
@@ -49,9 +43,8 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	vmtest.Main(stages)
 	code := m.Run()
-	if dir, err := programs(); err == nil && dir != guestPrograms {
+	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
