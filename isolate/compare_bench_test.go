@@ -183,7 +183,7 @@ func BenchmarkStartToExit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	spec.Cgroup = Cgroup{Unified: tree.Unified(), Legacy: tree.Legacy()}
+	spec.Cgroup = Cgroup{Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional()}
 	full, err := Compile(spec)
 	if err != nil {
 		b.Fatal(err)

@@ -100,6 +100,7 @@ const (
 
 func regExtra(i int) string           { return fmt.Sprintf("extra%d", i) }
 func regLegacy(name string) string    { return "cgroup.procs of " + name }
+func lateOptional(name string) string { return "a group of " + name }
 func regProcess(name string) string   { return "process " + name }
 func regNamespace(kind string) string { return kind + " namespace" }
 

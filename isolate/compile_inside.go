@@ -38,6 +38,11 @@ func (c *compiler) joinGroups(g Cgroup) {
 		c.in(program.Step{Sys: program.SysWrite, Dst: program.None, Path: "cgroup.procs of " + name, Why: "enter the group of controller " + name,
 			Args: []program.Arg{program.R(c.slot(regLegacy(name))), c.b.Str("0"), program.N(1)}, Check: true, Want: 1})
 	}
+	for _, name := range slices.Sorted(slices.Values(g.Optional)) {
+		c.in(program.Step{Sys: program.SysWrite, Dst: program.None, Path: "cgroup.procs of " + name, Why: "enter the group of controller " + name,
+			Args: []program.Arg{program.R(c.slot(regLegacy(name))), c.b.Str("0"), program.N(1)}, Check: true, Want: 1,
+			If: c.b.LateValue(lateOptional(name)) + 1})
+	}
 }
 
 func (c *compiler) joinNamespaces() {

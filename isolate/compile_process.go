@@ -170,7 +170,7 @@ func (c *compiler) seccomp() {
 	prog := c.b.U64s(program.FmtFilter, uint64(len(filter)/8), 0)
 	c.b.Point(prog, 8, code)
 	c.in(program.Step{Sys: program.SysSeccomp, Dst: program.None, Why: "the system call filter", Hint: "the kernel needs CONFIG_SECCOMP_FILTER",
-		Args: []program.Arg{program.Flag(program.FmtSeccomp, unix.SECCOMP_SET_MODE_FILTER), program.N(0), prog}})
+		Args: []program.Arg{program.Flag(program.FmtSeccomp, unix.SECCOMP_SET_MODE_FILTER), program.Flag(program.FmtSeccompFlags, uint64(c.proc.SeccompFlags)), prog}})
 }
 
 // execute is the end of a branch: the filter, then the program.

@@ -9,7 +9,7 @@ type Files struct {
 	Stdin, Stdout, Stderr *os.File            // nil: /dev/null
 	Extra                 []*os.File          // as many as Process.ExtraFiles
 	CgroupDir             *os.File            // v2 directory; with Cgroup.Unified
-	CgroupProcs           map[string]*os.File // v1, by controller; with Cgroup.Legacy
+	CgroupProcs           map[string]*os.File // v1, by controller; with Cgroup.Legacy and Cgroup.Optional
 	Processes             map[string]*os.File // pidfds for NSJoin, and TargetProcess for an exec
 
 	// Gate is what the child waits at before it executes anything; one byte lets

@@ -52,7 +52,7 @@ func TestGoldenPrograms(t *testing.T) {
 			},
 			Process: Process{
 				Args: []string{"app", "--serve"}, Env: []string{"PATH=/app/bin:/usr/bin", "TZ=UTC"}, Dir: "/data",
-				User: "web", Groups: []string{"ssl"}, NoNewPrivileges: true, Seccomp: make([]byte, 80), Umask: 0o27, ExtraFiles: 2,
+				User: "web", Groups: []string{"ssl"}, NoNewPrivileges: true, Seccomp: make([]byte, 80), SeccompFlags: unix.SECCOMP_FILTER_FLAG_LOG, Umask: 0o27, ExtraFiles: 2,
 				Capabilities: Capabilities{Bounding: netBind, Effective: netBind, Permitted: netBind, Inheritable: netBind, Ambient: netBind},
 				Rlimits:      []Rlimit{{unix.RLIMIT_NOFILE, "nofile", 1024, 65536}, {unix.RLIMIT_CORE, "core", ^uint64(0), ^uint64(0)}},
 				Scheduling:   Scheduling{Nice: &nice, OOMScoreAdjust: &oom},
@@ -62,7 +62,7 @@ func TestGoldenPrograms(t *testing.T) {
 			MaskedPaths: []string{"/etc/secret"}, ReadonlyPaths: []string{"/etc"},
 			Devices: []DeviceNode{{"/dev/fuse"}},
 			Sysctl:  map[string]string{"net.core.somaxconn": "4096"},
-			Cgroup:  Cgroup{Unified: true, Legacy: []string{"pids", "memory"}},
+			Cgroup:  Cgroup{Unified: true, Legacy: []string{"pids", "memory"}, Optional: []string{"cpuset"}},
 		},
 		"joined": {
 			Name:   "side",

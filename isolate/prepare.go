@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -166,6 +167,9 @@ func (pr *Prepared) fill(f Files) error {
 		if err := set(regLegacy(name), file); err != nil {
 			return err
 		}
+		if i := slices.Index(pr.program.Late, lateOptional(name)); i >= 0 {
+			pr.late[i].val = 1
+		}
 	}
 	for name, file := range f.Processes {
 		if err := set(regProcess(name), file); err != nil {
@@ -209,7 +213,7 @@ func (pr *Prepared) checkFilled() error {
 	need := func(steps []program.Step) error {
 		for _, s := range steps {
 			for _, a := range s.Args {
-				if a.Kind == program.Reg && !have[a.Val] {
+				if s.If == 0 && a.Kind == program.Reg && !have[a.Val] {
 					return fmt.Errorf("no descriptor %q was handed over", p.Regs[a.Val])
 				}
 			}

@@ -117,6 +117,7 @@ type Process struct {
 	Capabilities    Capabilities
 	NoNewPrivileges bool
 	Seccomp         []byte // a compiled filter, see package seccomp; nil: unconfined
+	SeccompFlags    uint32 // SECCOMP_FILTER_FLAG_TSYNC, LOG and SPEC_ALLOW of seccomp(2)
 	Umask           uint32
 	Rlimits         []Rlimit
 	Scheduling      Scheduling
@@ -165,6 +166,9 @@ type Cgroup struct {
 	// Legacy are the names of the v1 controllers whose cgroup.procs the caller
 	// hands over open for writing; the child writes itself there first.
 	Legacy []string
+	// Optional are the names of v1 hierarchies that the child enters likewise if
+	// the caller hands their file over.
+	Optional []string
 }
 
 // ExecSpec is a further process inside a running container (berth exec, and

@@ -116,8 +116,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		replies: map[uint64]chan core.Reply{},
 		execs:   map[uint64]*execution{},
 	}
-	s.env = container.Environment{StateDir: cfg.StateDir}
-	s.env.Unified, s.env.Legacy = tree.Unified(), tree.Legacy()
+	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional()}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}

@@ -158,7 +158,7 @@ func (g *Group) setDevices(l, old *Limits) error {
 		return g.setLegacyDevices(h, l, old)
 	}
 	if h := g.tree.unified(); h != nil {
-		return g.setDeviceProgram(h, l)
+		return g.setDeviceProgram(h, l, old == nil)
 	}
 	return &UnsupportedError{Key: "device", Reason: g.tree.whyMissing("devices")}
 }

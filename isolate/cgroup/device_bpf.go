@@ -38,6 +38,9 @@ func deviceInstructions(rules []DeviceRule, allowRest bool) asm.Instructions {
 		asm.LoadMem(major, asm.R1, 4, asm.Word),
 		asm.LoadMem(minor, asm.R1, 8, asm.Word),
 	}
+	if len(rules) == 0 && allowRest {
+		return asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()} // the kernel refuses code that is never reached
+	}
 	label := "first"
 	for i := len(rules) - 1; i >= 0; i-- {
 		rule := rules[i]
@@ -112,18 +115,45 @@ func (t *Tree) deviceProgram(l *Limits) (*ebpf.Program, error) {
 	return program, nil
 }
 
+// keepFiltering attaches a program that allows everything to the sub-tree, and
+// so tells whether v2 can filter devices here. Containers need none of it, but
+// the kernel patches its code when the first device program comes and when the
+// last one goes, which each start and end of a lone container would pay for.
+func (t *Tree) keepFiltering(h *hierarchy) error {
+	attached, err := attachedPrograms(h.slice)
+	if err != nil {
+		return err
+	}
+	for _, p := range attached {
+		p.Close()
+	}
+	if len(attached) > 0 {
+		return nil
+	}
+	program, err := t.deviceProgram(&Limits{AllDevices: true})
+	if err != nil {
+		return err
+	}
+	return link.RawAttachProgram(link.RawAttachProgramOptions{
+		Target: int(h.slice.Fd()), Program: program, Attach: ebpf.AttachCGroupDevice, Flags: unix.BPF_F_ALLOW_MULTI,
+	})
+}
+
 // setDeviceProgram attaches the program to the group in place of the one that
-// is there. It stays with the group until that is removed: it is attached
-// directly and not by a link, which would end with this process.
-func (g *Group) setDeviceProgram(h *hierarchy, l *Limits) error {
+// is there, which a new group does not have. It stays with the group until that
+// is removed: it is attached directly and not by a link, which would end with
+// this process.
+func (g *Group) setDeviceProgram(h *hierarchy, l *Limits, isNew bool) error {
 	dir, err := openDirAt(h.slice, g.name)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	attached, err := attachedPrograms(dir)
-	if err != nil {
-		return fmt.Errorf("cannot set device: cannot ask for the eBPF programs of %s: %w", dir.Name(), err)
+	var attached []*ebpf.Program
+	if !isNew {
+		if attached, err = attachedPrograms(dir); err != nil {
+			return fmt.Errorf("cannot set device: cannot ask for the eBPF programs of %s: %w", dir.Name(), err)
+		}
 	}
 	defer func() {
 		for _, p := range attached {

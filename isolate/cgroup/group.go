@@ -60,25 +60,43 @@ func (g *Group) Create(l Limits) (err error) {
 		}
 	}()
 	for _, h := range g.tree.hierarchies {
-		if err := mkdirAt(h.slice, g.name); err != nil {
-			return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+		if h.onDemand && !g.tree.need(h, s.settings) {
+			continue
 		}
-		made = append(made, h)
-	}
-	if h := g.tree.by["cpuset"]; h != nil && !h.unified {
-		dir, err := g.dir(h)
-		if err != nil {
+		if err := g.makeIn(h); err != nil {
 			return err
 		}
-		defer dir.Close()
-		if err := inheritCpuset(h.slice, dir); err != nil {
-			return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
-		}
+		made = append(made, h)
 	}
 	if _, err := g.writeAll(s.settings); err != nil {
 		return err
 	}
 	return g.setDevices(&l, nil)
+}
+
+// need tells whether one of the settings is made in the hierarchy.
+func (t *Tree) need(h *hierarchy, settings []setting) bool {
+	return slices.ContainsFunc(settings, func(s setting) bool { return t.by[s.controller] == h })
+}
+
+// makeIn makes the group in one hierarchy; on failure it is not there.
+func (g *Group) makeIn(h *hierarchy) error {
+	if err := mkdirAt(h.slice, g.name); err != nil {
+		return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+	}
+	if h.unified || !slices.Contains(h.controllers, "cpuset") {
+		return nil
+	}
+	dir, err := g.dir(h)
+	if err == nil {
+		err = inheritCpuset(h.slice, dir)
+		dir.Close()
+	}
+	if err != nil {
+		_ = rmdirAt(h.slice, g.name)
+		return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+	}
+	return nil
 }
 
 // err joins what the host cannot do.
@@ -127,7 +145,10 @@ func causeOf(err error) error {
 // isolate takes them as Files.CgroupDir and Files.CgroupProcs.
 type Handles struct {
 	Dir   *os.File            // the v2 directory, for CLONE_INTO_CGROUP; nil without v2
-	Procs map[string]*os.File // tasks, open for writing, by the names of Tree.Legacy
+	Procs map[string]*os.File // tasks, open for writing, by the names of Tree.Legacy and Tree.Optional
+
+	group   *Group
+	without []*hierarchy // the group was not there
 }
 
 // entry is the v1 file into which a process of one thread writes "0" to enter a
@@ -138,11 +159,15 @@ type Handles struct {
 const entry = "tasks"
 
 // Open opens the group's descriptors. The caller closes them, as soon as the
-// process is in.
+// process is in: not before, see Close.
 func (g *Group) Open() (*Handles, error) {
-	handles := &Handles{Procs: make(map[string]*os.File)}
+	handles := &Handles{Procs: make(map[string]*os.File), group: g}
 	for _, h := range g.tree.hierarchies {
 		dir, err := g.dir(h)
+		if h.onDemand && isGone(err) {
+			handles.without = append(handles.without, h)
+			continue
+		}
 		if err != nil {
 			handles.Close()
 			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
@@ -162,7 +187,9 @@ func (g *Group) Open() (*Handles, error) {
 	return handles, nil
 }
 
-// Close closes the descriptors.
+// Close closes the descriptors. If meanwhile an Update has made the group in a
+// further hierarchy, it may have missed the process that has just entered the
+// others, which is therefore moved now.
 func (h *Handles) Close() {
 	if h.Dir != nil {
 		h.Dir.Close()
@@ -170,6 +197,12 @@ func (h *Handles) Close() {
 	for _, f := range h.Procs {
 		f.Close()
 	}
+	for _, hierarchy := range h.without {
+		if existsAt(hierarchy.slice, h.group.name) {
+			_ = h.group.moveInto(hierarchy) // it fails as it did for Update, which has told
+		}
+	}
+	h.without = nil
 }
 
 // Pids gives the processes of the group and of groups nested in it, as this

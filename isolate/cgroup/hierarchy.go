@@ -22,6 +22,7 @@ type hierarchy struct {
 	base        *os.File // the group below which our sub-tree lies
 	slice       *os.File // our sub-tree
 	isOwn       bool     // the base is (or was until it moved to the leaf) this process' own group
+	onDemand    bool     // a container has a group here only if one of its limits needs it
 }
 
 // name is what a hierarchy is called in messages and in Handles.Procs: the
@@ -43,8 +44,9 @@ func (h *hierarchy) close() {
 }
 
 // legacyControllers are the v1 controllers that are used where they are
-// mounted. name=systemd only counts where there is no v2 hierarchy: journald
-// then takes a process' unit from it.
+// mounted, unless v2 does their work: see Tree.needless. name=systemd only
+// counts where there is no v2 hierarchy: journald then takes a process' unit
+// from it.
 var legacyControllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "name=systemd"}
 
 // mountPoint is one line of mountinfo about a cgroup file system.

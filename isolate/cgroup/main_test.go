@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 // output and does its work.
 func helper(mode string, args []string) int {
 	count, _ := strconv.Atoi(os.Getenv("BERTH_CGROUP_PROCS"))
+	runtime.LockOSThread()
 	for fd := 3; fd < 3+count; fd++ {
 		if _, err := syscall.Write(fd, []byte("0")); err != nil {
 			fmt.Println("cannot enter:", err)
@@ -53,7 +55,12 @@ func helper(mode string, args []string) int {
 		}
 		syscall.Close(fd)
 	}
-	os.Setenv("BERTH_CGROUP_PROCS", "0")
+	if count > 0 {
+		// Only this thread has entered; the others end by this.
+		os.Setenv("BERTH_CGROUP_PROCS", "0")
+		fmt.Println("cannot execute:", syscall.Exec("/proc/self/exe", append([]string{"helper"}, args...), os.Environ()))
+		return 100
+	}
 	switch mode {
 	case "wait": // until standard input ends
 		fmt.Println("ready")
@@ -239,8 +246,8 @@ func command(t *testing.T, g *Group, mode string, args ...string) *exec.Cmd {
 	if handles.Dir != nil {
 		c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(handles.Dir.Fd())
 	}
-	for _, name := range g.tree.Legacy() {
-		c.ExtraFiles = append(c.ExtraFiles, handles.Procs[name])
+	for _, file := range handles.Procs {
+		c.ExtraFiles = append(c.ExtraFiles, file)
 	}
 	c.Stderr = os.Stderr
 	return c

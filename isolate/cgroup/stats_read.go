@@ -21,6 +21,9 @@ func (g *Group) Stats() (*Stats, error) {
 		}
 	}()
 	for _, h := range g.tree.hierarchies {
+		if h.onDemand {
+			continue // has no figures
+		}
 		dir, err := g.dir(h)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the statistics of %s: %w", g.name, err)

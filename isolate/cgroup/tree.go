@@ -39,14 +39,15 @@ type Tree struct {
 	by          map[string]*hierarchy
 	missing     map[string]string // why a controller cannot be used
 	members     []int             // its processes
+	filters     bool              // v2 filters devices
 
 	mu       sync.Mutex
 	programs map[string]*deviceProgram // by their rules; see device_bpf.go
 }
 
 // Open finds the hierarchies that are mounted (v2, v1 or both) and makes the
-// sub-tree in each that is used: all v1 ones with a controller that limits,
-// accounts or freezes, and v2.
+// sub-tree in each that is used: v2, and all v1 ones with a controller that
+// limits, accounts or freezes what v2 does not.
 //
 // On v2 the controllers are switched on for the sub-tree. A group that hands
 // controllers down must have no process of its own, except the root. So, where
@@ -97,6 +98,10 @@ func open(opt Options, mountinfo, membership string) (*Tree, error) {
 		programs:  make(map[string]*deviceProgram),
 	}
 	for _, h := range found {
+		if t.needless(h) {
+			h.close()
+			continue
+		}
 		if err := t.take(h); err != nil {
 			h.close()
 			for _, c := range h.wanted() {
@@ -117,14 +122,37 @@ func open(opt Options, mountinfo, membership string) (*Tree, error) {
 	return t, nil
 }
 
+// needless tells of a v1 hierarchy that v2, which comes first, does the work of:
+// groups there would only make every start slower.
+func (t *Tree) needless(h *hierarchy) bool {
+	if h.unified || t.unified() == nil {
+		return false
+	}
+	return !slices.ContainsFunc(h.controllers, func(c string) bool {
+		switch c {
+		case "freezer", "cpuacct": // cgroup.freeze and cgroup.kill; cpu.stat, without any controller
+			return false
+		case "devices":
+			return !t.filters
+		}
+		return true
+	})
+}
+
 // take makes the sub-tree in one hierarchy.
 func (t *Tree) take(h *hierarchy) error {
 	if h.unified {
-		return t.takeUnified(h)
+		if err := t.takeUnified(h); err != nil {
+			return err
+		}
+		t.filters = t.keepFiltering(h) == nil
+		return nil
 	}
 	if err := h.makeSlice(t.sliceName); err != nil {
 		return err
 	}
+	// Being in the group above is the same as being in one without a limit.
+	h.onDemand = !slices.ContainsFunc(h.controllers, func(c string) bool { return c != "cpuset" && c != "hugetlb" })
 	if slices.Contains(h.controllers, "cpuset") {
 		return inheritCpuset(h.base, h.slice)
 	}
@@ -239,12 +267,19 @@ func checkName(name string, suffixes ...string) error {
 // Unified tells whether containers are born in a v2 group (isolate.Cgroup).
 func (t *Tree) Unified() bool { return t.unified() != nil }
 
-// Legacy gives the names of the v1 hierarchies that a container enters, in
-// order; they are the keys of Handles.Procs (isolate.Cgroup).
-func (t *Tree) Legacy() []string {
+// Legacy gives the names of the v1 hierarchies that every container enters, in
+// order; Handles.Procs has them all (isolate.Cgroup).
+func (t *Tree) Legacy() []string { return t.legacy(false) }
+
+// Optional gives the names of the v1 hierarchies in which a container has a
+// group only while one of its limits needs it (cpuset, hugetlb); Handles.Procs
+// has those in which it has one (isolate.Cgroup).
+func (t *Tree) Optional() []string { return t.legacy(true) }
+
+func (t *Tree) legacy(onDemand bool) []string {
 	var names []string
 	for _, h := range t.hierarchies {
-		if !h.unified {
+		if !h.unified && h.onDemand == onDemand {
 			names = append(names, h.name())
 		}
 	}

@@ -45,17 +45,33 @@ func (g *Group) Update(old, new Limits) error {
 	if raises(old.MemoryMax, new.MemoryMax) {
 		reverseMemory(settings)
 	}
-	done, err := g.writeAll(settings)
+	made, err := g.makeFor(settings)
+	done := 0
 	if err == nil {
-		if err = g.setDevices(&new, &old); err == nil {
-			return nil
+		done, err = g.writeAll(settings)
+	}
+	if err == nil {
+		err = g.setDevices(&new, &old)
+	}
+	for _, h := range made {
+		if err == nil {
+			err = g.moveInto(h)
 		}
+	}
+	if err == nil {
+		return nil
+	}
+	for _, h := range made {
+		err = errors.Join(err, g.leave(h))
 	}
 	// Back the way we came, the step that failed included: it may consist of
 	// several writes.
 	for i := min(done, len(settings)-1); i >= 0; i-- {
 		for _, s := range undo {
 			if s.same(settings[i]) {
+				if h := g.tree.by[s.controller]; h.onDemand && !existsAt(h.slice, g.name) {
+					continue // gone with the group
+				}
 				if _, e := g.writeAll([]setting{s}); e != nil {
 					err = errors.Join(err, fmt.Errorf("and cannot undo: %w", e))
 				}

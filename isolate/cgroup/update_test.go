@@ -3,8 +3,12 @@ package cgroup
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // value reads what the kernel holds for one of the group's files.
@@ -108,6 +112,69 @@ func TestUpdateOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("cpu", "cpu.max", "max 100000", "cpu.cfs_quota_us", "-1")
+	})
+}
+
+// A container that gets its first limit of processors when it runs already is
+// moved, with all of its processes and also those that are about to enter.
+func TestUpdateOnDemand(t *testing.T) {
+	eachView(t, "cpuset", func(t *testing.T, tree *Tree) {
+		g := newGroup(t, tree, "later.service", Limits{})
+		processes := []*exec.Cmd{start(t, g, "wait"), start(t, g, "wait")}
+		late := command(t, g, "wait") // has its handles open already
+		limits := Limits{CpusetCPUs: "0"}
+		if !tree.by["cpuset"].unified && existsAt(tree.by["cpuset"].slice, g.name) {
+			t.Error("a group was made that no limit needs")
+		}
+		if err := g.Update(Limits{}, limits); err != nil {
+			t.Fatal(err)
+		}
+		if err := late.Start(); err != nil {
+			t.Fatal(err)
+		}
+		processes = append(processes, late)
+		defer func() { _ = late.Process.Kill(); _ = late.Wait() }()
+		if !tree.by["cpuset"].unified {
+			handles := &Handles{group: g, without: []*hierarchy{tree.by["cpuset"]}}
+			for pids := []int(nil); len(pids) < len(processes); { // v1: it enters by itself
+				var err error
+				if pids, err = g.Pids(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			handles.Close()
+		}
+		processes = append(processes, start(t, g, "wait"))
+		for i, p := range processes {
+			var set unix.CPUSet
+			if err := unix.SchedGetaffinity(p.Process.Pid, &set); err != nil {
+				t.Fatal(err)
+			}
+			if set.Count() != 1 || !set.IsSet(0) {
+				t.Errorf("process %d may run on %d processors", i, set.Count())
+			}
+		}
+		// A further change is an ordinary one, and a group without processes can be left.
+		if err := g.Update(limits, Limits{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// When the first limit is refused, the container is where it was.
+func TestUpdateOnDemandFails(t *testing.T) {
+	eachView(t, "cpuset", func(t *testing.T, tree *Tree) {
+		g := newGroup(t, tree, "later.service", Limits{})
+		p := start(t, g, "wait")
+		if err := g.Update(Limits{}, Limits{CpusetCPUs: "0", PidsMax: ptr(int64(50)), HugetlbMax: nil, CpusetMems: "63"}); err == nil {
+			t.Error("a memory node that is not there was taken")
+		}
+		if h := tree.by["cpuset"]; !h.unified && existsAt(h.slice, g.name) {
+			t.Error("the group is still there")
+		}
+		if err := p.Process.Signal(syscall.Signal(0)); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -56,6 +56,7 @@ const (
 	FmtProt
 	FmtResource
 	FmtSeccomp
+	FmtSeccompFlags
 	FmtSigHow
 	FmtSocket
 	FmtSocketType

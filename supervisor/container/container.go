@@ -27,9 +27,9 @@ import (
 type Environment struct {
 	// StateDir holds persistent layers (layers/UNIT) and volumes (volumes/NAME).
 	StateDir string
-	// Unified and Legacy: how the child enters its groups, see isolate.Cgroup.
-	Unified bool
-	Legacy  []string
+	// Unified, Legacy and Optional: how the child enters its groups, see isolate.Cgroup.
+	Unified          bool
+	Legacy, Optional []string
 }
 
 // Container is a unit translated.
@@ -49,7 +49,7 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 		MaskedPaths:   u.Security.MaskedPaths,
 		ReadonlyPaths: u.Security.ReadonlyPaths,
 		Sysctl:        u.Sysctl,
-		Cgroup:        isolate.Cgroup{Unified: env.Unified, Legacy: env.Legacy},
+		Cgroup:        isolate.Cgroup{Unified: env.Unified, Legacy: env.Legacy, Optional: env.Optional},
 	}
 	if spec.Hostname == "" && u.Namespaces.UTS == "new" {
 		spec.Hostname = strings.ReplaceAll(u.Name, "@", "-")
@@ -236,7 +236,7 @@ func process(u *units.Unit) (isolate.Process, error) {
 	if p.Scheduling, err = scheduling(&u.Scheduling); err != nil {
 		return p, err
 	}
-	p.Seccomp, err = filter(u)
+	p.Seccomp, p.SeccompFlags, err = filter(u)
 	return p, err
 }
 

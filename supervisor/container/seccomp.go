@@ -12,15 +12,16 @@ import (
 // and microseconds to look up, and units share few.
 var filters seccomp.Cache
 
-// filter compiles the unit's seccomp profile; nil for unconfined.
-func filter(u *units.Unit) ([]byte, error) {
+// filter compiles the unit's seccomp profile, and gives the flags it asks for;
+// nil for unconfined.
+func filter(u *units.Unit) ([]byte, uint32, error) {
 	s := &u.Security
 	opt := seccomp.Options{Caps: u.Capabilities.Keep, Deny: s.DenySyscalls, Allow: s.AllowSyscalls}
 	var profile *seccomp.Profile
 	switch s.Seccomp {
 	case "unconfined":
 		if len(s.DenySyscalls) == 0 {
-			return nil, nil
+			return nil, 0, nil
 		}
 		profile = &seccomp.Profile{Default: seccomp.Verdict{Action: seccomp.Allow}}
 	case "default", "":
@@ -28,15 +29,15 @@ func filter(u *units.Unit) ([]byte, error) {
 	default:
 		text, err := os.ReadFile(s.Seccomp)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the seccomp profile: %w", err)
+			return nil, 0, fmt.Errorf("cannot read the seccomp profile: %w", err)
 		}
 		if profile, err = seccomp.Parse(text); err != nil {
-			return nil, fmt.Errorf("cannot read the seccomp profile %s: %w", s.Seccomp, err)
+			return nil, 0, fmt.Errorf("cannot read the seccomp profile %s: %w", s.Seccomp, err)
 		}
 	}
-	f, _, err := filters.Compile(profile, opt)
+	f, flags, err := filters.Compile(profile, opt)
 	if err != nil {
-		return nil, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
+		return nil, 0, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
 	}
-	return f, nil
+	return f, flags, nil
 }

@@ -96,7 +96,7 @@ func (s *session) run(keeper int) (int, error) {
 		return 1, fmt.Errorf("cannot set up control groups: %w", err)
 	}
 	defer tree.Close()
-	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy()}
+	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional()}
 	c, err := s.build()
 	if err != nil {
 		return 1, err

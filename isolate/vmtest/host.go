@@ -1,0 +1,112 @@
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Machine says what a virtual machine has besides the test binary.
+type Machine struct {
+	Files   []File   // see File
+	Modules []string // kernel modules, loaded with what they depend on
+	Stages  []Stage  // the same as are given to Main
+}
+
+// bound is when a machine that has not powered itself off is ended.
+const bound = 5 * time.Minute
+
+// Need ends the test where no machine can be run: it skips it, or fails if
+// BERTH_NO_SKIP is set. It skips under go test -short, on other processors than
+// x86_64, and in the machine.
+func Need(t *testing.T) {
+	t.Helper()
+	switch {
+	case Current() != "":
+		t.Skip("this is the virtual machine")
+	case runtime.GOARCH != "amd64":
+		t.Skip("the machine is an x86_64")
+	case testing.Short():
+		t.Skip("boots a virtual machine")
+	}
+	if _, err := exec.LookPath(qemu); err != nil {
+		SkipOrFail(t, err)
+	}
+}
+
+const qemu = "qemu-system-x86_64"
+
+// SkipOrFail skips a test that lacks something, or fails it if BERTH_NO_SKIP is set.
+func SkipOrFail(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("BERTH_NO_SKIP") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+// Run boots a machine whose init is the test binary of the package in the
+// working directory, and fails the test unless every stage succeeded there. It
+// needs qemu-system-x86_64 and a kernel, see findKernel.
+func Run(t *testing.T, m Machine) {
+	t.Helper()
+	Need(t)
+	kernel, err := findKernel()
+	if err != nil {
+		SkipOrFail(t, err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "init")
+	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the init: %v\n%s", err, out)
+	}
+	files, err := kernel.files(m.Modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "etc", "modules"} {
+		files = append(files, Directory(name, 0o755))
+	}
+	files = append(files, File{Name: "dev/console", Mode: device | 0o600, Major: 5, Minor: 1}, Copy("init", program))
+	initrd := filepath.Join(dir, "initrd")
+	if err := writeInitramfs(initrd, append(files, m.Files...)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	machine := exec.CommandContext(ctx, qemu,
+		"-accel", "tcg", "-cpu", "max,-cx16", "-machine", "q35", "-m", "1024", "-smp", "2",
+		"-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio",
+		"-kernel", kernel.image, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 "+stageEnv+"=init")
+	var console bytes.Buffer
+	machine.Stdout, machine.Stderr = &console, &console
+	start := time.Now()
+	err = machine.Run()
+	text := strings.ReplaceAll(console.String(), "\r", "")
+	t.Logf("the machine ran for %v", time.Since(start).Round(time.Millisecond))
+	passed := true
+	for _, s := range m.Stages {
+		if !strings.Contains(text, fmt.Sprintf("stage %s: ok\n", s.Name)) {
+			passed = false
+			t.Errorf("stage %s failed", s.Name)
+		}
+	}
+	if err != nil || !passed {
+		t.Fatalf("%v; the machine's console:\n%s", err, text)
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "stage ") || strings.HasPrefix(line, "--- ") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+}

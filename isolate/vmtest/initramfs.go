@@ -1,0 +1,111 @@
+package vmtest
+
+import (
+	"bufio"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// File is one file of the machine's root file system. A directory comes before
+// what lies in it.
+type File struct {
+	Name         string // relative to the root
+	Mode         uint32 // st_mode: kind and permissions
+	Major, Minor uint32 // of a device
+	Data         []byte // contents, or a symbolic link's target
+	From         string // a path on the host that has the contents instead
+}
+
+// Kinds of files, as st_mode has them (inode(7)).
+const (
+	regular   = 0o100000
+	directory = 0o040000
+	device    = 0o020000 // a character device
+	link      = 0o120000
+)
+
+// Directory is an empty directory.
+func Directory(name string, mode uint32) File { return File{Name: name, Mode: directory | mode} }
+
+// Link is a symbolic link.
+func Link(name, target string) File {
+	return File{Name: name, Mode: link | 0o777, Data: []byte(target)}
+}
+
+// Text is a file with a text.
+func Text(name, text string, mode uint32) File {
+	return File{Name: name, Mode: regular | mode, Data: []byte(text)}
+}
+
+// Copy is a program of the host.
+func Copy(name, from string) File { return File{Name: name, Mode: regular | 0o755, From: from} }
+
+// BusyBox gives the files of a small Unix in usr/bin, which has to be there: a
+// static busybox (Debian's busybox-static) and a link for each of its programs.
+func BusyBox() ([]File, error) {
+	const hint = "install the package busybox-static"
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, hint)
+	}
+	program, err := elf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	for _, p := range program.Progs {
+		if p.Type == elf.PT_INTERP {
+			return nil, errors.New(path + " is not static: " + hint)
+		}
+	}
+	list, err := exec.Command(path, "--list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the programs in %s: %w", path, err)
+	}
+	files := []File{Copy("usr/bin/busybox", path)}
+	for _, name := range strings.Fields(string(list)) {
+		if name != "busybox" {
+			files = append(files, Link("usr/bin/"+name, "busybox"))
+		}
+	}
+	return files, nil
+}
+
+// writeInitramfs writes a cpio archive (newc, see
+// Documentation/driver-api/early-userspace/buffer-format.rst).
+func writeInitramfs(path string, files []File) error {
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	w := bufio.NewWriter(out) // keeps its first error for Flush
+	written := 0
+	write := func(data []byte) {
+		_, _ = w.Write(data)
+		written += len(data)
+		pad := -written & 3
+		_, _ = w.Write(make([]byte, pad))
+		written += pad
+	}
+	for i, f := range append(files, File{Name: "TRAILER!!!"}) {
+		data := f.Data
+		if f.From != "" {
+			if data, err = os.ReadFile(f.From); err != nil {
+				return err
+			}
+		}
+		header := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
+			i+1, f.Mode, 0, 0, 1, 0, len(data), 0, 0, f.Major, f.Minor, len(f.Name)+1, 0)
+		write([]byte(header + f.Name + "\x00"))
+		write(data)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return out.Close()
+}

@@ -1,0 +1,163 @@
+package vmtest
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// kernel is a kernel image and where its modules are.
+type kernel struct {
+	image   string
+	modules string // a directory as /lib/modules/RELEASE; may be missing
+}
+
+// findKernel gives the kernel named by BERTH_TEST_KERNEL, a path as
+// /boot/vmlinuz-RELEASE with its modules in ../lib/modules/RELEASE, or else
+// Debian's cloud kernel, which is fetched with apt-get at the first time and
+// kept in the user's cache directory.
+func findKernel() (kernel, error) {
+	if path := os.Getenv("BERTH_TEST_KERNEL"); path != "" {
+		return kernelAt(path), nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return kernel{}, err
+	}
+	tree := filepath.Join(cache, "berth-test", "linux-image-cloud-amd64")
+	if _, err := os.Stat(tree); errors.Is(err, fs.ErrNotExist) {
+		if err := fetchKernel(tree); err != nil {
+			return kernel{}, err
+		}
+	}
+	images, err := filepath.Glob(filepath.Join(tree, "boot", "vmlinuz-*"))
+	if err != nil || len(images) != 1 {
+		return kernel{}, fmt.Errorf("%s has %d kernel images; remove it to have it fetched again", tree, len(images))
+	}
+	return kernelAt(images[0]), nil
+}
+
+func kernelAt(image string) kernel {
+	release := strings.TrimPrefix(filepath.Base(image), "vmlinuz-")
+	return kernel{image: image, modules: filepath.Join(filepath.Dir(image), "..", "lib", "modules", release)}
+}
+
+// fetchKernel unpacks Debian's kernel package into a directory, which appears
+// as a whole: several processes may do this at a time.
+func fetchKernel(tree string) error {
+	if err := os.MkdirAll(filepath.Dir(tree), 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(tree), "fetch-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	fetch := exec.Command("sh", "-ec", `
+		name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+		apt-get download "$name"
+		mkdir tree
+		dpkg-deb -x ./*.deb tree`)
+	fetch.Dir = dir
+	if out, err := fetch.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot fetch a kernel with apt-get: %w: %s", err, out)
+	}
+	if err := os.Rename(filepath.Join(dir, "tree"), tree); err != nil {
+		if _, there := os.Stat(tree); there != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// files gives modules as files of the machine, named so that their order is one
+// in which they can be loaded.
+func (k kernel) files(names []string) ([]File, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	paths := map[string]string{}
+	err := filepath.WalkDir(k.modules, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name, kind, found := strings.Cut(e.Name(), ".ko"); found && (kind == "" || kind == ".xz") {
+			paths[strings.ReplaceAll(name, "-", "_")] = path
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the kernel's modules: %w", err)
+	}
+	builtin, err := os.ReadFile(filepath.Join(k.modules, "modules.builtin"))
+	if err != nil {
+		return nil, err
+	}
+	var files []File
+	taken := map[string]bool{}
+	var take func(name string) error
+	take = func(name string) error {
+		name = strings.ReplaceAll(name, "-", "_")
+		if taken[name] || strings.Contains(strings.ReplaceAll(string(builtin), "-", "_"), "/"+name+".ko\n") {
+			return nil
+		}
+		taken[name] = true
+		path := paths[name]
+		if path == "" {
+			return fmt.Errorf("the kernel has no module %s in %s", name, k.modules)
+		}
+		image, err := os.ReadFile(path)
+		if err == nil && strings.HasSuffix(path, ".xz") {
+			image, err = exec.Command("xz", "-dc", path).Output()
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read the module %s: %w", path, err)
+		}
+		needs, err := dependencies(image)
+		if err != nil {
+			return fmt.Errorf("cannot read the module %s: %w", path, err)
+		}
+		for _, n := range needs {
+			if err := take(n); err != nil {
+				return err
+			}
+		}
+		files = append(files, File{Name: fmt.Sprintf("modules/%03d-%s.ko", len(files), name), Mode: regular | 0o644, Data: image})
+		return nil
+	}
+	for _, name := range names {
+		if err := take(name); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// dependencies reads "depends" in a module's .modinfo section, which holds
+// "key=value" strings with a zero byte after each.
+func dependencies(module []byte) ([]string, error) {
+	f, err := elf.NewFile(bytes.NewReader(module))
+	if err != nil {
+		return nil, err
+	}
+	section := f.Section(".modinfo")
+	if section == nil {
+		return nil, errors.New("it has no section .modinfo")
+	}
+	info, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	for entry := range strings.SplitSeq(string(info), "\x00") {
+		if list, ok := strings.CutPrefix(entry, "depends="); ok && list != "" {
+			return strings.Split(list, ","), nil
+		}
+	}
+	return nil, nil
+}
