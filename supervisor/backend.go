@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -26,8 +25,6 @@ import (
 type backend struct{ *Supervisor }
 
 var _ api.Backend = backend{}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
 	d := &api.Daemon{

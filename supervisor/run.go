@@ -260,7 +260,7 @@ func (s *Supervisor) release(e core.Release) {
 		s.releaseRun(r)
 		s.post(func() {
 			delete(s.runs, e.Incarnation)
-			s.step(core.Released{Unit: e.Unit, Incarnation: e.Incarnation})
+			s.step(core.Released(e))
 		})
 	})
 }

@@ -60,11 +60,9 @@ type Supervisor struct {
 	queues     map[string]*queue
 	timers     map[timerKey]*time.Timer
 	replies    map[uint64]chan core.Reply
-	nextID     uint64
 	set        *config.Set // the generation that runs
 	invalid    units.Diagnostics
 	generation uint64
-	seen       uint64 // exits up to this sequence number were taken
 	execs      map[uint64]*execution
 	stopping   bool
 }
