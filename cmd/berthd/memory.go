@@ -42,7 +42,11 @@ func trim() {
 	}
 }
 
-// trimEvery trims now and then: a supervisor is idle nearly always.
+// trimInterval is short against a service's life and long against the
+// millisecond that a trim takes.
+const trimInterval = 20 * time.Second
+
+// trimEvery trims now and then: all three processes are idle nearly always.
 func trimEvery(interval time.Duration) {
 	for range time.Tick(interval) {
 		trim()

@@ -2,14 +2,10 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"berth/reaper"
 	"berth/reaper/launcher"
 )
-
-// trimAfter is when the processes that do little give back what their start took.
-const trimAfter = 5 * time.Second
 
 // runReaper is berthd as it is started. The flags are the supervisor's: they are
 // looked at here only so that a mistake is told before anything is started.
@@ -25,7 +21,7 @@ func runReaper(args []string) (int, error) {
 		_, err := os.Stdout.WriteString("berthd " + version + "\n")
 		return 0, err
 	}
-	time.AfterFunc(trimAfter, trim)
+	go trimEvery(trimInterval)
 	backoff := reaper.DefaultBackoff
 	backoff.Max = max(opt.maxDelay, backoff.First)
 	return reaper.Run(reaper.Config{
@@ -41,6 +37,6 @@ func runLauncher() error {
 		return err
 	}
 	reaper.SetName("berthd-launcher")
-	time.AfterFunc(trimAfter, trim)
+	go trimEvery(trimInterval)
 	return launcher.Serve(reaper.LauncherFD, launcher.ForkProgram)
 }

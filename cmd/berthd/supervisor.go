@@ -8,7 +8,6 @@ import (
 	"os/user"
 	"runtime/debug"
 	"strconv"
-	"time"
 
 	"berth/config"
 	"berth/reaper"
@@ -29,7 +28,7 @@ func runSupervisor(args []string) (int, error) {
 	reaper.SetName("berthd")
 	// Memory counts more than speed here: the supervisor is idle nearly always.
 	debug.SetGCPercent(50)
-	go trimEvery(20 * time.Second)
+	go trimEvery(trimInterval)
 	// Whoever signals the whole group means the daemon: the reaper passes the
 	// signal on, and that is the one that is acted on. Not signal.Ignore, which
 	// services would inherit.
