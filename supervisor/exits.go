@@ -26,7 +26,7 @@ func (s *Supervisor) onExit(e reaper.Exit) {
 	r.exit = &e
 	close(r.exited)
 	r.dead()
-	if r.spawned {
+	if r.settled {
 		s.exited(r, e)
 	}
 }

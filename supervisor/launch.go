@@ -127,7 +127,9 @@ func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struc
 	for {
 		// A group that was frozen while the child was set up must be thawed for
 		// the signal to take effect (on v1; on v2 it does no harm).
-		_ = group.Thaw()
+		if group != nil {
+			_ = group.Thaw()
+		}
 		select {
 		case <-exited:
 			return

@@ -31,8 +31,9 @@ type run struct {
 	dead   context.CancelFunc
 
 	// owned by the loop
-	spawned bool         // Spawned was given to the core
-	exit    *reaper.Exit // came before that
+	settled bool         // the core was told what became of the start
+	spawned bool         // and that was Spawned
+	exit    *reaper.Exit // nil: the main process has not ended, or there was none
 
 	exited chan struct{} // closed when the reaper has told the main process's exit
 
@@ -63,18 +64,24 @@ func newRun(unit string, id core.Incarnation, cfg *units.Unit) *run {
 	return r
 }
 
+// startTimeout bounds a start; negative: nothing does.
+func startTimeout(u *units.Unit) time.Duration {
+	if timeout := time.Duration(u.Service.StartTimeout); timeout != 0 {
+		return timeout
+	}
+	return isolate.DefaultStartTimeout
+}
+
+// startContext is that of a start, until its timeout or the cancel.
+func startContext(u *units.Unit) (context.Context, context.CancelFunc) {
+	if timeout := startTimeout(u); timeout > 0 {
+		return context.WithTimeout(context.Background(), timeout)
+	}
+	return context.WithCancel(context.Background())
+}
+
 func (s *Supervisor) startRun(e core.Spawn) {
-	timeout := time.Duration(e.Config.Service.StartTimeout)
-	if timeout == 0 {
-		timeout = isolate.DefaultStartTimeout
-	}
-	var ctx context.Context
-	var cancel context.CancelFunc
-	if timeout > 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), timeout)
-	} else {
-		ctx, cancel = context.WithCancel(context.Background())
-	}
+	ctx, cancel := startContext(e.Config)
 	r := newRun(e.Unit, e.Incarnation, e.Config)
 	r.cancel = cancel
 	s.runs[e.Incarnation] = r
@@ -179,9 +186,10 @@ func (s *Supervisor) furnish(r *run, c *container.Container) error {
 
 // spawnEnded tells the core how a spawn went, and then an exit that was faster.
 func (s *Supervisor) spawnEnded(r *run, err error) {
+	r.settled = true
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("did not start within %s", time.Duration(r.cfg.Service.StartTimeout))
+			err = fmt.Errorf("did not start within %s", startTimeout(r.cfg))
 		} else if errors.Is(err, context.Canceled) {
 			err = errors.New("the start was given up")
 		}

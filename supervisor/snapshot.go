@@ -3,121 +3,136 @@ package supervisor
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 
-	"berth/reaper"
 	"berth/supervisor/core"
 
 	"golang.org/x/sys/unix"
 )
 
 // A snapshot is the core's state in a memfd that the reaper keeps. It is a log:
-// each record holds one unit (or the head: what is not a unit's), and the last
-// of a name counts. A record is length, CRC-32 and JSON; one that a crash cut
-// short is not whole and ends the log. When the log has grown, a new memfd with
-// the whole state takes its place.
+// each record holds what one step changed, and is there whole or not at all: a
+// step of which a crash left half would let the state be one that never was.
+// The last of a unit's name counts. A record is length, CRC-32 and JSON. When
+// the log has grown, a new memfd with the whole state takes its place.
 const (
 	snapshotName = "snapshot"
 	compactAfter = 1 << 20 // bytes beyond the size of the last whole state
-	maxRecord    = 16 << 20
 	recordHeader = 8
 )
 
 type snapshot struct {
-	reaper *reaper.Client
+	keep   func(*os.File) error // gives the reaper what it is to hand to the next supervisor
 	file   *os.File
 	size   int64
 	base   int64 // size when it was whole
+	behind bool  // a record could not be written: only a whole state is right again
 }
 
 type record struct {
-	Head *core.Head `json:"head,omitempty"`
-	Unit *core.Unit `json:"unit,omitempty"`
-	Gone string     `json:"gone,omitempty"`
+	Head  *core.Head   `json:"head"`
+	Units []*core.Unit `json:"units,omitempty"`
+	Gone  []string     `json:"gone,omitempty"`
 }
 
-// newSnapshot writes the whole state to a new memfd and gives it to the reaper.
-func newSnapshot(client *reaper.Client, state *core.State) (*snapshot, error) {
-	s := &snapshot{reaper: client}
+// newSnapshot writes the whole state to a new memfd and has it kept.
+func newSnapshot(keep func(*os.File) error, state *core.State) (*snapshot, error) {
+	s := &snapshot{keep: keep}
 	if err := s.compact(state); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// record writes what the last step changed.
+// record writes what the last step changed. After an error the next call writes
+// everything.
 func (s *snapshot) record(state *core.State) error {
 	dirty := state.Dirty()
-	if s.size > s.base+compactAfter {
-		return s.compact(state)
-	}
-	buf, err := appendRecord(nil, record{Head: &state.Head})
-	if err != nil {
+	if s.behind || s.size > s.base+compactAfter {
+		err := s.compact(state)
+		s.behind = err != nil
 		return err
 	}
+	r := record{Head: &state.Head}
 	for _, name := range dirty {
-		r := record{Gone: name}
 		if u, ok := state.Unit(name); ok {
-			r = record{Unit: u}
-		}
-		if buf, err = appendRecord(buf, r); err != nil {
-			return err
+			r.Units = append(r.Units, u)
+		} else {
+			r.Gone = append(r.Gone, name)
 		}
 	}
-	n, err := s.file.WriteAt(buf, s.size)
+	buf, err := encodeRecord(r)
+	if err == nil {
+		_, err = s.file.WriteAt(buf, s.size)
+	}
 	if err != nil {
+		s.behind = true
 		return fmt.Errorf("cannot write the snapshot: %w", err)
 	}
-	s.size += int64(n)
+	s.size += int64(len(buf))
 	return nil
 }
 
 // compact replaces the memfd by one that holds each unit once.
 func (s *snapshot) compact(state *core.State) error {
-	fd, err := unix.MemfdCreate("berth-snapshot", unix.MFD_CLOEXEC)
+	file, size, err := wholeSnapshot(state)
 	if err != nil {
-		return fmt.Errorf("cannot make the snapshot: %w", err)
-	}
-	file := os.NewFile(uintptr(fd), "snapshot")
-	buf, err := appendRecord(nil, record{Head: &state.Head})
-	for _, name := range state.Names() {
-		if err != nil {
-			break
-		}
-		u, _ := state.Unit(name)
-		buf, err = appendRecord(buf, record{Unit: u})
-	}
-	if err == nil {
-		_, err = file.WriteAt(buf, 0)
-	}
-	if err == nil {
-		err = s.reaper.Store(snapshotName, file)
-	}
-	if err != nil {
-		file.Close()
 		return fmt.Errorf("cannot write the snapshot: %w", err)
+	}
+	if err := s.keep(file); err != nil {
+		file.Close()
+		return fmt.Errorf("cannot keep the snapshot: %w", err)
 	}
 	if s.file != nil {
 		s.file.Close()
 	}
-	s.file, s.size, s.base = file, int64(len(buf)), int64(len(buf))
+	s.file, s.size, s.base = file, size, size
 	return nil
 }
 
-func appendRecord(buf []byte, r record) ([]byte, error) {
+// wholeSnapshot makes a memfd that holds all of the state, and tells its size.
+func wholeSnapshot(state *core.State) (*os.File, int64, error) {
+	r := record{Head: &state.Head}
+	for _, name := range state.Names() {
+		u, _ := state.Unit(name)
+		r.Units = append(r.Units, u)
+	}
+	buf, err := encodeRecord(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	fd, err := unix.MemfdCreate("berth-snapshot", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, 0, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "snapshot")
+	if _, err := file.WriteAt(buf, 0); err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	return file, int64(len(buf)), nil
+}
+
+func encodeRecord(r record) ([]byte, error) {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode the state: %w", err)
+		return nil, err
 	}
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(text)))
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.ChecksumIEEE(text))
+	if uint64(len(text)) > math.MaxUint32 {
+		return nil, fmt.Errorf("the state takes %d bytes", len(text))
+	}
+	buf := make([]byte, recordHeader, recordHeader+len(text))
+	binary.LittleEndian.PutUint32(buf, uint32(len(text)))
+	binary.LittleEndian.PutUint32(buf[4:], crc32.ChecksumIEEE(text))
 	return append(buf, text...), nil
 }
 
-// readSnapshot gives the state that a snapshot holds; nil without a whole head.
+// readSnapshot gives the state that a snapshot holds.
 func readSnapshot(file *os.File) (*core.State, error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -127,30 +142,79 @@ func readSnapshot(file *os.File) (*core.State, error) {
 	if _, err := file.ReadAt(data, 0); err != nil && err != io.EOF {
 		return nil, fmt.Errorf("cannot read the snapshot: %w", err)
 	}
+	state, err := decodeSnapshot(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the snapshot: %w", err)
+	}
+	return state, nil
+}
+
+// decodeSnapshot reads records up to the end, or to one that a crash cut short:
+// nothing that the step decided has been done then. Anything else that is wrong
+// spoils the whole: a state of the past would be worse than none. What an older
+// or newer version wrote is read as far as this one knows it; what it lacks has
+// its zero value.
+func decodeSnapshot(data []byte) (*core.State, error) {
 	var head *core.Head
 	us := map[string]*core.Unit{}
-	for len(data) >= recordHeader {
-		n, sum := binary.LittleEndian.Uint32(data), binary.LittleEndian.Uint32(data[4:])
+	for n := 0; len(data) >= recordHeader; n++ {
+		length, sum := binary.LittleEndian.Uint32(data), binary.LittleEndian.Uint32(data[4:])
 		data = data[recordHeader:]
-		if n > maxRecord || uint64(n) > uint64(len(data)) || crc32.ChecksumIEEE(data[:n]) != sum {
+		if uint64(length) > uint64(len(data)) {
 			break
 		}
-		var r record
-		if err := json.Unmarshal(data[:n], &r); err != nil {
-			return nil, fmt.Errorf("cannot read the snapshot: %w", err)
+		text := data[:length]
+		data = data[length:]
+		if crc32.ChecksumIEEE(text) != sum {
+			return nil, fmt.Errorf("record %d is damaged", n)
 		}
-		data = data[n:]
-		switch {
-		case r.Head != nil:
-			head = r.Head
-		case r.Unit != nil:
-			us[r.Unit.Name] = r.Unit
-		case r.Gone != "":
-			delete(us, r.Gone)
+		var r record
+		if err := json.Unmarshal(text, &r); err != nil {
+			return nil, fmt.Errorf("record %d: %w", n, err)
+		}
+		if r.Head == nil {
+			return nil, fmt.Errorf("record %d has no head", n)
+		}
+		head = r.Head
+		for _, u := range r.Units {
+			if u == nil {
+				return nil, fmt.Errorf("record %d has an empty unit", n)
+			}
+			us[u.Name] = u
+		}
+		for _, name := range r.Gone {
+			delete(us, name)
 		}
 	}
 	if head == nil {
-		return nil, nil
+		return nil, errors.New("it holds no whole record")
+	}
+	for _, u := range us {
+		if err := sane(u); err != nil {
+			return nil, fmt.Errorf("unit %q: %w", u.Name, err)
+		}
+	}
+	for id, p := range head.Commands {
+		if p == nil {
+			return nil, fmt.Errorf("command %d is empty", id)
+		}
 	}
 	return &core.State{Head: *head, Units: us}, nil
+}
+
+// sane refuses what the core never writes and would stumble over.
+func sane(u *core.Unit) error {
+	switch u.Phase {
+	case core.Inactive, core.Waiting, core.Starting, core.Running, core.Stopping,
+		core.Cleaning, core.Backoff, core.Completed, core.Failed:
+	default:
+		return fmt.Errorf("there is no phase %q", u.Phase)
+	}
+	switch {
+	case u.Name == "" || u.Config == nil:
+		return errors.New("it has no configuration")
+	case u.StopStep < 0 || u.MainPID < 0 || u.Tries < 0:
+		return errors.New("it counts below zero")
+	}
+	return nil
 }

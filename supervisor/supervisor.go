@@ -73,6 +73,10 @@ type handover struct {
 	orphans     uint64
 }
 
+// firstExecution begins the upper half of the start ids, that of hooks and execs;
+// the lower one is that of incarnations.
+const firstExecution = 1 << 63
+
 type timerKey struct {
 	unit  string
 	timer core.Timer
@@ -118,9 +122,8 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}
-	// Execution ids live in the upper half of the start ids; a random start
-	// keeps those of an earlier supervisor from being taken for ours.
-	s.execID.Store(1<<63 | uint64(rand.Uint32())<<24)
+	// A random start keeps those of an earlier supervisor from being taken for ours.
+	s.execID.Store(firstExecution | uint64(rand.Uint32())<<24)
 
 	if hand.Launcher != nil {
 		s.launcher.set(hand.Launcher)
@@ -145,6 +148,11 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 	defer close(s.done)
 	for {
+		// Also at first: an earlier supervisor may have ended after its last step.
+		if s.stopping && s.state.Done {
+			s.finish()
+			return 0
+		}
 		select {
 		case f := <-s.inbox:
 			f()
@@ -157,10 +165,6 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 			s.onReaper(ev)
 		case <-changes:
 			s.reload("files changed")
-		}
-		if s.stopping && s.state.Done {
-			s.finish()
-			return 0
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +26,7 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	if files := stored[snapshotName]; len(files) > 0 {
 		state, err := readSnapshot(files[0])
 		if err != nil {
-			s.log.Error("the snapshot cannot be used, starting anew", zap.Error(err))
+			s.log.Error("starting anew: all that runs is ended, and what is to run is started again", zap.Error(err))
 		}
 		s.state = state
 		files[0].Close()
@@ -34,9 +36,13 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	if fresh {
 		s.state = core.New()
 	}
-	s.generation = s.state.Generation
+	s.generation, s.stopping = s.state.Generation, s.state.Shutdown
+	// A state that was lost, in part or whole, must not give numbers out again
+	// that the reaper still knows: an old end would be taken for a new one.
+	s.state.Incarnation = max(s.state.Incarnation, lastIncarnation(hand))
 	var err error
-	if s.snap, err = newSnapshot(s.reaper, s.state); err != nil {
+	keep := func(f *os.File) error { return s.reaper.Store(snapshotName, f) }
+	if s.snap, err = newSnapshot(keep, s.state); err != nil {
 		return err
 	}
 	registered := map[uint64]reaper.Registration{}
@@ -73,7 +79,55 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	for _, e := range hand.Exits {
 		s.onExit(e)
 	}
+	s.missLost()
+	// The children of these have ended at their gates, or do so now.
+	for _, id := range hand.Intents {
+		if err := s.reaper.Abandon(id); err != nil {
+			return fmt.Errorf("cannot abandon an earlier start: %w", err)
+		}
+	}
 	return nil
+}
+
+// lastIncarnation gives the highest that the reaper has heard of.
+func lastIncarnation(hand *reaper.Handover) core.Incarnation {
+	var last uint64
+	see := func(id uint64) {
+		if id < firstExecution {
+			last = max(last, id)
+		}
+	}
+	for _, r := range hand.Registered {
+		see(r.ID)
+	}
+	for _, e := range hand.Exits {
+		see(e.ID)
+	}
+	for _, id := range hand.Intents {
+		see(id)
+	}
+	for name := range hand.Stored {
+		if _, number, ok := strings.Cut(name, "/"); ok {
+			if id, err := strconv.ParseUint(number, 10, 64); err == nil {
+				see(id)
+			}
+		}
+	}
+	return core.Incarnation(last)
+}
+
+// missLost ends units whose main process the reaper does not know: the state
+// holds what it was at a time before its end was acknowledged. That takes a
+// snapshot that could not be written; a unit that nobody waits for would run on
+// for ever in name.
+func (s *Supervisor) missLost() {
+	for _, name := range s.state.Names() {
+		u, _ := s.state.Unit(name)
+		if r := s.runs[u.Incarnation]; u.MainPID != 0 && (r == nil || r.proc == nil) {
+			s.log.Error("the unit's main process is gone and nobody knows how it ended", zap.String("unit", name), zap.Int("pid", u.MainPID))
+			s.step(core.Exited{Unit: name, Incarnation: u.Incarnation, Status: core.ExitStatus{Signal: int(unix.SIGKILL)}})
+		}
+	}
 }
 
 // adopt takes over the current incarnation of a unit.
@@ -102,8 +156,9 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	status := storeName("status", uint64(r.id))
 	files := stored[status]
 	delete(stored, status)
-	if u.Phase != core.Starting {
-		r.spawned = true
+	// A start was under way in Starting, and in Stopping when it was to be given up.
+	if u.Phase != core.Starting && (u.Phase != core.Stopping || u.MainPID != 0) {
+		r.settled, r.spawned = true, true
 		if u.Config.Cgroup.OOMGroup && ok && r.group != nil {
 			s.killOnOOM(r, r.group)
 		}
@@ -112,13 +167,16 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 		}
 		return
 	}
-	// A start was under way. Its gate has closed with the earlier supervisor:
-	// either the child had passed it and executes, or it ends by itself.
+	// Its gate has closed with the earlier supervisor: either the child had passed
+	// it and executes, or it ends by itself.
+	ctx, cancel := startContext(u.Config)
+	r.cancel = cancel
 	s.enqueue(u.Name, func() {
 		err := errInterrupted
-		if ok && len(files) > 0 {
-			err = s.settleStart(r, files[0])
+		if ok {
+			err = s.settleStart(ctx, r, files)
 		}
+		cancel()
 		for _, f := range files {
 			f.Close()
 		}
@@ -134,19 +192,16 @@ var settled = &program.Program{Name: "taken over"}
 // began: its child executes its program, or ends at the gate, which closed with
 // that supervisor. The end of the status pipe comes with either, and how far the
 // earlier supervisor had read it nobody knows; so the process itself is asked.
-func (s *Supervisor) settleStart(r *run, status *os.File) error {
-	var deadline time.Time
-	if timeout := time.Duration(r.cfg.Service.StartTimeout); timeout > 0 {
-		deadline = time.Now().Add(timeout)
-	}
-	err := status.SetReadDeadline(deadline)
-	if err == nil {
-		err = isolate.ReadStatus(status, settled)
+// When ctx ends first, or the status pipe was not kept, the child is killed.
+func (s *Supervisor) settleStart(ctx context.Context, r *run, status []*os.File) error {
+	err := errInterrupted
+	if len(status) > 0 {
+		stop := context.AfterFunc(ctx, func() { _ = status[0].SetReadDeadline(time.Unix(1, 0)) })
+		err = isolate.ReadStatus(status[0], settled)
+		stop()
 	}
 	if err != nil {
-		if r.group != nil {
-			s.giveUp(r.proc, r.group, r.exited)
-		}
+		s.giveUp(r.proc, r.group, r.exited)
 		return errInterrupted
 	}
 	// A process that ends lets go of its program file before its descriptors
