@@ -201,14 +201,16 @@ func BenchmarkStartToExit(b *testing.B) {
 		{"bound", func() { launchToExit(b, l, bare, Files{}) }},
 		{"core", func() { launchToExit(b, l, core, Files{}) }},
 		{"berth", func() {
-			if err := group.Create(cgroup.Limits{}); err != nil {
-				b.Fatal(err)
-			}
-			h, err := group.Open()
-			if err != nil {
-				b.Fatal(err)
-			}
-			launchToExit(b, l, full, Files{CgroupDir: h.Dir, CgroupProcs: h.Procs})
+			var h *cgroup.Handles
+			launchToExit(b, l, full, Files{Groups: func() (dir *os.File, procs map[string]*os.File, err error) {
+				if err = group.Create(cgroup.Limits{}); err == nil {
+					h, err = group.Open()
+				}
+				if err != nil {
+					return nil, nil, err
+				}
+				return h.Dir, h.Procs, nil
+			}})
 			h.Close()
 			if err := group.Remove(); err != nil {
 				b.Fatal(err)

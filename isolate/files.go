@@ -12,6 +12,12 @@ type Files struct {
 	CgroupProcs           map[string]*os.File // v1, by controller; with Cgroup.Legacy and Cgroup.Optional
 	Processes             map[string]*os.File // pidfds for NSJoin, and TargetProcess for an exec
 
+	// Groups, if set, gives CgroupDir and CgroupProcs. Prepare calls it once, in
+	// a goroutine of its own while it does all else, and has its result before it
+	// returns: making the groups there takes no time of the start. What Groups
+	// has opened or made stays the caller's, also when Prepare fails.
+	Groups func() (dir *os.File, procs map[string]*os.File, err error)
+
 	// Gate is what the child waits at before it executes anything; one byte lets
 	// it pass. nil: Prepare makes a pipe, whose other end Prepared.Proceed writes to.
 	Gate *os.File

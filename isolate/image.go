@@ -1,24 +1,20 @@
 package isolate
 
-import (
-	"slices"
-
-	"berth/isolate/program"
-)
+import "berth/isolate/program"
 
 // image joins the program's inside steps with what the outside steps gave:
 // conditions are decided, lists are unrolled, late values are filled in. The
 // result runs in this process, which has the descriptors.
 func (pr *Prepared) image() *program.Image {
 	p := pr.program
-	l := program.Linker{Arena: slices.Clone(pr.arena), Relocs: slices.Clone(pr.relocs)}
+	l := program.NewLinker(pr.arena, pr.relocs, len(p.Inside))
 	first := make([]int, len(p.Inside)+1) // where each step begins in the image
 	for i := 0; i < len(p.Inside); {
 		s := &p.Inside[i]
 		if s.Each == 0 {
 			first[i] = l.Len()
 			if s.If == 0 || (pr.late[s.If-1].val != 0) != s.Unless {
-				l.Add(s, i, pr.argument(listItem{}, &l))
+				l.Add(s, i, pr.argument(listItem{}, l))
 			}
 			i++
 			continue
@@ -30,7 +26,7 @@ func (pr *Prepared) image() *program.Image {
 		}
 		for _, item := range pr.lists[s.Each-1] {
 			for j := i; j < end; j++ {
-				l.Add(&p.Inside[j], j, pr.argument(item, &l))
+				l.Add(&p.Inside[j], j, pr.argument(item, l))
 			}
 		}
 		i = end

@@ -84,10 +84,52 @@ func alignedCopy(arena []byte) []byte {
 }
 
 func (pr *Prepared) prepare(f Files) error {
-	if err := pr.fill(f); err != nil {
+	defer runtime.KeepAlive(f)
+	refused := func(err error) error {
+		if err == nil {
+			return nil
+		}
 		return fmt.Errorf("cannot prepare start %q: %w", pr.program.Name, err)
 	}
-	runtime.KeepAlive(f)
+	if f.Groups == nil {
+		if err := errors.Join(pr.fill(f), pr.enter(f.CgroupDir, f.CgroupProcs)); err != nil {
+			return refused(err)
+		}
+		if err := pr.checkFilled(); err != nil {
+			return refused(err)
+		}
+		return pr.outside()
+	}
+	type groups struct {
+		dir   *os.File
+		procs map[string]*os.File
+		err   error
+	}
+	made := make(chan groups, 1)
+	go func() {
+		var g groups
+		g.dir, g.procs, g.err = f.Groups()
+		made <- g
+	}()
+	err := refused(pr.fill(f))
+	if err == nil {
+		err = pr.outside()
+	}
+	g := <-made // also after an error: the caller is not to be surprised by groups made later
+	switch {
+	case err != nil:
+		return err
+	case g.err != nil:
+		return g.err
+	}
+	if err := pr.enter(g.dir, g.procs); err != nil {
+		return refused(err)
+	}
+	return refused(pr.checkFilled())
+}
+
+// outside runs the outside steps.
+func (pr *Prepared) outside() error {
 	steps := pr.program.Outside
 	for i := 0; i < len(steps); {
 		if !steps[i].Private {
@@ -125,61 +167,72 @@ func (pr *Prepared) private(from, to int) error {
 	return <-done
 }
 
-// fill puts the caller's descriptors and our own pipes into their registers.
-func (pr *Prepared) fill(f Files) error {
-	byName := map[string]int{}
-	for i, n := range pr.program.Regs {
-		byName[n] = i
+// register finds a register by its name; None when the program has no such.
+func (pr *Prepared) register(name string) int { return slices.Index(pr.program.Regs, name) }
+
+// set puts a file of the caller into its register, if the program has it.
+func (pr *Prepared) set(name string, file *os.File) error {
+	r := pr.register(name)
+	if r == program.None || file == nil {
+		return nil
 	}
-	set := func(name string, file *os.File) error {
-		r, ok := byName[name]
-		if !ok || file == nil {
-			return nil
-		}
-		conn, err := file.SyscallConn() // unlike Fd, this leaves the file's mode alone
-		if err != nil {
-			return fmt.Errorf("descriptor %q: %w", name, err)
-		}
-		return conn.Control(func(fd uintptr) { pr.regs[r] = int32(fd) })
+	conn, err := file.SyscallConn() // unlike Fd, this leaves the file's mode alone
+	if err != nil {
+		return fmt.Errorf("descriptor %q: %w", name, err)
 	}
-	for name, file := range map[string]*os.File{regStdin: f.Stdin, regStdout: f.Stdout, regStderr: f.Stderr} {
-		if file != nil {
-			pr.regs[byName[name]] = int32(file.Fd()) // blocking, as programs expect their standard streams
-			continue
-		}
-		fd, err := pr.own(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0))
-		if err != nil {
-			return fmt.Errorf("cannot open /dev/null: %w", err)
-		}
-		pr.regs[byName[name]] = int32(fd)
-	}
-	if n := len(f.Extra); n > 0 {
-		if _, ok := byName[regExtra(n-1)]; !ok {
-			return fmt.Errorf("%d further descriptors were handed over, which is more than are passed on", n)
-		}
-	}
-	for i, file := range f.Extra {
-		if err := set(regExtra(i), file); err != nil {
-			return err
-		}
-	}
-	for name, file := range f.CgroupProcs {
-		if err := set(regLegacy(name), file); err != nil {
+	return conn.Control(func(fd uintptr) { pr.regs[r] = int32(fd) })
+}
+
+// enter takes the descriptors of the groups.
+func (pr *Prepared) enter(dir *os.File, procs map[string]*os.File) error {
+	for name, file := range procs {
+		if err := pr.set(regLegacy(name), file); err != nil {
 			return err
 		}
 		if i := slices.Index(pr.program.Late, lateOptional(name)); i >= 0 {
 			pr.late[i].val = 1
 		}
 	}
-	for name, file := range f.Processes {
-		if err := set(regProcess(name), file); err != nil {
+	return pr.set("cgroup", dir)
+}
+
+// fill puts the caller's other descriptors and our own pipes into their registers.
+func (pr *Prepared) fill(f Files) error {
+	null := -1
+	for _, std := range []struct {
+		name string
+		file *os.File
+	}{{regStdin, f.Stdin}, {regStdout, f.Stdout}, {regStderr, f.Stderr}} {
+		r := pr.register(std.name)
+		if r == program.None {
+			continue
+		}
+		if std.file != nil {
+			pr.regs[r] = int32(std.file.Fd()) // blocking, as programs expect their standard streams
+			continue
+		}
+		if null < 0 {
+			var err error
+			if null, err = pr.own(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)); err != nil {
+				return fmt.Errorf("cannot open /dev/null: %w", err)
+			}
+		}
+		pr.regs[r] = int32(null)
+	}
+	if n := len(f.Extra); n > 0 && pr.register(regExtra(n-1)) == program.None {
+		return fmt.Errorf("%d further descriptors were handed over, which is more than are passed on", n)
+	}
+	for i, file := range f.Extra {
+		if err := pr.set(regExtra(i), file); err != nil {
 			return err
 		}
 	}
-	if err := set("cgroup", f.CgroupDir); err != nil {
-		return err
+	for name, file := range f.Processes {
+		if err := pr.set(regProcess(name), file); err != nil {
+			return err
+		}
 	}
-	if r, ok := byName[regInit]; ok {
+	if r := pr.register(regInit); r != program.None {
 		init, err := tinyinit.MemFD()
 		if err != nil {
 			return err
@@ -195,12 +248,9 @@ func (pr *Prepared) fill(f Files) error {
 			return fmt.Errorf("cannot make a pipe: %w", err)
 		}
 		pr.owned = append(pr.owned, p[0], p[1])
-		pr.regs[byName[regInitRan]], pr.regs[byName[regInitRuns]] = int32(p[0]), int32(p[1])
+		pr.regs[pr.register(regInitRan)], pr.regs[pr.register(regInitRuns)] = int32(p[0]), int32(p[1])
 	}
-	if err := pr.pipes(f.Gate); err != nil {
-		return err
-	}
-	return pr.checkFilled()
+	return pr.pipes(f.Gate)
 }
 
 // checkFilled sees to it that everything the inside steps take from the caller is there.

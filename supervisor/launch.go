@@ -21,6 +21,7 @@ type launch struct {
 	program  *program.Program
 	files    *fileSet
 	group    *cgroup.Group
+	furnish  func() error          // makes the group, if it is not there; nil: it is
 	delegate bool                  // the service's user owns the group
 	keep     map[string][]*os.File // what the reaper keeps, by store name, until Release
 	settles  bool                  // a next supervisor has to know what became of it: its status pipe is kept too
@@ -47,12 +48,24 @@ func (f *fileSet) close() {
 // not; then its process is dead. A launcher that dies underneath is
 // errInterrupted: its child has ended at the gate without doing anything.
 func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
-	entry, err := l.group.Open()
-	if err != nil {
-		return nil, err
+	var entry *cgroup.Handles
+	l.files.Groups = func() (dir *os.File, procs map[string]*os.File, err error) {
+		if l.furnish != nil {
+			err = l.furnish()
+		}
+		if err == nil {
+			entry, err = l.group.Open()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return entry.Dir, entry.Procs, nil
 	}
-	defer entry.Close()
-	l.files.CgroupDir, l.files.CgroupProcs = entry.Dir, entry.Procs
+	defer func() {
+		if entry != nil {
+			entry.Close()
+		}
+	}()
 	prepared, err := isolate.Prepare(l.program, l.files.Files)
 	if err != nil {
 		return nil, err

@@ -107,7 +107,11 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := s.furnish(r, c); err != nil {
+	group, err := s.tree.Group(groupName(r.unit))
+	if err != nil {
+		return err
+	}
+	if err := s.makeStreams(r); err != nil {
 		return err
 	}
 	files, err := r.stdio()
@@ -119,7 +123,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 		return err
 	}
 	_, err = s.launch(ctx, launch{
-		id: uint64(r.id), program: prog, files: files, group: r.group,
+		id: uint64(r.id), program: prog, files: files, group: group, furnish: func() error { return s.makeGroup(r, group, c.Limits) },
 		keep: r.streams.Descriptors(), settles: true, delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
 		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
 	})
@@ -155,32 +159,45 @@ func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group) {
 // furnish makes what a run's programs share, if it is not there: its group with
 // the limits, and its log streams. Both stay until Release.
 func (s *Supervisor) furnish(r *run, c *container.Container) error {
-	if r.group == nil || !r.group.Exists() {
-		group, err := s.tree.Group(groupName(r.unit))
-		if err != nil {
-			return err
-		}
-		limits, err := s.supported(r.unit, c.Limits)
-		if err != nil {
-			return err
-		}
-		if err := group.Create(limits); err != nil {
-			return err
-		}
-		r.mu.Lock()
-		r.group, r.limits = group, limits
-		r.oomKills, _ = group.OOMKills()
-		r.mu.Unlock()
+	group, err := s.tree.Group(groupName(r.unit))
+	if err != nil {
+		return err
 	}
-	if r.streams == nil {
-		streams, err := s.logs.NewStreams(r.unit, uint64(r.id), r.cfg.Log)
-		if err != nil {
-			return err
-		}
-		r.mu.Lock()
-		r.streams = streams
-		r.mu.Unlock()
+	if err := s.makeGroup(r, group, c.Limits); err != nil {
+		return err
 	}
+	return s.makeStreams(r)
+}
+
+func (s *Supervisor) makeGroup(r *run, group *cgroup.Group, l cgroup.Limits) error {
+	if r.group != nil && r.group.Exists() {
+		return nil
+	}
+	limits, err := s.supported(r.unit, l)
+	if err != nil {
+		return err
+	}
+	if err := group.Create(limits); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.group, r.limits = group, limits
+	r.oomKills, _ = group.OOMKills()
+	return nil
+}
+
+func (s *Supervisor) makeStreams(r *run) error {
+	if r.streams != nil {
+		return nil
+	}
+	streams, err := s.logs.NewStreams(r.unit, uint64(r.id), r.cfg.Log)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams = streams
 	return nil
 }
 

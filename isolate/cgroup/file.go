@@ -73,7 +73,12 @@ func openAt(dir *os.File, name string, flags int) (int, error) {
 
 // openDirAt opens a directory below dir. The caller closes it.
 func openDirAt(dir *os.File, name string) (*os.File, error) {
-	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	return openFileAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// openFileAt opens what lies below dir. The caller closes it.
+func openFileAt(dir *os.File, name string, flags int) (*os.File, error) {
+	fd, err := openAt(dir, name, flags)
 	if err != nil {
 		return nil, err
 	}

@@ -163,8 +163,14 @@ const entry = "tasks"
 func (g *Group) Open() (*Handles, error) {
 	handles := &Handles{Procs: make(map[string]*os.File), group: g}
 	for _, h := range g.tree.hierarchies {
-		dir, err := g.dir(h)
+		var err error
+		if h.unified {
+			handles.Dir, err = g.dir(h)
+		} else {
+			handles.Procs[h.name()], err = openFileAt(h.slice, g.name+"/"+entry, os.O_WRONLY)
+		}
 		if h.onDemand && isGone(err) {
+			delete(handles.Procs, h.name())
 			handles.without = append(handles.without, h)
 			continue
 		}
@@ -172,17 +178,6 @@ func (g *Group) Open() (*Handles, error) {
 			handles.Close()
 			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
 		}
-		if h.unified {
-			handles.Dir = dir
-			continue
-		}
-		fd, err := openAt(dir, entry, os.O_WRONLY)
-		dir.Close()
-		if err != nil {
-			handles.Close()
-			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
-		}
-		handles.Procs[h.name()] = os.NewFile(uintptr(fd), dir.Name()+"/"+entry)
 	}
 	return handles, nil
 }

@@ -27,7 +27,7 @@ func sample(t testing.TB) *Image {
 	b.In(Step{Sys: SysWrite, Dst: None, Args: []Arg{R(out), b.Str("y"), N(1)}, Why: "moved"})
 	b.In(Step{Sys: OpFail, Dst: None, Args: []Arg{N(int(unix.EUCLEAN))}, Why: "end"})
 	_, _ = flags, list
-	l := Linker{Arena: b.P.Arena, Relocs: b.P.Relocs}
+	l := NewLinker(b.P.Arena, b.P.Relocs, len(b.P.Inside))
 	first := make([]int, len(b.P.Inside)+1)
 	for i := range b.P.Inside {
 		first[i] = l.Len()

@@ -2,11 +2,18 @@ package program
 
 // Linker makes the Ops of an Image from steps whose late values are known.
 type Linker struct {
-	Arena  []byte
-	Relocs []Reloc
+	arena  []byte
+	relocs []Reloc
 	ops    []Op
 	extra  []int32 // descriptors beyond the program's registers
 	paths  map[string]uint64
+}
+
+// NewLinker gives a linker that adds to an arena and its relocations, which stay
+// as they are; steps is about how many there will be.
+func NewLinker(arena []byte, relocs []Reloc, steps int) *Linker {
+	// At its end a slice is copied when it is appended to.
+	return &Linker{arena: arena[:len(arena):len(arena)], relocs: relocs[:len(relocs):len(relocs)], ops: make([]Op, 0, steps+steps/4)}
 }
 
 // Len is the number of ops so far.
@@ -20,8 +27,8 @@ func (l *Linker) Str(s string) uint64 {
 	if l.paths == nil {
 		l.paths = map[string]uint64{}
 	}
-	off := uint64(len(l.Arena))
-	l.Arena = append(append(l.Arena, s...), 0)
+	off := uint64(len(l.arena))
+	l.arena = append(append(l.arena, s...), 0)
 	l.paths[s] = off
 	return off
 }
@@ -70,6 +77,6 @@ func (l *Linker) Link(p *Program, first []int, regs []int32) *Image {
 	}
 	return &Image{
 		CloneFlags: p.CloneFlags, BornIn: p.BornIn, ForkIn: p.ForkIn, Status: p.Status, Gate: p.Gate,
-		Ops: l.ops, Relocs: l.Relocs, Arena: l.Arena, Regs: append(regs, l.extra...),
+		Ops: l.ops, Relocs: l.relocs, Arena: l.arena, Regs: append(regs, l.extra...),
 	}
 }

@@ -69,14 +69,15 @@ func Run(t *testing.T, m Machine) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the init: %v\n%s", err, out)
 	}
-	files, err := kernel.files(m.Modules)
+	modules, err := kernel.files(m.Modules)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var files []File
 	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "etc", "modules"} {
 		files = append(files, Directory(name, 0o755))
 	}
-	files = append(files, File{Name: "dev/console", Mode: device | 0o600, Major: 5, Minor: 1}, Copy("init", program))
+	files = append(append(files, modules...), File{Name: "dev/console", Mode: device | 0o600, Major: 5, Minor: 1}, Copy("init", program))
 	initrd := filepath.Join(dir, "initrd")
 	if err := writeInitramfs(initrd, append(files, m.Files...)); err != nil {
 		t.Fatal(err)
