@@ -27,6 +27,10 @@ import (
 // nothing waits that long unless it fails.
 const patience = 60 * time.Second
 
+// raceDetector: BERTH_RACE=1 has the daemon built with the race detector (which
+// needs a C compiler); each race that its log tells of fails the test.
+var raceDetector = os.Getenv("BERTH_RACE") != ""
+
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
@@ -35,6 +39,10 @@ var programs = sync.OnceValues(func() (string, error) {
 	for _, name := range []string{"berthd", "berth"} {
 		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), "berth/cmd/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if raceDetector && name == "berthd" {
+			build = exec.Command("go", "build", "-race", "-o", filepath.Join(dir, name), "berth/cmd/"+name)
+			build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
 		}
@@ -139,6 +147,9 @@ func (d *daemon) run(flags ...string) {
 	d.api = api.NewClient(d.socket())
 	d.t.Cleanup(func() {
 		d.stop()
+		if _, race, found := strings.Cut(d.log.String(), "WARNING: DATA RACE"); found {
+			d.t.Errorf("a data race: %s", race[:min(len(race), 8<<10)])
+		}
 		if d.t.Failed() {
 			d.t.Logf("berthd's log:\n%s", tail(d.log.String(), 16<<10))
 		}

@@ -71,6 +71,9 @@ func (d *daemon) settledFootprint() footprint {
 // TestMemory bounds what the daemon takes with 100 running units. It holds at
 // once, or a little later: the daemon gives memory back every now and then.
 func TestMemory(t *testing.T) {
+	if raceDetector {
+		t.Skip("BERTH_RACE: the race detector takes many times the memory")
+	}
 	d, took := hundred(t)
 	t.Logf("%d units run after %s", memoryUnits, took)
 	if took > patience/2 {
