@@ -48,11 +48,13 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 	if fresh {
 		c.Spec.Process.Args, c.Spec.PreStart, c.Spec.Init = p.Args, nil, false
 		if l.program, err = isolate.Compile(c.Spec); err == nil {
-			err = s.joined(ctx, cfg, &files.Files)
+			err = s.joined(ctx, cfg, files)
 		}
 	} else if err = enterable(cfg); err == nil {
-		l.program, err = isolate.CompileExec(container.Exec(c, p))
-		files.Processes = map[string]*os.File{"target": main.pidfd}
+		files.Processes = map[string]*os.File{}
+		if err = files.process(isolate.TargetProcess, main); err == nil {
+			l.program, err = isolate.CompileExec(container.Exec(c, p))
+		}
 	}
 	if err != nil {
 		forget()

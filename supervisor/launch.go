@@ -105,8 +105,8 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 		l.forked(proc)
 	}
 	if err := s.reaper.Register(l.id, proc.pid, proc.pidfd); err != nil {
-		_ = unix.PidfdSendSignal(int(proc.pidfd.Fd()), unix.SIGKILL, nil, 0)
-		_ = s.reaper.Abandon(l.id) // nobody is told of its end; it is reaped as an orphan
+		_ = proc.signal(unix.SIGKILL) // it may have ended
+		_ = s.reaper.Abandon(l.id)    // nobody is told of its end; it is reaped as an orphan
 		return nil, err
 	}
 	l.files.close()
@@ -136,7 +136,7 @@ func await(ctx context.Context, p *isolate.Prepared) error {
 
 // giveUp kills a process that did not get to its program and waits for its end.
 func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struct{}) {
-	_ = unix.PidfdSendSignal(int(p.pidfd.Fd()), unix.SIGKILL, nil, 0)
+	_ = p.signal(unix.SIGKILL) // it may have ended
 	for {
 		// A group that was frozen while the child was set up must be thawed for
 		// the signal to take effect (on v1; on v2 it does no harm).

@@ -2,7 +2,7 @@ package supervisor
 
 import "sync"
 
-// queue runs the jobs of one unit one after the other, off the loop. It has a
+// queue runs jobs one after the other, off the loop. It has a
 // goroutine only while there are jobs.
 type queue struct {
 	mu   sync.Mutex
@@ -34,6 +34,13 @@ func (q *queue) run() {
 		q.mu.Unlock()
 		job()
 	}
+}
+
+// drain waits until all the jobs added before are done.
+func (q *queue) drain() {
+	done := make(chan struct{})
+	q.add(func() { close(done) })
+	<-done
 }
 
 // enqueue puts a job in the unit's queue. Called by the loop.

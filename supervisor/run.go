@@ -35,7 +35,8 @@ type run struct {
 	spawned bool         // and that was Spawned
 	exit    *reaper.Exit // nil: the main process has not ended, or there was none
 
-	exited chan struct{} // closed when the reaper has told the main process's exit
+	signals queue         // what the loop has sent; drained before the group is released
+	exited  chan struct{} // closed when the reaper has told the main process's exit
 
 	mu       sync.Mutex
 	cfg      *units.Unit
@@ -119,7 +120,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 		return err
 	}
 	defer files.close()
-	if err := s.joined(ctx, r.cfg, &files.Files); err != nil {
+	if err := s.joined(ctx, r.cfg, files); err != nil {
 		return err
 	}
 	_, err = s.launch(ctx, launch{
@@ -144,15 +145,23 @@ func (s *Supervisor) supported(unit string, l cgroup.Limits) (cgroup.Limits, err
 }
 
 // killOnOOM does what memory.oom.group does on v2 where the kernel cannot: when
-// it has killed one process of the group for lack of memory, the rest follows.
-func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group) {
+// it has killed one process of the group for lack of memory, more than seen, the
+// rest follows.
+func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group, seen uint64) {
 	if s.tree.Describe().OOMGroup {
 		return
 	}
 	go func() {
-		if _, err := group.WaitOOM(r.alive, r.oomKills); err == nil {
-			s.killGroup(r)
+		if _, err := group.WaitOOM(r.alive, seen); err != nil {
+			return
 		}
+		// By the loop: once the main process has ended, the group may be that of
+		// the next incarnation.
+		s.post(func() {
+			if r.exit == nil {
+				s.killGroup(r)
+			}
+		})
 	}()
 }
 
@@ -219,7 +228,7 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 	}
 	r.spawned = true
 	if r.cfg.Cgroup.OOMGroup {
-		s.killOnOOM(r, r.group)
+		s.killOnOOM(r, r.group, r.oomKills)
 	}
 	if r.streams != nil {
 		r.streams.SetMainPID(r.proc.pid)
@@ -246,7 +255,9 @@ func (r *run) failure(err error) string {
 	return reason
 }
 
-// update takes up a changed configuration: new limits, new log settings.
+// update takes up a changed configuration: new limits, new log settings. Done by
+// the unit's worker, which alone changes what it reads here; mu is not held while
+// the kernel works, for the loop waits for that.
 func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 	limits, err := container.Limits(cfg)
 	if err != nil {
@@ -255,23 +266,22 @@ func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 	if limits, err = s.supported(r.unit, limits); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.group != nil {
 		if err := r.group.Update(r.limits, limits); err != nil {
 			return err
 		}
 		if limits.OOMGroup && !r.limits.OOMGroup {
-			s.killOnOOM(r, r.group)
+			s.killOnOOM(r, r.group, r.oomKills)
 		}
-		r.limits = limits
 	}
 	if r.streams != nil {
 		if err := r.streams.Update(cfg.Log); err != nil {
 			return err
 		}
 	}
-	r.cfg = cfg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limits, r.cfg = limits, cfg
 	return nil
 }
 
@@ -297,12 +307,15 @@ const releaseTimeout = 10 * time.Second
 // clearGroup kills what is in the run's group and removes it. It gives false
 // only when the supervisor ends first.
 func (s *Supervisor) clearGroup(r *run) bool {
+	r.signals.drain() // what was meant for those who were in it
 	if r.group == nil {
 		group, err := s.tree.Group(groupName(r.unit))
 		if err != nil {
 			return true // no name of a group: there never was one
 		}
+		r.mu.Lock()
 		r.group = group
+		r.mu.Unlock()
 	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
@@ -339,7 +352,7 @@ func (s *Supervisor) releaseRun(r *run) {
 	}
 	r.dead()
 	if r.proc != nil {
-		r.proc.pidfd.Close()
+		r.proc.pidfd.Close() // who still uses it is told that the process is gone
 	}
 	for _, kind := range []string{"log", "status"} {
 		_ = s.reaper.Drop(storeName(kind, uint64(r.id))) // not there: nothing to drop

@@ -120,7 +120,7 @@ func openMaster(target *process) (*os.File, error) {
 	}
 	defer unix.Close(root)
 	// The pid was not reused meanwhile if its pidfd still knows it.
-	if err := unix.PidfdSendSignal(int(target.pidfd.Fd()), 0, nil, 0); err != nil {
+	if err := target.use(func(fd int) error { return unix.PidfdSendSignal(fd, 0, nil, 0) }); err != nil {
 		return nil, errNotRunning
 	}
 	path, err := unix.Openat2(root, "dev/ptmx", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
@@ -184,14 +184,14 @@ func (ss *session) Signal(name string) error {
 	if !ok {
 		return &api.Error{Code: "usage", Message: fmt.Sprintf("there is no signal %q", name)}
 	}
-	return unix.PidfdSendSignal(int(ss.x.proc.pidfd.Fd()), syscall.Signal(n), nil, 0)
+	return ss.x.proc.signal(syscall.Signal(n))
 }
 
 func (ss *session) Wait(ctx context.Context) (int, error) { return ss.x.code(ctx) }
 
 func (ss *session) Close() error {
 	ss.once.Do(func() {
-		_ = unix.PidfdSendSignal(int(ss.x.proc.pidfd.Fd()), unix.SIGKILL, nil, 0) // it may have ended
+		_ = ss.x.proc.signal(unix.SIGKILL) // it may have ended
 		ss.x.proc.pidfd.Close()
 		ss.closeFiles()
 	})

@@ -2,11 +2,11 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"berth/isolate"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
 	"berth/units"
@@ -70,8 +70,9 @@ func openTerminal(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// joined hands over the main processes of the units whose namespaces are entered.
-func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.Files) error {
+// joined hands over the main processes of the units whose namespaces are entered;
+// close releases them.
+func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *fileSet) error {
 	names := container.Joined(u)
 	if len(names) == 0 {
 		return nil
@@ -82,10 +83,10 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.F
 	err := s.ask(ctx, func() {
 		for _, name := range names {
 			if joined, ok := s.state.Unit(name); ok && u.Namespaces.PID == "unit:"+name {
-				refused = enterable(joined.Config)
+				refused = errors.Join(refused, enterable(joined.Config))
 			}
 			if r := s.current(name); r != nil && r.spawned && r.exit == nil {
-				files.Processes[name] = r.proc.pidfd
+				refused = errors.Join(refused, files.process(name, r.proc))
 			} else {
 				missing = name
 			}
@@ -100,6 +101,17 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *isolate.F
 	if missing != "" {
 		return fmt.Errorf("cannot enter the namespaces of unit %s: it is not running; add it to requires", missing)
 	}
+	return nil
+}
+
+// process hands over a process under the name.
+func (f *fileSet) process(name string, p *process) error {
+	pidfd, err := p.duplicate()
+	if err != nil {
+		return fmt.Errorf("cannot hand over process %d: %w", p.pid, err)
+	}
+	f.toClose = append(f.toClose, pidfd)
+	f.Processes[name] = pidfd
 	return nil
 }
 

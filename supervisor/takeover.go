@@ -160,7 +160,7 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	if u.Phase != core.Starting && (u.Phase != core.Stopping || u.MainPID != 0) {
 		r.settled, r.spawned = true, true
 		if u.Config.Cgroup.OOMGroup && ok && r.group != nil {
-			s.killOnOOM(r, r.group)
+			s.killOnOOM(r, r.group, r.oomKills)
 		}
 		for _, f := range files {
 			f.Close()

@@ -8,10 +8,12 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"berth/supervisor/api"
 	"berth/supervisor/core"
 )
 
@@ -170,10 +172,15 @@ func TestTakeOverStarting(t *testing.T) {
 		"slow.toml": "[service]\ncommand = ['/bin/sleep', '1000']\npre-start = [['/bin/sh', '-c', 'until [ -e /run/go/on ]; do sleep 0.02; done']]\n" +
 			"[rootfs]\nhost = true\n[[mount]]\ntype = 'volume'\nsource = 'go'\ntarget = '/run/go'\n",
 	})
-	d.wait("slow", core.Starting)
+	preStart := func() {
+		d.eventually("pre-start runs", func() bool {
+			return slices.ContainsFunc(d.status("slow").Processes, func(p api.Process) bool { return strings.Contains(p.Command, "/run/go/on") })
+		})
+	}
+	preStart()
 	for range 3 {
 		d.killSupervisor(nil)
-		d.wait("slow", core.Starting)
+		preStart()
 	}
 	if err := os.WriteFile(filepath.Join(d.dir, "state/volumes/go/on"), nil, 0o644); err != nil {
 		t.Fatal(err)
