@@ -27,10 +27,6 @@ import (
 // nothing waits that long unless it fails.
 const patience = 60 * time.Second
 
-// raceDetector: BERTH_RACE=1 has the daemon built with the race detector (which
-// needs a C compiler); each race that its log tells of fails the test.
-var raceDetector = os.Getenv("BERTH_RACE") != ""
-
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
