@@ -7,11 +7,13 @@ package isolate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,25 +86,40 @@ func launchToExit(b *testing.B, l *launcher.Client, p *program.Program, files Fi
 	}
 }
 
-// hideUnified takes the v2 hierarchy of a hybrid host out of the sight of what
-// the calling goroutine starts from here on: crun refuses such a host as long as
-// anybody has a controller on v2. Peers then use v1 alone, as runc does anyway.
-// The thread has a private mount namespace, and ends with the goroutine.
-func hideUnified(b *testing.B) {
+// onlyLegacy shows what the calling goroutine starts from here on the v1
+// hierarchies of a hybrid host alone: crun refuses such a host as long as anybody
+// has a controller on v2, and makes its groups as common files in directories
+// where it expects a hierarchy that is not mounted. All is in a private mount
+// namespace of the thread, which ends with the goroutine.
+func onlyLegacy(b *testing.B) {
 	b.Helper()
-	const unified = "/sys/fs/cgroup/unified"
-	if _, err := os.Stat(unified); err != nil {
+	if _, err := os.Stat("/sys/fs/cgroup/unified"); err != nil {
 		return
 	}
 	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
 		b.Fatal(err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	err = errors.Join(unix.Unshare(unix.CLONE_NEWNS),
+		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		unix.Mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, "mode=755"))
+	if err != nil {
 		b.Fatal(err)
 	}
-	if err := unix.Unmount(unified, unix.MNT_DETACH); err != nil {
-		b.Fatal(err)
+	for line := range strings.Lines(string(groups)) {
+		controllers := strings.Split(line, ":")[1]
+		if controllers == "" {
+			continue
+		}
+		dir := "/sys/fs/cgroup/" + strings.TrimPrefix(controllers, "name=")
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			err = unix.Mount("cgroup", dir, "cgroup", 0, strings.Replace(controllers, "name=", "none,name=", 1))
+		}
+		if err != nil {
+			b.Fatal(controllers, err)
+		}
 	}
 }
 
@@ -213,7 +230,7 @@ func BenchmarkStartToExit(b *testing.B) {
 	}
 	dir := bundle(b, root)
 	state := b.TempDir()
-	hideUnified(b)
+	onlyLegacy(b)
 	for _, name := range []string{"runc", "crun"} {
 		path, err := exec.LookPath(name)
 		if err != nil {

@@ -34,13 +34,13 @@ func Compile(spec *Spec) (*program.Program, error) {
 
 	// Inside. The order matters: groups first, so that all that follows is
 	// accounted there; the old root goes before anything of the new one is used.
-	c.stage(c.begin)
-	c.stage(func() { c.joinGroups(spec.Cgroup) })
-	c.stage(c.joinNamespaces)
+	c.begin()
+	c.joinGroups(spec.Cgroup)
+	c.joinNamespaces()
 	c.stage(c.root)
-	c.stage(c.builtinMounts)
-	c.stage(c.userMounts)
-	c.stage(c.maskPaths)
+	c.builtinMounts()
+	c.userMounts()
+	c.maskPaths()
 	c.stage(func() { c.process(spec.PreStart, spec.Init) })
 	return c.b.P, nil
 }
@@ -228,7 +228,8 @@ func (c *compiler) fsOption(ctx int, key string, value program.Arg) program.Step
 		program.R(ctx), program.Flag(program.FmtFsconfig, unix.FSCONFIG_SET_STRING), c.b.Str(key), value, program.N(0)}}
 }
 
-// stage marks the first inside step that f appends.
+// stage marks the first inside step that f appends. The parts are few, since
+// each mark wakes the one who reads it; the first begins with the first step.
 func (c *compiler) stage(f func()) {
 	first := len(c.b.P.Inside)
 	f()

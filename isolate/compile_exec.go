@@ -37,8 +37,8 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		Args: []program.Arg{c.b.Str(p.User), c.b.Str(p.Group)},
 		Data: lookupData{root, p.User, p.Group, p.Groups, envOf(p), c.uid, c.gid, c.groups, c.groupCount, c.env}})
 
-	c.stage(c.begin)
-	c.stage(func() { c.joinGroups(spec.Cgroup) })
+	c.begin()
+	c.joinGroups(spec.Cgroup)
 	var flags uint64
 	for _, ns := range []struct {
 		on   bool

@@ -223,7 +223,7 @@ func (s Stage) run() error {
 			return err
 		}
 	}
-	args := []string{"tests", "-test.v", "-test.timeout", bound.String()}
+	args := []string{"tests", "-test.v", "-test.failfast", "-test.timeout", (bound / 2).String()}
 	if s.Tests != "" {
 		args = append(args, "-test.run", s.Tests)
 	}
