@@ -164,7 +164,7 @@ func TestFrozenGroup(t *testing.T) {
 				}
 			}
 			if !frozen {
-				skip(t, "no hierarchy has "+freeze.file)
+				t.Log("the unit is in no group that can be frozen by " + freeze.file + ": only the deadline is tested")
 			}
 			st := d.wait("frozen", core.Failed)
 			if !strings.Contains(st.Reason, "did not start within 3s") {
