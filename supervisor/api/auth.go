@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +45,7 @@ type peerKey struct{}
 // have got here by a mistake of somebody, and ids of other user namespaces
 // mean something else. unitOf tells the unit whose group a pid is in.
 func identify(conn net.Conn, unitOf func(int) string) peer {
-	uc, ok := conn.(*net.UnixConn)
+	uc, ok := conn.(syscall.Conn)
 	if !ok {
 		return peer{why: "not a unix socket"}
 	}
@@ -55,10 +54,14 @@ func identify(conn net.Conn, unitOf func(int) string) peer {
 		return peer{why: err.Error()}
 	}
 	var cred *unix.Ucred
+	var groups []int
 	pidfd := -1
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if credErr == nil {
+			groups, credErr = peerGroups(int(fd))
+		}
 		// SO_PEERPIDFD (kernel 6.5) keeps the pid from being reused while it is looked at.
 		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
 			pidfd = n
@@ -87,7 +90,7 @@ func identify(conn net.Conn, unitOf func(int) string) peer {
 		p.why = "the peer is a process of unit " + unit
 		return p
 	}
-	p.gids = append(supplementary(p.pid), int(cred.Gid))
+	p.gids = append(groups, int(cred.Gid))
 	if pidfd >= 0 && unix.PidfdSendSignal(pidfd, 0, nil, 0) == unix.ESRCH {
 		p.why = "the peer is gone"
 	}
@@ -102,23 +105,28 @@ func sameNamespace(pid int, kind string) bool {
 	return mine.Ino == theirs.Ino && mine.Dev == theirs.Dev
 }
 
-// supplementary gives a process's further groups; none if they cannot be read.
-func supplementary(pid int) []int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return nil
-	}
-	var out []int
-	for line := range strings.Lines(string(text)) {
-		if list, ok := strings.CutPrefix(line, "Groups:"); ok {
-			for _, f := range strings.Fields(list) {
-				if n, err := strconv.Atoi(f); err == nil {
-					out = append(out, n)
-				}
-			}
+// peerGroups gives the peer's further groups as they were when it connected
+// (SO_PEERGROUPS, Linux 4.13). What /proc says of its pid could be those of
+// another process by now.
+func peerGroups(fd int) ([]int, error) {
+	list := make([]uint32, 64)
+	for {
+		size := uint32(4 * len(list))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&list[0])), uintptr(unsafe.Pointer(&size)), 0)
+		switch {
+		case errno == unix.ERANGE && int(size) > 4*len(list): // size is what it takes, up to NGROUPS_MAX
+			list = make([]uint32, size/4)
+			continue
+		case errno != 0:
+			return nil, os.NewSyscallError("getsockopt SO_PEERGROUPS", errno)
 		}
+		out := make([]int, size/4)
+		for i := range out {
+			out[i] = int(list[i])
+		}
+		return out, nil
 	}
-	return out
 }
 
 func (r Roles) of(p peer) Role {

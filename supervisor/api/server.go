@@ -18,8 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBody bounds a request's body in bytes.
-const maxBody = 1 << 20
+const (
+	maxBody = 1 << 20 // bytes of a request's body
+	// patience is how long a client may take to send a request's body, or to
+	// take an answer that is no stream.
+	patience = 30 * time.Second
+)
 
 // Server serves the control API.
 type Server struct {
@@ -56,7 +60,8 @@ func Listen(path string, backend Backend, roles Roles) (*Server, error) {
 			return withPeer(ctx, identify(c, backend.UnitOf))
 		},
 	}
-	go func() { _ = s.http.Serve(l) }() // ends with http.ErrServerClosed
+	limited := &limitedListener{Listener: l, uids: map[int]int{}}
+	go func() { _ = s.http.Serve(limited) }() // ends with http.ErrServerClosed
 	return s, nil
 }
 
@@ -132,13 +137,14 @@ func (s *Server) spec(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		w.Header().Set("Content-Type", "application/toml")
 	}
+	bounded(w)
 	_, err = w.Write(text)
 	return ignoreWrite(err)
 }
 
 func (s *Server) command(w http.ResponseWriter, r *http.Request) error {
 	var c Command
-	if err := decode(r, &c); err != nil {
+	if err := decode(w, r, &c); err != nil {
 		return err
 	}
 	if len(c.Units) == 0 {
@@ -203,7 +209,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 		return &Error{Code: "usage", Message: "exec needs the header Upgrade: " + upgradeProtocol}
 	}
 	var e Exec
-	if err := decode(r, &e); err != nil {
+	if err := decode(w, r, &e); err != nil {
 		return err
 	}
 	if len(e.Args) == 0 {
@@ -326,12 +332,22 @@ func fromClient(session Session, in io.Reader) {
 	}
 }
 
-func decode(r *http.Request, into any) error {
+// decode reads the request's body, which is one JSON value and nothing more.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	ctl := http.NewResponseController(w)
+	_ = ctl.SetReadDeadline(time.Now().Add(patience)) // a writer without: a test's
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
+	err := d.Decode(into)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = errors.New("something follows it")
+		}
+	}
+	if err != nil {
 		return &Error{Code: "usage", Message: "cannot read the request: " + err.Error()}
 	}
+	_ = ctl.SetReadDeadline(time.Time{}) // from here on it tells whether the client is still there
 	return nil
 }
 
@@ -340,12 +356,18 @@ func answer(w http.ResponseWriter, v any, err error) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	bounded(w)
 	return ignoreWrite(json.NewEncoder(w).Encode(v))
+}
+
+// bounded gives the client so much time, from now on, to take the answer.
+func bounded(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) // a writer without: a test's
 }
 
 // ignoreWrite drops the error of a client that has gone.
 func ignoreWrite(err error) error {
-	if errors.Is(err, unix.EPIPE) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
 	return err
@@ -364,6 +386,7 @@ func fail(w http.ResponseWriter, err error) {
 		status = http.StatusInternalServerError
 	}
 	w.Header().Set("Content-Type", "application/json")
+	bounded(w)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(e) // the client may be gone
 }
@@ -378,6 +401,7 @@ func startStream(w http.ResponseWriter) *lineStream {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	l := &lineStream{json.NewEncoder(w), http.NewResponseController(w)}
+	_ = l.ctl.SetWriteDeadline(time.Time{}) // that of an earlier answer on the connection; a stream may be read slowly
 	_ = l.ctl.Flush() // the client sees that the stream has begun
 	return l
 }
