@@ -131,15 +131,17 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}
-	changes, err := s.watch(ctx)
-	if err != nil {
-		return 1, err
-	}
+	// First what may fail for good: no unit may have been started then. Requests
+	// that come already wait for the loop.
 	server, err := s.serve(ctx)
 	if err != nil {
 		return 1, err
 	}
 	defer server.Close()
+	changes, err := s.watch(ctx)
+	if err != nil {
+		return 1, err
+	}
 	code := s.loop(ctx, changes)
 	return code, nil
 }
