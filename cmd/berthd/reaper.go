@@ -38,5 +38,5 @@ func runLauncher() error {
 	}
 	reaper.SetName("berthd-launcher")
 	go trimEvery(trimInterval)
-	return launcher.Serve(reaper.LauncherFD, launcher.ForkProgram)
+	return launcher.Serve(reaper.LauncherFD, launcher.NewProgramForker())
 }

@@ -81,7 +81,8 @@ type Image struct {
 	// EIO. It is for tests; it is not encoded.
 	FailAt int
 
-	run run
+	words []uint64 // the memory of a decoded Arena
+	run   run
 }
 
 // Encode gives the bytes of the image and the descriptors that go with them,
@@ -125,34 +126,45 @@ func (im *Image) Encode() (image []byte, fds []int) {
 // Nothing in the bytes is trusted: an image that could read or write outside
 // its own arena's bounds, or run in circles, is refused.
 func Decode(image []byte, fds []int) (*Image, error) {
-	im, err := decode(image, fds)
-	if err != nil {
-		return nil, fmt.Errorf("cannot decode the image of a start: %w", err)
+	im := &Image{}
+	if err := im.Decode(image, fds); err != nil {
+		return nil, err
 	}
 	return im, nil
 }
 
-func decode(image []byte, fds []int) (*Image, error) {
+// Decode is Decode into the memory of an image that is not needed any more, so
+// that a process which forks one after the other makes no garbage: what it has
+// in memory is what a fork costs. After an error im is not to be forked.
+func (im *Image) Decode(image []byte, fds []int) error {
+	if err := im.decode(image, fds); err != nil {
+		return fmt.Errorf("cannot decode the image of a start: %w", err)
+	}
+	return nil
+}
+
+func (im *Image) decode(image []byte, fds []int) error {
 	if len(image) < headerSize || len(image) > MaxImage {
-		return nil, fmt.Errorf("%d bytes, want %d to %d", len(image), headerSize, MaxImage)
+		return fmt.Errorf("%d bytes, want %d to %d", len(image), headerSize, MaxImage)
 	}
 	var h header
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&h)), headerSize), image)
 	image = image[headerSize:]
 	switch {
 	case h.Magic != magic || h.Version != version:
-		return nil, errors.New("not an image of this version")
+		return errors.New("not an image of this version")
 	case h.Ops == 0 || h.Ops > MaxSteps || h.Regs > MaxRegs || h.FDs > MaxFDs || h.ForkIn > 8 || h.Relocs > MaxImage/8 || h.Arena > MaxImage:
-		return nil, errors.New("a count is out of range")
+		return errors.New("a count is out of range")
 	case int(h.FDs) != len(fds):
-		return nil, fmt.Errorf("%d descriptors came, %d are needed", len(fds), h.FDs)
+		return fmt.Errorf("%d descriptors came, %d are needed", len(fds), h.FDs)
 	}
 	if want := int(h.Ops)*opSize + int(h.Relocs)*8 + 4*int(h.FDs+h.ForkIn) + int(h.Arena); want != len(image) {
-		return nil, fmt.Errorf("%d bytes follow the header, want %d", len(image), want)
+		return fmt.Errorf("%d bytes follow the header, want %d", len(image), want)
 	}
-	im := &Image{
+	*im = Image{
 		CloneFlags: h.CloneFlags, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
-		Ops: make([]Op, h.Ops), Regs: make([]int32, h.Regs),
+		Ops: resized(im.Ops, int(h.Ops)), Regs: resized(im.Regs, int(h.Regs)),
+		Relocs: im.Relocs[:0], ForkIn: im.ForkIn[:0], words: im.words, run: run{gaps: im.run.gaps},
 	}
 	n := copy(unsafe.Slice((*byte)(unsafe.Pointer(&im.Ops[0])), len(im.Ops)*opSize), image)
 	image = image[n:]
@@ -167,7 +179,7 @@ func decode(image []byte, fds []int) (*Image, error) {
 		r := u32(image, 0)
 		image = image[4:]
 		if r >= h.Regs || im.Regs[r] != -1 || fd < 0 {
-			return nil, errors.New("a descriptor's register is wrong")
+			return errors.New("a descriptor's register is wrong")
 		}
 		im.Regs[r] = int32(fd)
 	}
@@ -176,14 +188,22 @@ func decode(image []byte, fds []int) (*Image, error) {
 		image = image[4:]
 	}
 	// The arena is made of words, so that structures in it are aligned.
-	words := make([]uint64, (len(image)+7)/8+1)
-	im.Arena = unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(image))
+	im.words = resized(im.words, (len(image)+7)/8+1)
+	im.Arena = unsafe.Slice((*byte)(unsafe.Pointer(&im.words[0])), len(image))
 	copy(im.Arena, image)
 	if err := im.check(); err != nil {
-		return nil, err
+		return err
 	}
 	im.relocate()
-	return im, nil
+	return nil
+}
+
+// resized gives a slice of n elements, in the memory of s if there is enough.
+func resized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
 }
 
 // nsFlags are the flags of clone3 that an image may ask for.

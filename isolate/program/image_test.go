@@ -3,6 +3,7 @@ package program
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,4 +138,33 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What an image held before does not show after another was decoded into it.
+func TestDecodeAgain(t *testing.T) {
+	long := sample(t)
+	long.Regs = []int32{3, 4, 5}
+	short := sample(t)
+	short.Regs, short.Ops, short.Arena, short.Relocs = []int32{6, 7, -1}, short.Ops[4:5], short.Arena[:64], nil
+	var im Image
+	for _, from := range []*Image{long, short, long} {
+		image, fds := from.Encode()
+		if err := im.Decode(image, fds); err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := Decode(image, fds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(im.Regs, fresh.Regs) || !slices.Equal(im.Relocs, fresh.Relocs) || len(im.Arena) != len(fresh.Arena) || len(im.Ops) != len(fresh.Ops) {
+			t.Errorf("decoded again: %v, %v", im.Regs, im.Relocs)
+		}
+		for i := range im.Ops { // addresses differ
+			a, b := im.Ops[i], fresh.Ops[i]
+			a.Vals, b.Vals = [maxArgs]uint64{}, [maxArgs]uint64{}
+			if a != b {
+				t.Errorf("step %d is %+v, not %+v", i, a, b)
+			}
+		}
+	}
 }

@@ -63,10 +63,9 @@ type gap struct{ first, last uint32 }
 
 // gaps are the descriptors that are no part of the image. The child closes them
 // at once: among them are the starter's own ends of the pipes, which it must see closed.
-func (im *Image) gaps() []gap {
+func (im *Image) gaps(gaps []gap) []gap {
 	used := slices.Clone(im.Regs)
 	slices.Sort(used)
-	var gaps []gap
 	next := uint32(0)
 	for _, fd := range used {
 		if fd < 0 || uint32(fd) < next {
@@ -100,7 +99,7 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		return 0, -1, err
 	}
 	r := &im.run
-	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps()}
+	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps(r.gaps[:0])}
 	r.clone = cloneArgs{
 		flags:      im.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&r.pidfd))),

@@ -24,7 +24,7 @@ const deadline = 20 * time.Second
 
 // The test binary is the launcher too.
 func TestMain(m *testing.M) {
-	forkers := map[string]Forker{"role-shell": forkShell, "role-program": ForkProgram}
+	forkers := map[string]Forker{"role-shell": forkShell, "role-program": NewProgramForker()}
 	if fork := forkers[os.Args[len(os.Args)-1]]; fork != nil {
 		if err := Serve(3, fork); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -2,11 +2,18 @@ package launcher
 
 import "berth/isolate/program"
 
-// ForkProgram is the Forker of programs compiled by package isolate.
-func ForkProgram(image []byte, fds []int) (pid, pidfd int, err error) {
-	im, err := program.Decode(image, fds)
-	if err != nil {
-		return 0, -1, err
+// NewProgramForker gives a Forker of programs compiled by package isolate. It is
+// for one goroutine: it uses its memory again.
+func NewProgramForker() Forker {
+	im := &program.Image{}
+	return func(image []byte, fds []int) (pid, pidfd int, err error) {
+		if len(image) > maxInline {
+			im = &program.Image{} // rare, and not to be kept
+			defer func() { im = &program.Image{} }()
+		}
+		if err := im.Decode(image, fds); err != nil {
+			return 0, -1, err
+		}
+		return im.Fork(true)
 	}
-	return im.Fork(true)
 }
