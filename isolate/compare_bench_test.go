@@ -86,26 +86,45 @@ func launchToExit(b *testing.B, l *launcher.Client, p *program.Program, files Fi
 	}
 }
 
-// onlyLegacy shows what the calling goroutine starts from here on the v1
-// hierarchies of a hybrid host alone: crun refuses such a host as long as anybody
+// onlyLegacy gives a function that runs another in a goroutine of its own, whose
+// children see the v1 hierarchies of a hybrid host alone: crun refuses such a host as long as anybody
 // has a controller on v2, and makes its groups as common files in directories
 // where it expects a hierarchy that is not mounted. All is in a private mount
 // namespace of the thread, which ends with the goroutine.
-func onlyLegacy(b *testing.B) {
+func onlyLegacy(b *testing.B) func(run func() error) error {
 	b.Helper()
-	if _, err := os.Stat("/sys/fs/cgroup/unified"); err != nil {
-		return
+	calls, results := make(chan func() error), make(chan error)
+	b.Cleanup(func() { close(calls) })
+	go func() {
+		runtime.LockOSThread()
+		for run := range calls {
+			results <- run()
+		}
+	}()
+	do := func(run func() error) error {
+		calls <- run
+		return <-results
 	}
-	runtime.LockOSThread()
+	if err := do(showLegacy); err != nil {
+		b.Fatal(err)
+	}
+	return do
+}
+
+// showLegacy does it for the calling thread.
+func showLegacy() error {
+	if _, err := os.Stat("/sys/fs/cgroup/unified"); err != nil {
+		return nil
+	}
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		b.Fatal(err)
+		return err
 	}
 	err = errors.Join(unix.Unshare(unix.CLONE_NEWNS),
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, "mode=755"))
 	if err != nil {
-		b.Fatal(err)
+		return err
 	}
 	for line := range strings.Lines(string(groups)) {
 		controllers := strings.Split(line, ":")[1]
@@ -118,9 +137,10 @@ func onlyLegacy(b *testing.B) {
 			err = unix.Mount("cgroup", dir, "cgroup", 0, strings.Replace(controllers, "name=", "none,name=", 1))
 		}
 		if err != nil {
-			b.Fatal(controllers, err)
+			return fmt.Errorf("%s: %w", controllers, err)
 		}
 	}
+	return nil
 }
 
 // bundle writes an OCI bundle for the same container.
@@ -230,7 +250,7 @@ func BenchmarkStartToExit(b *testing.B) {
 	}
 	dir := bundle(b, root)
 	state := b.TempDir()
-	onlyLegacy(b)
+	peers := onlyLegacy(b)
 	for _, name := range []string{"runc", "crun"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
@@ -246,12 +266,12 @@ func BenchmarkStartToExit(b *testing.B) {
 			}
 			return nil
 		}
-		if err := run(); err != nil {
+		if err := peers(run); err != nil {
 			b.Logf("%s does not run here: not compared: %v", name, err)
 			continue
 		}
 		contenders = append(contenders, contender{name, func() {
-			if err := run(); err != nil {
+			if err := peers(run); err != nil {
 				b.Fatal(err)
 			}
 		}})

@@ -278,11 +278,29 @@ func (pr *Prepared) device(d deviceData) error {
 	return unix.Fchownat(dev, d.name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 }
 
+// overlayParsesOptions tells whether overlay looks at each option as it is given
+// (since Linux 6.5). Before, it takes whatever it gets, and refuses the whole in
+// the end.
+func overlayParsesOptions() (bool, error) {
+	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(ctx)
+	return unix.FsconfigSetString(ctx, "berth-no-such-option", "x") != nil, nil
+}
+
 // lowerDirs hands the layers to overlay: one by one where the kernel takes them
 // so (about 6.8), else in one string of at most 255 bytes.
 func (pr *Prepared) lowerDirs(d lowerData) error {
 	ctx := int(pr.regs[d.ctx])
-	for i, l := range d.layers {
+	single := d.layers
+	if parses, err := overlayParsesOptions(); err != nil {
+		return err
+	} else if !parses {
+		single = nil
+	}
+	for i, l := range single {
 		err := unix.FsconfigSetString(ctx, "lowerdir+", fdPath(pr.regs[l]))
 		if err == unix.EINVAL && i == 0 {
 			break
