@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/vmtest"
 	"berth/supervisor/core"
 )
 
@@ -42,7 +43,10 @@ func (d *daemon) child(role string) int {
 // TestKills ends supervisor and launcher again and again while units run, log
 // and exit. Nothing of that may be seen from the units.
 func TestKills(t *testing.T) {
-	const runners, exiters, kills = 10, 10, 50
+	runners, exiters, kills := 10, 10, 50
+	if vmtest.Current() != "" { // which is ten times slower
+		runners, exiters, kills = 5, 5, 15
+	}
 	files := map[string]string{}
 	for i := range runners {
 		files[fmt.Sprintf("runner%d.toml", i)] = sh(`n=0; while [ ! -e /run/stop/now ]; do echo line $n; n=$((n+1)); sleep 0.01; done; echo last $n; exec sleep 1000`,

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/vmtest"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
 )
@@ -27,7 +28,12 @@ import (
 // nothing waits that long unless it fails.
 const patience = 60 * time.Second
 
+// programs builds berthd and berth into a directory. In the virtual machine they
+// are there.
 var programs = sync.OnceValues(func() (string, error) {
+	if vmtest.Current() != "" {
+		return guestPrograms, nil
+	}
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
 		return "", err
@@ -47,8 +53,9 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	vmtest.Main(stages)
 	code := m.Run()
-	if dir, err := programs(); err == nil {
+	if dir, err := programs(); err == nil && dir != guestPrograms {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
@@ -136,6 +143,10 @@ func (d *daemon) run(flags ...string) {
 	args = slices.Concat(d.before, []string{binary(d.t, "berthd")}, args)
 	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	if group := place(d.t); group != nil {
+		defer group.Close()
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}

@@ -103,10 +103,16 @@ func errorName(err error) string {
 	return err.Error()
 }
 
+// cpuMax is what the Go runtime keeps open on a v2 host from its start on.
+const cpuMax = "/sys/fs/cgroup/cpu.max"
+
 func descriptors() string {
 	var open []string
 	for fd := range 4096 {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+			if link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); link == cpuMax {
+				continue
+			}
 			open = append(open, strconv.Itoa(fd))
 		}
 	}
@@ -133,7 +139,7 @@ func inspect(args []string) {
 		for _, fd := range fds {
 			link, err := os.Readlink("/proc/1/fd/" + fd.Name())
 			// What the Go runtime of another probe has for itself is no matter.
-			if err == nil && os.Getpid() != 1 && !strings.HasPrefix(link, "anon_inode:[event") {
+			if err == nil && os.Getpid() != 1 && link != cpuMax && !strings.HasPrefix(link, "anon_inode:[event") {
 				say("init's descriptor "+fd.Name(), link)
 			}
 		}

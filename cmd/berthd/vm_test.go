@@ -1,0 +1,60 @@
+package main
+
+import (
+	"testing"
+
+	"berth/isolate/vmtest"
+)
+
+// guestPrograms is where the virtual machine has what binary and probe give.
+const guestPrograms = "/usr/lib/berth-test"
+
+// stages are the places that berthd is started in in the virtual machine. In the
+// first one it is also put to what does not depend on the place.
+var stages = []vmtest.Stage{
+	{Name: "root", Tests: "^(TestGuest.*|TestKills|TestReexec|TestDevices|TestDefaultContainer)$", Skip: "^TestDefaultContainer$/^capsh$"},
+	{Name: delegated, Group: "system.slice/tests.service", Tests: "^TestGuestGroups$"},
+	{Name: "shell", Group: "user.slice/session.scope", Others: true, Tests: "^TestGuestGroups$"},
+	{Name: "container", Group: "machine.slice/container", Others: true, Namespace: true, Tests: "^TestGuestGroups$"},
+}
+
+// delegated is the stage in which berthd is alone in its group; see place.
+const delegated = "delegated"
+
+// guestBase is the group that berth.slice is made in, as the daemon sees it. In a
+// group that other processes are in as well it cannot be.
+var guestBase = map[string]string{"root": "/", delegated: "/system.slice/berthd.service", "shell": "/", "container": "/"}
+
+// TestVM boots a virtual machine with another kernel, nothing but cgroup v2, and
+// every capability, and runs berthd in it: most of this package's tests, and
+// those of vm_guest_test.go.
+func TestVM(t *testing.T) {
+	vmtest.Need(t)
+	files, err := guestFiles(t)
+	if err != nil {
+		vmtest.SkipOrFail(t, err)
+	}
+	vmtest.Run(t, vmtest.Machine{Files: files, Modules: []string{"overlay", "loop"}, Stages: stages})
+}
+
+// guestFiles are a small Unix, with things in it that no container may see.
+func guestFiles(t *testing.T) ([]vmtest.File, error) {
+	files := []vmtest.File{
+		vmtest.Directory("usr", 0o755), vmtest.Directory("usr/bin", 0o755), vmtest.Directory("usr/sbin", 0o755),
+		vmtest.Directory("usr/lib", 0o755), vmtest.Directory("usr/lib/berth-test", 0o755),
+		vmtest.Link("bin", "usr/bin"), vmtest.Link("sbin", "usr/sbin"), vmtest.Link("lib", "usr/lib"),
+		vmtest.Directory("var", 0o755), vmtest.Directory("var/lib", 0o755), vmtest.Directory("var/tmp", 0o1777), vmtest.Directory("srv", 0o755),
+		vmtest.Directory("root", 0o700), vmtest.Text("root/secret", "x", 0o600),
+		vmtest.Directory("home", 0o755), vmtest.Directory("home/user", 0o755),
+		vmtest.Directory("boot", 0o755), vmtest.Text("boot/secret", "x", 0o600),
+		vmtest.Text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", 0o644),
+		vmtest.Text("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n", 0o644),
+		vmtest.Text("etc/shadow", "root:secret:1::::::\n", 0o600),
+		vmtest.Text("etc/hostname", "vm\n", 0o644),
+		vmtest.Copy("usr/lib/berth-test/berthd", binary(t, "berthd")),
+		vmtest.Copy("usr/lib/berth-test/berth", binary(t, "berth")),
+		vmtest.Copy("usr/lib/berth-test/probe", probe(t)),
+	}
+	busybox, err := vmtest.BusyBox()
+	return append(files, busybox...), err
+}
