@@ -159,7 +159,16 @@ func commandLine(pid int) string {
 }
 
 func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error) {
+	if c.Verb == core.VerbKill {
+		if c.Signal == "" {
+			c.Signal = "TERM"
+		}
+		if _, ok := units.SignalNumber(c.Signal); !ok {
+			return nil, &api.Error{Code: "usage", Message: fmt.Sprintf("there is no signal %q", c.Signal), Hint: "name one of signal(7), as in TERM or HUP"}
+		}
+	}
 	ch := make(chan core.Reply, 1)
+	var id uint64
 	var missing error
 	err := b.ask(ctx, func() {
 		for _, name := range c.Units {
@@ -168,7 +177,7 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 				return
 			}
 		}
-		id := b.state.LastCommand + 1
+		id = b.state.LastCommand + 1
 		b.replies[id] = ch
 		b.step(core.Command{ID: id, Verb: c.Verb, Units: c.Units, NoBlock: c.NoBlock, Signal: c.Signal, Whole: c.Whole})
 	})
@@ -193,17 +202,14 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 		}
 		return out, nil
 	case <-ctx.Done():
+		b.post(func() { delete(b.replies, id) }) // the client is gone; what it asked for is done all the same
 		return nil, ctx.Err()
 	case <-b.done:
 		return nil, errStopped
 	}
 }
 
-func (b backend) Reload(ctx context.Context) (*api.Reload, error) {
-	var out api.Reload
-	err := b.ask(ctx, func() { out = b.reload("asked for") })
-	return &out, err
-}
+func (b backend) Reload(ctx context.Context) (*api.Reload, error) { return b.reload(ctx, "asked for") }
 
 func (b backend) Plan(ctx context.Context) (*api.Reload, error) {
 	set, err := config.Load(config.Options{Dirs: b.cfg.Directories})

@@ -17,20 +17,40 @@ import (
 func logDir(stateDir string) string { return filepath.Join(stateDir, "log") }
 
 // watch starts to watch the unit directories and takes up what they hold now;
-// watching comes first, so that no change falls between.
+// watching comes first, so that no change falls between. Called before the loop.
 func (s *Supervisor) watch(ctx context.Context) (<-chan struct{}, error) {
 	changes, err := config.Watch(ctx, config.WatchOptions{Dirs: s.cfg.Directories, Log: s.log.Sugar().Warnf})
 	if err != nil {
 		return nil, err
 	}
-	s.reload("started")
+	set, err := s.readUnits()
+	s.takeUp(set, err, "started")
 	return changes, nil
 }
 
+func (s *Supervisor) readUnits() (*config.Set, error) {
+	return config.Load(config.Options{Dirs: s.cfg.Directories})
+}
+
 // reload reads all unit files as a new generation and applies it if it is
-// valid. Called by the loop.
-func (s *Supervisor) reload(why string) api.Reload {
-	set, err := config.Load(config.Options{Dirs: s.cfg.Directories})
+// valid. Many files, or a slow disk, must not hold up the loop: the reading is
+// done by the caller, one at a time, so that none overtakes a later one.
+func (s *Supervisor) reload(ctx context.Context, why string) (*api.Reload, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	set, failed := s.readUnits()
+	var out api.Reload
+	err := s.ask(ctx, func() { out = s.takeUp(set, failed, why) })
+	return &out, err
+}
+
+// reloadLater is reload for the loop itself.
+func (s *Supervisor) reloadLater(why string) {
+	go func() { _, _ = s.reload(context.Background(), why) }() // fails only when the supervisor ends
+}
+
+// takeUp applies a set that was read, or tells why there is none. Called by the loop.
+func (s *Supervisor) takeUp(set *config.Set, err error, why string) api.Reload {
 	if err != nil {
 		s.log.Error("cannot read the unit files", zap.Error(err))
 		return api.Reload{Generation: s.generation, Diagnostics: units.Diagnostics{{Severity: units.Error, Message: err.Error()}}}

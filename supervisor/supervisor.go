@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -52,6 +53,7 @@ type Supervisor struct {
 	done     chan struct{} // closed when the loop has ended
 	events   broadcaster
 	execID   atomic.Uint64
+	reading  sync.Mutex // of the unit files: see reload
 
 	// loop
 	state      *core.State
@@ -166,7 +168,7 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 			}
 			s.onReaper(ev)
 		case <-changes:
-			s.reload("files changed")
+			s.reloadLater("files changed")
 		}
 	}
 }
@@ -231,7 +233,7 @@ func (s *Supervisor) onSignal(sig syscall.Signal) {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR:
 		s.shutdown("received SIG" + signalName(sig))
 	case syscall.SIGHUP:
-		s.reload("received SIGHUP")
+		s.reloadLater("received SIGHUP")
 	}
 }
 

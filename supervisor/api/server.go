@@ -402,7 +402,7 @@ func startStream(w http.ResponseWriter) *lineStream {
 	w.WriteHeader(http.StatusOK)
 	l := &lineStream{json.NewEncoder(w), http.NewResponseController(w)}
 	_ = l.ctl.SetWriteDeadline(time.Time{}) // that of an earlier answer on the connection; a stream may be read slowly
-	_ = l.ctl.Flush() // the client sees that the stream has begun
+	_ = l.ctl.Flush()                       // the client sees that the stream has begun
 	return l
 }
 
