@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/vmtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -25,15 +27,7 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv(helperEnv); mode != "" {
 		os.Exit(helper(mode, os.Args[1:]))
 	}
-	if os.Getpid() == 1 && os.Getenv(stageEnv) == "init" {
-		vmInit()
-	}
-	if os.Getenv(mountEnv) != "" {
-		if err := mountOwnCgroup(); err != nil {
-			fmt.Fprintln(os.Stderr, "cannot mount the cgroup namespace:", err)
-			os.Exit(1)
-		}
-	}
+	vmtest.Main(stages)
 	// Orphans of killed helpers come to this process and not to the host's
 	// init, and are reaped by the tests that make them.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -310,7 +304,7 @@ func ptr[T any](v T) *T { return &v }
 func eachView(t *testing.T, controller string, test func(t *testing.T, tree *Tree)) {
 	t.Helper()
 	views := []view{viewHost, viewV1, viewV2}
-	if os.Getenv(stageEnv) != "" {
+	if vmtest.Current() != "" {
 		views = views[:1] // there is only one
 	}
 	for _, v := range views {
