@@ -182,6 +182,16 @@ func (s *Server) logStream(w http.ResponseWriter, r *http.Request) error {
 		q.Since = t
 	}
 	var lines *lineStream
+	if q.Follow {
+		// A unit may be silent for long: the client is told at once that the
+		// stream has begun, so what can be refused is looked at before.
+		for _, unit := range q.Units {
+			if _, err := s.backend.Status(r.Context(), unit); err != nil {
+				return err
+			}
+		}
+		lines = startStream(w)
+	}
 	for e, err := range s.backend.Logs(r.Context(), q) {
 		if err != nil {
 			if lines == nil {
