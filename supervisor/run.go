@@ -38,14 +38,15 @@ type run struct {
 	signals queue         // what the loop has sent; drained before the group is released
 	exited  chan struct{} // closed when the reaper has told the main process's exit
 
-	mu       sync.Mutex
-	cfg      *units.Unit
-	limits   cgroup.Limits
-	group    *cgroup.Group
-	streams  *logs.Streams
-	proc     *process
-	oomKills uint64         // of the group, before this incarnation
-	emulated syscall.Signal // signal whose default action was carried out by KILL
+	mu         sync.Mutex
+	cfg        *units.Unit
+	limits     cgroup.Limits
+	distrusted bool // the group may have other limits than these: a supervisor died while it changed them
+	group      *cgroup.Group
+	streams    *logs.Streams
+	proc       *process
+	oomKills   uint64         // of the group, before this incarnation
+	emulated   syscall.Signal // signal whose default action was carried out by KILL
 }
 
 // process is a forked program, registered with the reaper.
@@ -191,7 +192,7 @@ func (s *Supervisor) makeGroup(r *run, group *cgroup.Group, l cgroup.Limits) err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.group, r.limits = group, limits
+	r.group, r.limits, r.distrusted = group, limits, false
 	r.oomKills, _ = group.OOMKills()
 	return nil
 }
@@ -267,7 +268,12 @@ func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 		return err
 	}
 	if r.group != nil {
-		if err := r.group.Update(r.limits, limits); err != nil {
+		if r.distrusted {
+			err = r.group.Set(limits)
+		} else {
+			err = r.group.Update(r.limits, limits)
+		}
+		if err != nil {
 			return err
 		}
 		if limits.OOMGroup && !r.limits.OOMGroup {
@@ -281,7 +287,7 @@ func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.limits, r.cfg = limits, cfg
+	r.limits, r.distrusted, r.cfg = limits, false, cfg
 	return nil
 }
 

@@ -137,9 +137,13 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	if g, err := s.tree.Group(groupName(u.Name)); err == nil {
 		r.group = g
 	}
-	if c, err := container.Limits(u.Config); err == nil {
-		r.limits, _ = s.supported(u.Name, c)
+	// The group has the limits of the configuration, unless a change of it is not
+	// known to have arrived there: the core has it made again (core.Resume).
+	limits, err := container.Limits(u.Config)
+	if err == nil {
+		limits, err = s.supported(u.Name, limits)
 	}
+	r.limits, r.distrusted = limits, err != nil || len(u.Applied) > 0
 	if name := storeName("log", uint64(r.id)); len(stored[name]) > 0 {
 		streams, err := s.logs.Adopt(u.Name, uint64(r.id), u.Config.Log, stored[name])
 		if err != nil {

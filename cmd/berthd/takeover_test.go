@@ -228,3 +228,32 @@ func TestTakeOverLost(t *testing.T) {
 		d.eventually("what nobody knew is gone", func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); return err != nil })
 	}
 }
+
+// TestTakeOverLive has the supervisor die when it has recorded a live change and
+// not yet written it: the next one writes all of it, also what is no longer given.
+func TestTakeOverLive(t *testing.T) {
+	d := start(t, map[string]string{"web.toml": sh("exec sleep 1000", "[cgroup]\nmemory-max = '64M'\npids-max = 50")})
+	pid := d.wait("web", core.Running).MainPID
+	limits := func() string {
+		return groupFile(t, pid, "memory", "memory.limit_in_bytes", "memory.max") + " " + groupFile(t, pid, "pids", "pids.max", "pids.max")
+	}
+	if got := limits(); got != "67108864 50" {
+		t.Fatalf("the limits are %s", got)
+	}
+	d.killSupervisor(func() {
+		d.write("web.toml", sh("exec sleep 1000", "[cgroup]\nmemory-max = '96M'"))
+		d.rewrite("web", func(u map[string]any) {
+			u["config"].(map[string]any)["cgroup"] = map[string]any{"memory-max": 96 << 20}
+			u["applied"] = []string{"cgroup.memory-max", "cgroup.pids-max"}
+		})
+	})
+	d.eventually("the change is written", func() bool { return limits() == "100663296 max" }, limits)
+	// A further change is one from these.
+	d.change(func() { d.write("web.toml", sh("exec sleep 1000", "[cgroup]\npids-max = 40")) })
+	d.eventually("a further change is written", func() bool {
+		return strings.HasSuffix(limits(), " 40") && !strings.HasPrefix(limits(), "100663296")
+	}, limits)
+	if st := d.status("web"); st.MainPID != pid || st.Restarts != 0 {
+		t.Errorf("the main process is %d, was %d", st.MainPID, pid)
+	}
+}

@@ -112,7 +112,12 @@ func existsAt(dir *os.File, name string) bool {
 }
 
 // subdirs gives the names of the groups directly below dir.
-func subdirs(dir *os.File) ([]string, error) {
+func subdirs(dir *os.File) ([]string, error) { return namesIn(dir, true) }
+
+// controlFiles gives the names of the control files of dir.
+func controlFiles(dir *os.File) ([]string, error) { return namesIn(dir, false) }
+
+func namesIn(dir *os.File, dirs bool) ([]string, error) {
 	again, err := openDirAt(dir, ".") // a reading position of its own
 	if err != nil {
 		return nil, err
@@ -124,7 +129,7 @@ func subdirs(dir *os.File) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() == dirs {
 			names = append(names, e.Name())
 		}
 	}
