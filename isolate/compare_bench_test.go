@@ -227,15 +227,16 @@ func BenchmarkStartToExit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	var h *cgroup.Handles
 	type contender struct {
-		name string
-		run  func()
+		name  string
+		run   func()
+		after func() // its cleaning up; nil: none, or part of run
 	}
 	contenders := []contender{
-		{"bound", func() { launchToExit(b, l, bare, Files{}) }},
-		{"core", func() { launchToExit(b, l, core, Files{}) }},
-		{"berth", func() {
-			var h *cgroup.Handles
+		{name: "bound", run: func() { launchToExit(b, l, bare, Files{}) }},
+		{name: "core", run: func() { launchToExit(b, l, core, Files{}) }},
+		{name: "berth", run: func() {
 			launchToExit(b, l, full, Files{Groups: func() (dir *os.File, procs map[string]*os.File, err error) {
 				if err = group.Create(cgroup.Limits{}); err == nil {
 					h, err = group.Open()
@@ -245,6 +246,7 @@ func BenchmarkStartToExit(b *testing.B) {
 				}
 				return h.Dir, h.Procs, nil
 			}})
+		}, after: func() {
 			h.Close()
 			if err := group.Remove(); err != nil {
 				b.Fatal(err)
@@ -273,7 +275,7 @@ func BenchmarkStartToExit(b *testing.B) {
 			b.Logf("%s does not run here: not compared: %v", name, err)
 			continue
 		}
-		contenders = append(contenders, contender{name, func() {
+		contenders = append(contenders, contender{name: name, run: func() {
 			if err := peers(run); err != nil {
 				b.Fatal(err)
 			}
@@ -289,18 +291,23 @@ func BenchmarkStartToExit(b *testing.B) {
 			begin := time.Now()
 			c.run()
 			times[c.name] = append(times[c.name], time.Since(begin))
+			if c.after != nil {
+				c.after()
+				times[c.name+"+remove"] = append(times[c.name+"+remove"], time.Since(begin))
+			}
 		}
 	}
 	medians := map[string]float64{}
-	for _, c := range contenders {
-		medians[c.name] = float64(median(times[c.name]).Microseconds())
-		b.ReportMetric(medians[c.name], c.name+"-us")
+	for name, t := range times {
+		medians[name] = float64(median(t).Microseconds())
+		b.ReportMetric(medians[name], name+"-us")
 	}
 	b.ReportMetric(medians["core"]/medians["bound"], "core/bound")
 	b.ReportMetric(medians["berth"]/medians["bound"], "berth/bound")
 	for _, peer := range []string{"runc", "crun"} {
 		if medians[peer] > 0 {
-			b.ReportMetric(medians[peer]/medians["berth"], peer+"/berth")
+			// Theirs removes the group too.
+			b.ReportMetric(medians[peer]/medians["berth+remove"], peer+"/berth")
 		}
 	}
 }
