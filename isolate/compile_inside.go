@@ -348,7 +348,7 @@ func (c *compiler) maskPaths() {
 func (c *compiler) settings() {
 	spec := c.spec
 	if spec.Namespaces.UTS.Mode == NSNew {
-		if name := cmp.Or(spec.Hostname, hostname(spec.Name)); name != "" {
+		if name := cmp.Or(spec.Hostname, Hostname(spec.Name)); name != "" {
 			c.in(program.Step{Sys: program.SysSethostname, Dst: program.None, Path: name, Why: "the hostname",
 				Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
 		}
@@ -374,8 +374,9 @@ func (c *compiler) settings() {
 	}
 }
 
-// hostname makes a host name of a container's name.
-func hostname(name string) string {
+// Hostname makes a host name of a container's name: "worker@eu" gives
+// "worker-eu". It is what Compile takes where Spec.Hostname is empty.
+func Hostname(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':

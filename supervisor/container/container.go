@@ -52,7 +52,7 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 		Cgroup:        isolate.Cgroup{Unified: env.Unified, Legacy: env.Legacy, Optional: env.Optional},
 	}
 	if spec.Hostname == "" && u.Namespaces.UTS == "new" {
-		spec.Hostname = strings.ReplaceAll(u.Name, "@", "-")
+		spec.Hostname = isolate.Hostname(u.Name)
 	}
 	for _, c := range u.Service.PreStart {
 		spec.PreStart = append(spec.PreStart, c)
@@ -103,7 +103,6 @@ func mounts(u *units.Unit, env Environment) []isolate.Mount {
 			Source: m.Source, Target: m.Target,
 			User: m.User, Group: m.Group,
 			Propagation: propagations[m.Propagation],
-			Recursive:   true,
 			NoSuid:      true, NoDev: true,
 		}
 		switch m.Type {
@@ -126,28 +125,14 @@ func mounts(u *units.Unit, env Environment) []isolate.Mount {
 			mode, _ := strconv.ParseUint(m.Mode, 8, 32) // validated by units
 			o.Mode = uint32(mode)
 		}
-		for _, opt := range m.Options {
+		for _, opt := range m.Options { // rw, nosuid and nodev say what is so anyway
 			switch opt {
 			case "ro":
 				o.ReadOnly = true
-			case "rw":
-				o.ReadOnly = false
-			case "suid":
-				o.NoSuid = false
-			case "nosuid":
-				o.NoSuid = true
-			case "dev":
-				o.NoDev = false
-			case "nodev":
-				o.NoDev = true
-			case "exec":
-				o.NoExec = false
 			case "noexec":
 				o.NoExec = true
 			case "noatime":
 				o.NoAtime = true
-			case "bind":
-				o.Recursive = false
 			case "rbind":
 				o.Recursive = true
 			}
@@ -264,12 +249,15 @@ func environment(u *units.Unit) ([]string, error) {
 	return out, nil
 }
 
+const maxEnvironmentLine = 1 << 20
+
 // parseEnvironment reads lines KEY=VALUE; empty lines and those that begin with
 // # or ; are passed over, a value in matching quotes loses them.
 func parseEnvironment(path string, text []byte, into map[string]string) error {
 	sc := bufio.NewScanner(bytes.NewReader(text))
-	sc.Buffer(nil, 1<<20)
-	for n := 1; sc.Scan(); n++ {
+	sc.Buffer(nil, maxEnvironmentLine)
+	n := 1
+	for ; sc.Scan(); n++ {
 		line := strings.TrimSpace(sc.Text())
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
@@ -285,8 +273,8 @@ func parseEnvironment(path string, text []byte, into map[string]string) error {
 		}
 		into[k] = v
 	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("cannot read the environment file %s: %w", path, err)
+	if sc.Err() != nil { // reading from memory nothing else can fail
+		return fmt.Errorf("cannot read the environment file: %s:%d: the line is longer than %d bytes", path, n, maxEnvironmentLine)
 	}
 	return nil
 }
@@ -325,6 +313,9 @@ func CapabilityNumber(name string) (int, bool) {
 	return 0, false
 }
 
+// ioClassShift is IOPRIO_CLASS_SHIFT of linux/ioprio.h.
+const ioClassShift = 13
+
 var (
 	ioClasses   = map[string]int{"realtime": 1, "best-effort": 2, "idle": 3}
 	cpuPolicies = map[string]int{"other": unix.SCHED_NORMAL, "fifo": unix.SCHED_FIFO, "rr": unix.SCHED_RR, "batch": unix.SCHED_BATCH, "idle": unix.SCHED_IDLE}
@@ -337,7 +328,7 @@ func scheduling(s *units.Scheduling) (isolate.Scheduling, error) {
 		if !ok {
 			return out, fmt.Errorf("cannot use scheduling.io-class %q", s.IOClass)
 		}
-		prio := class << 13
+		prio := class << ioClassShift
 		if class != 3 {
 			level := 4
 			if s.IOPriority != nil {

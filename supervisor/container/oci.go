@@ -1,23 +1,31 @@
 package container
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/bits"
+	"slices"
+	"strconv"
 	"strings"
 
 	"berth/isolate"
-	"berth/isolate/cgroup"
+	"berth/isolate/user"
 	"berth/units"
 
 	"github.com/moby/sys/capability"
 	oci "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // OCI gives the unit as an OCI runtime config.json, for those who move a unit
-// to another runtime. User names cannot be said there (runtime-spec, "User"):
-// the user is given by id where the unit does, else it is root's and the name
-// stands in an annotation.
+// to another runtime. What cannot be said there stands in annotations:
+//   - names of users and groups: berth.user, berth.group. On the host's root and
+//     in a directory they are looked up; where they cannot be, the process is root's;
+//   - a root file system of layers, or one whose writes are kept apart:
+//     berth.layers and berth.writable; it is to be laid out as the bundle's rootfs;
+//   - namespaces of other units, which are new ones here: berth.namespace.KIND;
+//   - pre-start programs and berth's own init: berth.pre-start, berth.init.
 func OCI(u *units.Unit, env Environment) ([]byte, error) {
 	c, err := Build(u, env)
 	if err != nil {
@@ -25,28 +33,27 @@ func OCI(u *units.Unit, env Environment) ([]byte, error) {
 	}
 	s := c.Spec
 	spec := &oci.Spec{
-		Version:  oci.Version,
-		Hostname: s.Hostname,
-		Root:     &oci.Root{Path: rootPath(&s.RootFS), Readonly: s.RootFS.Writable == isolate.ReadOnly},
-		Process:  ociProcess(s),
-		Mounts:   ociMounts(s),
-		Annotations: map[string]string{
-			"berth.unit": u.Name,
-		},
+		Version:     oci.Version,
+		Hostname:    s.Hostname,
+		Root:        ociRoot(&s.RootFS),
+		Process:     ociProcess(s),
+		Mounts:      ociMounts(s),
+		Annotations: annotations(s),
 		Linux: &oci.Linux{
 			Sysctl:        s.Sysctl,
 			Namespaces:    ociNamespaces(&s.Namespaces),
 			CgroupsPath:   "/berth.slice/" + u.Name + ".service",
 			Resources:     ociResources(&c.Limits),
-			MaskedPaths:   append(maskedPaths(), s.MaskedPaths...),
+			MaskedPaths:   append(maskedPaths(s), s.MaskedPaths...),
 			ReadonlyPaths: append(readonlyPaths(), s.ReadonlyPaths...),
 		},
 	}
-	if s.Process.User != "" {
-		spec.Annotations["berth.user"] = s.Process.User
+	for i, d := range s.Devices {
+		rule := c.Limits.Devices[i] // Limits begins with those of the unit's devices
+		spec.Linux.Devices = append(spec.Linux.Devices, oci.LinuxDevice{Path: d.Path, Type: string(rule.Type), Major: rule.Major, Minor: rule.Minor})
 	}
-	if len(s.RootFS.Layers) > 0 {
-		spec.Annotations["berth.layers"] = strings.Join(s.RootFS.Layers, ":")
+	if spec.Linux.Seccomp, err = ociSeccomp(u, spec); err != nil {
+		return nil, err
 	}
 	text, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
@@ -55,28 +62,85 @@ func OCI(u *units.Unit, env Environment) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
+func annotations(s *isolate.Spec) map[string]string {
+	out := map[string]string{"berth.unit": s.Name}
+	set := func(key, value string) {
+		if value != "" {
+			out["berth."+key] = value
+		}
+	}
+	set("user", s.Process.User)
+	set("group", s.Process.Group)
+	set("layers", strings.Join(s.RootFS.Layers, ":"))
+	switch s.RootFS.Writable {
+	case isolate.Ephemeral:
+		set("writable", "ephemeral")
+	case isolate.Persistent:
+		set("writable", "persistent")
+	}
+	if rootPath(&s.RootFS) == bundleRoot && len(s.RootFS.Layers) == 0 {
+		set("layers", cmp.Or(s.RootFS.Path, "/"))
+	}
+	for _, n := range namespaceList(&s.Namespaces) {
+		if n.ns.Process != "" {
+			set("namespace."+string(n.kind), "unit:"+n.ns.Process)
+		}
+	}
+	if len(s.PreStart) > 0 {
+		text, _ := json.Marshal(s.PreStart) // strings only
+		set("pre-start", string(text))
+	}
+	if s.Init {
+		set("init", "true")
+	}
+	return out
+}
+
 // maskedPaths and readonlyPaths are what isolate does by itself and another
 // runtime must be told.
-func maskedPaths() []string {
-	return []string{
+func maskedPaths(s *isolate.Spec) []string {
+	out := []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
+	if !s.RootFS.Host {
+		return out
+	}
+	for _, p := range []string{
+		"/boot", "/etc/gshadow", "/etc/gshadow-", "/etc/shadow", "/etc/shadow-",
+		"/etc/ssh/ssh_host_dsa_key", "/etc/ssh/ssh_host_ecdsa_key", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_rsa_key",
+		"/etc/ssl/private", "/home", "/lost+found", "/root", "/var/lib/berth",
+	} {
+		// Other runtimes mask last: what the unit mounts there would be hidden.
+		if !slices.ContainsFunc(s.Mounts, func(m isolate.Mount) bool { return m.Target == p || strings.HasPrefix(m.Target, p+"/") }) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 func readonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
+// bundleRoot is the root file system's place in a bundle, for one that config.json
+// cannot describe.
+const bundleRoot = "rootfs"
+
 func rootPath(r *isolate.RootFS) string {
 	switch {
+	case r.Writable != isolate.ReadOnly: // the directory itself is never written
 	case r.Host:
 		return "/"
 	case r.Path != "":
 		return r.Path
 	}
-	return "rootfs"
+	return bundleRoot
+}
+
+func ociRoot(r *isolate.RootFS) *oci.Root {
+	return &oci.Root{Path: rootPath(r), Readonly: r.Writable == isolate.ReadOnly}
 }
 
 func ociProcess(s *isolate.Spec) *oci.Process {
@@ -91,14 +155,75 @@ func ociProcess(s *isolate.Spec) *oci.Process {
 		},
 		OOMScoreAdj: p.Scheduling.OOMScoreAdjust,
 	}
-	umask := p.Umask
-	out.User.Umask = &umask
-	fmt.Sscanf(p.User, "%d", &out.User.UID)
-	fmt.Sscanf(p.Group, "%d", &out.User.GID)
+	if !slices.ContainsFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
+		out.Env = append(slices.Clone(p.Env), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
+	out.User = ociUser(s)
+	out.Scheduler, out.IOPriority = ociScheduling(&p.Scheduling)
 	for _, l := range p.Rlimits {
 		out.Rlimits = append(out.Rlimits, oci.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
 	return out
+}
+
+// ociUser gives the user by numbers. Names are looked up where the root file
+// system is one directory, which has the user's files; else they are root's.
+func ociUser(s *isolate.Spec) oci.User {
+	p := &s.Process
+	umask := p.Umask
+	out := oci.User{Umask: &umask}
+	if found, err := lookup(s); err == nil {
+		out.UID, out.GID, out.AdditionalGids = found.UID, found.GID, found.Groups
+		return out
+	}
+	number := func(name string, otherwise uint32) uint32 {
+		if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+			return uint32(n)
+		}
+		return otherwise
+	}
+	out.UID = number(p.User, 0)
+	out.GID = number(p.Group, out.UID)
+	for _, g := range p.Groups {
+		if n := number(g, 0); n != 0 {
+			out.AdditionalGids = append(out.AdditionalGids, n)
+		}
+	}
+	return out
+}
+
+func lookup(s *isolate.Spec) (*user.User, error) {
+	dir := s.RootFS.Path
+	if s.RootFS.Host {
+		dir = "/"
+	}
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	return user.Lookup(root, s.Process.User, s.Process.Group, s.Process.Groups)
+}
+
+func ociScheduling(s *isolate.Scheduling) (*oci.Scheduler, *oci.LinuxIOPriority) {
+	var scheduler *oci.Scheduler
+	if s.Policy != nil || s.Nice != nil {
+		scheduler = &oci.Scheduler{Policy: oci.SchedOther, Priority: int32(s.Priority)}
+		if s.Policy != nil {
+			scheduler.Policy = map[int]oci.LinuxSchedulerPolicy{
+				unix.SCHED_NORMAL: oci.SchedOther, unix.SCHED_FIFO: oci.SchedFIFO, unix.SCHED_RR: oci.SchedRR,
+				unix.SCHED_BATCH: oci.SchedBatch, unix.SCHED_IDLE: oci.SchedIdle,
+			}[*s.Policy]
+		}
+		if s.Nice != nil {
+			scheduler.Nice = int32(*s.Nice)
+		}
+	}
+	if s.IOPriority == nil {
+		return scheduler, nil
+	}
+	class := map[int]oci.IOPriorityClass{1: oci.IOPRIO_CLASS_RT, 2: oci.IOPRIO_CLASS_BE, 3: oci.IOPRIO_CLASS_IDLE}[*s.IOPriority>>ioClassShift]
+	return scheduler, &oci.LinuxIOPriority{Class: class, Priority: *s.IOPriority & (1<<ioClassShift - 1)}
 }
 
 func capabilityNames(mask uint64) []string {
@@ -109,12 +234,18 @@ func capabilityNames(mask uint64) []string {
 	return out
 }
 
+type kindOf struct {
+	kind oci.LinuxNamespaceType
+	ns   isolate.Namespace
+}
+
+func namespaceList(n *isolate.Namespaces) []kindOf {
+	return []kindOf{{oci.PIDNamespace, n.PID}, {oci.UTSNamespace, n.UTS}, {oci.IPCNamespace, n.IPC}, {oci.CgroupNamespace, n.Cgroup}, {oci.NetworkNamespace, n.Network}}
+}
+
 func ociNamespaces(n *isolate.Namespaces) []oci.LinuxNamespace {
 	out := []oci.LinuxNamespace{{Type: oci.MountNamespace}}
-	for _, e := range []struct {
-		kind oci.LinuxNamespaceType
-		ns   isolate.Namespace
-	}{{oci.PIDNamespace, n.PID}, {oci.UTSNamespace, n.UTS}, {oci.IPCNamespace, n.IPC}, {oci.CgroupNamespace, n.Cgroup}, {oci.NetworkNamespace, n.Network}} {
+	for _, e := range namespaceList(n) {
 		if e.ns.Mode != isolate.NSHost {
 			out = append(out, oci.LinuxNamespace{Type: e.kind, Path: e.ns.Path})
 		}
@@ -132,6 +263,11 @@ func ociMounts(s *isolate.Spec) []oci.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
 	}
+	if s.RootFS.Host {
+		for _, m := range [][2]string{{"/tmp", "mode=1777"}, {"/var/tmp", "mode=1777"}, {"/run", "mode=755"}} {
+			out = append(out, oci.Mount{Destination: m[0], Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", m[1]}})
+		}
+	}
 	for _, m := range s.Mounts {
 		o := oci.Mount{Destination: m.Target, Source: m.Source}
 		switch m.Type {
@@ -140,17 +276,21 @@ func ociMounts(s *isolate.Spec) []oci.Mount {
 			if m.Size > 0 {
 				o.Options = append(o.Options, fmt.Sprintf("size=%d", m.Size))
 			}
-			if m.Mode != 0 {
-				o.Options = append(o.Options, fmt.Sprintf("mode=%o", m.Mode))
+			o.Options = append(o.Options, fmt.Sprintf("mode=%o", cmp.Or(m.Mode, 0o755)))
+			for _, owner := range [][2]string{{"uid", m.User}, {"gid", cmp.Or(m.Group, m.User)}} {
+				if _, err := strconv.ParseUint(owner[1], 10, 32); err == nil {
+					o.Options = append(o.Options, owner[0]+"="+owner[1])
+				}
 			}
 		default:
 			o.Type = "bind"
 			o.Options = append(o.Options, map[bool]string{true: "rbind", false: "bind"}[m.Recursive])
+			o.Options = append(o.Options, map[uint64]string{0: "rprivate", unix.MS_PRIVATE: "rprivate", unix.MS_SLAVE: "rslave", unix.MS_SHARED: "rshared"}[m.Propagation])
 		}
 		for _, f := range []struct {
 			set  bool
 			name string
-		}{{m.ReadOnly, "ro"}, {m.NoSuid, "nosuid"}, {m.NoDev, "nodev"}, {m.NoExec, "noexec"}, {m.NoAtime, "noatime"}} {
+		}{{m.ReadOnly, "ro"}, {m.ReadOnly && m.Recursive, "rro"}, {m.NoSuid, "nosuid"}, {m.NoDev, "nodev"}, {m.NoExec, "noexec"}, {m.NoAtime, "noatime"}} {
 			if f.set {
 				o.Options = append(o.Options, f.name)
 			}
@@ -158,68 +298,4 @@ func ociMounts(s *isolate.Spec) []oci.Mount {
 		out = append(out, o)
 	}
 	return out
-}
-
-func ociResources(l *cgroup.Limits) *oci.LinuxResources {
-	r := &oci.LinuxResources{Devices: []oci.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}}
-	for _, d := range l.Devices {
-		major, minor := d.Major, d.Minor
-		access := ""
-		for _, a := range []struct {
-			set  bool
-			name string
-		}{{d.Read, "r"}, {d.Write, "w"}, {d.Mknod, "m"}} {
-			if a.set {
-				access += a.name
-			}
-		}
-		r.Devices = append(r.Devices, oci.LinuxDeviceCgroup{Allow: d.Allow, Type: string(d.Type), Major: &major, Minor: &minor, Access: access})
-	}
-	if l.MemoryMax != nil || l.MemorySwapMax != nil {
-		r.Memory = &oci.LinuxMemory{Limit: l.MemoryMax}
-		if l.MemoryMax != nil && l.MemorySwapMax != nil && *l.MemoryMax >= 0 && *l.MemorySwapMax >= 0 {
-			sum := *l.MemoryMax + *l.MemorySwapMax // OCI's swap is memory and swap together
-			r.Memory.Swap = &sum
-		}
-	}
-	if l.PidsMax != nil {
-		r.Pids = &oci.LinuxPids{Limit: l.PidsMax}
-	}
-	if l.CPUMax != nil || l.CpusetCPUs != "" || l.CpusetMems != "" {
-		r.CPU = &oci.LinuxCPU{Cpus: l.CpusetCPUs, Mems: l.CpusetMems}
-		if l.CPUMax != nil && *l.CPUMax > 0 {
-			period := uint64(100000)
-			quota := *l.CPUMax * int64(period) / 1000
-			r.CPU.Period, r.CPU.Quota = &period, &quota
-		}
-	}
-	unified := map[string]string{}
-	for _, v := range []struct {
-		key   string
-		value *int64
-	}{{"memory.high", l.MemoryHigh}, {"memory.low", l.MemoryLow}, {"memory.min", l.MemoryMin}} {
-		if v.value != nil {
-			unified[v.key] = number(*v.value)
-		}
-	}
-	if l.CPUWeight != nil {
-		unified["cpu.weight"] = fmt.Sprint(*l.CPUWeight)
-	}
-	if l.IOWeight != nil {
-		unified["io.weight"] = fmt.Sprint(*l.IOWeight)
-	}
-	if l.OOMGroup {
-		unified["memory.oom.group"] = "1"
-	}
-	if len(unified) > 0 {
-		r.Unified = unified
-	}
-	return r
-}
-
-func number(n int64) string {
-	if n < 0 {
-		return "max"
-	}
-	return fmt.Sprint(n)
 }

@@ -3,9 +3,14 @@ package container
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"berth/isolate/seccomp"
 	"berth/units"
+
+	moby "github.com/moby/profiles/seccomp"
+	oci "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // filters keeps every compiled filter: a profile costs milliseconds to compile
@@ -40,4 +45,44 @@ func filter(u *units.Unit) ([]byte, uint32, error) {
 		return nil, 0, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
 	}
 	return f, flags, nil
+}
+
+// ociSeccomp gives the unit's seccomp profile in the OCI form, for this machine
+// and the capabilities of spec; nil for unconfined. The unit was built: its
+// profile is a good one.
+func ociSeccomp(u *units.Unit, spec *oci.Spec) (out *oci.LinuxSeccomp, err error) {
+	s := &u.Security
+	switch s.Seccomp {
+	case "unconfined":
+		if len(s.DenySyscalls) == 0 {
+			return nil, nil
+		}
+		out = &oci.LinuxSeccomp{DefaultAction: oci.ActAllow}
+	case "default", "":
+		out, err = moby.GetDefaultProfile(spec)
+	default:
+		var text []byte
+		if text, err = os.ReadFile(s.Seccomp); err == nil {
+			out, err = moby.LoadProfile(string(text), spec)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot give the seccomp profile of %s in the OCI form: %w", u.Name, err)
+	}
+	// The unit's lists stand above the profile, which another runtime does not
+	// know: their calls are taken out of all rules first.
+	for i := range out.Syscalls {
+		out.Syscalls[i].Names = slices.DeleteFunc(slices.Clone(out.Syscalls[i].Names), func(name string) bool {
+			return slices.Contains(s.DenySyscalls, name) || slices.Contains(s.AllowSyscalls, name)
+		})
+	}
+	out.Syscalls = slices.DeleteFunc(out.Syscalls, func(c oci.LinuxSyscall) bool { return len(c.Names) == 0 })
+	if len(s.DenySyscalls) > 0 {
+		eperm := uint(unix.EPERM)
+		out.Syscalls = append(out.Syscalls, oci.LinuxSyscall{Names: s.DenySyscalls, Action: oci.ActErrno, ErrnoRet: &eperm})
+	}
+	if len(s.AllowSyscalls) > 0 {
+		out.Syscalls = append(out.Syscalls, oci.LinuxSyscall{Names: s.AllowSyscalls, Action: oci.ActAllow})
+	}
+	return out, nil
 }
