@@ -257,3 +257,31 @@ func TestTakeOverLive(t *testing.T) {
 		t.Errorf("the main process is %d, was %d", st.MainPID, pid)
 	}
 }
+
+// TestTakeOverLiveStarting has that happen during a start, which goes on.
+func TestTakeOverLiveStarting(t *testing.T) {
+	text := func(more string) string {
+		return "[service]\ncommand = ['/bin/sleep', '1000']\npre-start = [['/bin/sh', '-c', 'until [ -e /run/go/on ]; do sleep 0.02; done']]\n" +
+			"[rootfs]\nhost = true\n[[mount]]\ntype = 'volume'\nsource = 'go'\ntarget = '/run/go'\n[cgroup]\n" + more
+	}
+	d := start(t, map[string]string{"slow.toml": text("pids-max = 50")})
+	d.eventually("pre-start runs", func() bool {
+		return slices.ContainsFunc(d.status("slow").Processes, func(p api.Process) bool { return strings.Contains(p.Command, "/run/go/on") })
+	})
+	d.killSupervisor(func() {
+		d.write("slow.toml", text("pids-max = 60"))
+		d.rewrite("slow", func(u map[string]any) {
+			u["config"].(map[string]any)["cgroup"] = map[string]any{"pids-max": 60}
+			u["applied"] = []string{"cgroup.pids-max"}
+		})
+	})
+	if err := os.WriteFile(filepath.Join(d.dir, "state/volumes/go/on"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	st := d.wait("slow", core.Running)
+	limit := func() string { return groupFile(t, st.MainPID, "pids", "pids.max", "pids.max") }
+	d.eventually("the change is written", func() bool { return limit() == "60" }, limit)
+	if st.Restarts != 0 {
+		t.Errorf("%d restarts", st.Restarts)
+	}
+}

@@ -22,7 +22,7 @@ func Resume(s *State, in Input) []Effect {
 }
 
 func (st *step) resume(u *Unit) {
-	if len(u.Applied) > 0 && u.MainPID != 0 {
+	if len(u.Applied) > 0 && (u.MainPID != 0 || u.Phase == Starting) {
 		st.emit(ApplyLive{u.Name, u.Incarnation, u.Config, u.Applied})
 	}
 	switch {
