@@ -22,8 +22,9 @@ import (
 // to another runtime. What cannot be said there stands in annotations:
 //   - names of users and groups: berth.user, berth.group. On the host's root and
 //     in a directory they are looked up; where they cannot be, the process is root's;
-//   - a root file system of layers, or one whose writes are kept apart:
-//     berth.layers and berth.writable; it is to be laid out as the bundle's rootfs;
+//   - the host's root, a root file system of layers, and one whose writes are
+//     kept apart: berth.layers and berth.writable; it is to be mounted on the
+//     bundle's rootfs ("mount --bind / rootfs" for the host's);
 //   - namespaces of other units, which are new ones here: berth.namespace.KIND;
 //   - pre-start programs and berth's own init: berth.pre-start, berth.init.
 func OCI(u *units.Unit, env Environment) ([]byte, error) {
@@ -128,12 +129,11 @@ func readonlyPaths() []string {
 // cannot describe.
 const bundleRoot = "rootfs"
 
+// rootPath gives a directory only where it is not written. The host's root is
+// none: pivot_root(2) wants a mount other than the present root (EBUSY), so it
+// is to be bound to the bundle's rootfs.
 func rootPath(r *isolate.RootFS) string {
-	switch {
-	case r.Writable != isolate.ReadOnly: // the directory itself is never written
-	case r.Host:
-		return "/"
-	case r.Path != "":
+	if r.Path != "" && r.Writable == isolate.ReadOnly {
 		return r.Path
 	}
 	return bundleRoot

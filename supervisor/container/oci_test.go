@@ -56,8 +56,8 @@ func TestOCI(t *testing.T) {
 // TestOCIDefaults holds that a moved unit is as closed as it was.
 func TestOCIDefaults(t *testing.T) {
 	_, spec := config(t, unit(t, "web", base))
-	if spec.Root.Path != "/" || !spec.Root.Readonly {
-		t.Errorf("the root is %+v", spec.Root)
+	if spec.Root.Path != "rootfs" || !spec.Root.Readonly || spec.Annotations["berth.layers"] != "/" {
+		t.Errorf("the root is %+v, %v", spec.Root, spec.Annotations)
 	}
 	p := spec.Process
 	if !p.NoNewPrivileges || len(p.Capabilities.Bounding)+len(p.Capabilities.Effective)+len(p.Capabilities.Ambient) > 0 {
