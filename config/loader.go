@@ -1,11 +1,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -116,7 +113,7 @@ func (l *loader) file(s source) (*units.Source, error) {
 	}
 	data, problem := read(s.path, s.trust)
 	if problem != nil {
-		if _, err := os.Lstat(s.path); errors.Is(err, fs.ErrNotExist) {
+		if problem.message == vanished {
 			return nil, fmt.Errorf("%w: %s", errChanged, s.path)
 		}
 		l.report(s.path, *problem)

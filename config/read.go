@@ -120,11 +120,16 @@ func tooLarge(size int64) *fault {
 	return &fault{codeSize, fmt.Sprintf("this file has %d bytes, more than the %d a unit file may have", size, MaxFile), "keep data in files of its own and bind them into the container"}
 }
 
+// vanished is the message for a path at which there is nothing, not even a link:
+// for a file that was just listed it says that the directory changes.
+const vanished = "cannot read this file: it does not exist"
+
 func unreadable(path string, err error) *fault {
 	if errno, ok := err.(syscall.Errno); ok && errno == syscall.ENOENT {
 		if target, linkErr := os.Readlink(path); linkErr == nil {
 			return &fault{codeRead, fmt.Sprintf("cannot read this file: it is a link to %s, which does not exist", target), "remove the link, or let it point to /dev/null to mask the unit"}
 		}
+		return &fault{codeRead, vanished, ""}
 	}
 	return &fault{codeRead, fmt.Sprintf("cannot read this file: %v", err), ""}
 }
