@@ -40,7 +40,7 @@ func containerFields() []Field {
 		{Key: "mount[].user", Type: TypeName, Class: RestartClass,
 			Help: "For a tmpfs and a volume that is made: its owner, a name or number looked up inside the root file system. Without it: the service's user."},
 		{Key: "mount[].group", Type: TypeName, Class: RestartClass,
-			Help: "For a tmpfs and a volume that is made: its group, a name or number looked up inside the root file system. Without it: the service's group."},
+			Help: "For a tmpfs and a volume that is made: its group, a name or number looked up inside the root file system. Without it: that of the user given here, or the service's."},
 		{Key: "mount[].idmap", Type: TypeBool, Default: "false", Class: RestartClass, Later: true,
 			Help: "Owners are shown through the unit's user namespace map."},
 		{Key: "mount[].propagation", Type: TypeChoice, Default: `"private"`, Class: RestartClass, Values: []string{"private", "slave", "shared"},

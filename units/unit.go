@@ -248,7 +248,7 @@ type IOMax struct {
 
 // Capabilities is [capabilities]: names without CAP_, upper case.
 type Capabilities struct {
-	Keep    []string `toml:"keep" json:"keep,omitempty"`       // bounding, permitted, effective and inheritable sets; the effective set of a non-root user is empty without ambient
+	Keep    []string `toml:"keep" json:"keep,omitempty"`       // bounding, permitted and effective sets (inheritable: ambient only); a non-root user has only ambient after exec
 	Ambient []string `toml:"ambient" json:"ambient,omitempty"` // a subset of keep
 }
 
