@@ -35,18 +35,10 @@ type Step struct {
 // either, in name order.
 type Plan []Step
 
-// Diff compares two sets key by key. It is pure. A nil old set has no units. It
-// looks at what files say and not at what runs: a unit that is down is not
-// started by a change of it.
-func Diff(old, new *Set) Plan {
-	if old == nil {
-		old = &Set{}
-	}
-	return DiffUnits(old.Units, new.Units)
-}
-
-// DiffUnits is Diff for sets of units that were not loaded together: what runs
-// may be older than the last generation.
+// DiffUnits compares two sets of units key by key; either may be nil. It is
+// pure. It looks at what files say and not at what runs: a unit that is down is
+// not started by a change of it. The old units need not have been loaded
+// together: what runs may be older than the last generation.
 func DiffUnits(old, new map[string]*units.Unit) Plan {
 	names := slices.Collect(maps.Keys(old))
 	for name := range new {

@@ -27,7 +27,7 @@ func TestPlan(t *testing.T) {
 		return set
 	}
 	old, new := read("old"), read("new")
-	plan := Diff(old, new)
+	plan := DiffUnits(old.Units, new.Units)
 	var b strings.Builder
 	must(t, plan.Format(&b))
 	if strings.Contains(b.String(), "hunter2") {
@@ -35,10 +35,10 @@ func TestPlan(t *testing.T) {
 	}
 	golden(t, "plan.txt", b.String())
 
-	if !Diff(new, new).Empty() || plan.Empty() {
+	if !DiffUnits(new.Units, new.Units).Empty() || plan.Empty() {
 		t.Error("Empty is wrong")
 	}
-	for _, s := range Diff(nil, new) {
+	for _, s := range DiffUnits(nil, new.Units) {
 		want := ActionStart
 		if s.Unit == "asked" {
 			want = ActionNone

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"berth/isolate"
@@ -122,8 +121,7 @@ func mounts(u *units.Unit, env Environment) []isolate.Mount {
 			}
 		}
 		if m.Mode != "" {
-			mode, _ := strconv.ParseUint(m.Mode, 8, 32) // validated by units
-			o.Mode = uint32(mode)
+			o.Mode, _ = units.Mode(m.Mode) // validated by units
 		}
 		for _, opt := range m.Options { // rw, nosuid and nodev say what is so anyway
 			switch opt {
@@ -190,11 +188,12 @@ func process(u *units.Unit) (isolate.Process, error) {
 		NoNewPrivileges: u.Security.NoNewPrivileges,
 		Terminal:        s.Terminal != "",
 	}
-	umask, err := strconv.ParseUint(s.Umask, 8, 32)
-	if err != nil && s.Umask != "" {
+	umask, ok := units.Mode(s.Umask)
+	if !ok {
 		return p, fmt.Errorf("cannot use umask %q: not an octal number", s.Umask)
 	}
-	p.Umask = uint32(umask)
+	p.Umask = umask
+	var err error
 	if p.Env, err = environment(u); err != nil {
 		return p, err
 	}
