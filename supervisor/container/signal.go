@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,30 +21,44 @@ import (
 //
 // An init that waits in sigtimedwait(2) or the like looks as if it had not
 // blocked what it waits for, though nothing is dropped (real_blocked in
-// kernel/signal.c). So it is looked at several times, with and without.
+// kernel/signal.c). So it is looked at several times, with and without; a look
+// at one that is just running, or wants to, tells nothing about where it waits.
+// It may take 50 ms with one that never sleeps.
 func DroppedByInit(pid int, sig syscall.Signal) bool {
 	switch sig {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGABRT, unix.SIGPIPE, unix.SIGPWR:
 	default:
 		return false
 	}
-	for range 3 {
-		if !defaultInInit(pid, sig) || waitsForSignal(pid) {
+	asleep := 0
+	for range 50 {
+		if !defaultInInit(pid, sig) {
 			return false
+		}
+		switch call := systemCall(pid); call {
+		case strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT):
+			return false
+		case "running":
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if asleep++; asleep == 3 {
+			return true
 		}
 	}
 	return true
 }
 
-// waitsForSignal tells whether the main thread is in rt_sigtimedwait
-// (proc_pid_syscall(5); what the kernel does not show counts as no).
-func waitsForSignal(pid int) bool {
+// systemCall gives the number of the system call that the main thread waits in,
+// "running" when it does not wait, "" where the kernel shows nothing
+// (proc_pid_syscall(5)).
+func systemCall(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
 	if err != nil {
-		return false
+		return ""
 	}
-	number, _, _ := strings.Cut(string(text), " ")
-	return number == strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)
+	call, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return call
 }
 
 // defaultInInit tells whether pid is an init that neither blocks, ignores nor

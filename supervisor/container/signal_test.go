@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func TestWaitingInit(t *testing.T) {
 		t.Skip("making PID namespaces needs root")
 	}
 	pid := begin(t, true, false, helperEnv+"=1", "/proc/self/exe")
-	for end := time.Now().Add(30 * time.Second); !waitsForSignal(pid); runtime.Gosched() {
+	for end := time.Now().Add(30 * time.Second); systemCall(pid) != strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatal("it does not wait for the signal")
 		}
