@@ -311,16 +311,16 @@ func TestTerminal(t *testing.T) {
 func TestDevices(t *testing.T) {
 	needRoot(t)
 	spec := shell("stat -c '%t,%T %A' /dev/kmsg; ls -d /dev/net/tun")
-	spec.Devices = []DeviceNode{{"/dev/kmsg"}}
+	spec.Devices = []DeviceNode{{Path: "/dev/kmsg"}}
 	if _, err := os.Stat("/dev/net/tun"); err == nil {
-		spec.Devices = append(spec.Devices, DeviceNode{"/dev/net/tun"})
+		spec.Devices = append(spec.Devices, DeviceNode{Path: "/dev/net/tun"})
 	} else {
 		spec.Process.Args[2] = "stat -c '%t,%T %A' /dev/kmsg; echo /dev/net/tun"
 	}
 	if out := run(t, spec); !strings.HasPrefix(out, "1,b c") || !strings.HasSuffix(out, "/dev/net/tun") {
 		t.Error(out)
 	}
-	spec.Devices = []DeviceNode{{"/dev/not-there"}}
+	spec.Devices = []DeviceNode{{Path: "/dev/not-there"}}
 	if e := fails(t, spec); e.Path != "/dev/not-there" {
 		t.Errorf("%v", e)
 	}

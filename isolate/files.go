@@ -18,6 +18,13 @@ type Files struct {
 	// has opened or made stays the caller's, also when Prepare fails.
 	Groups func() (dir *os.File, procs map[string]*os.File, err error)
 
+	HookState *os.File // with hooks: read from its beginning by each of them
+	Console   *os.File // with Process.Console: a connected unix stream socket that takes the master and its name
+	Listener  *os.File // with Process.SeccompListener: a connected unix socket that takes the listener
+	// Status, if set, is the child's end of the status pipe, for a caller that
+	// reads the other end itself (ReadStatus). nil: Prepare makes a pipe.
+	Status *os.File
+
 	// Gate is what the child waits at before it executes anything; one byte lets
 	// it pass. nil: Prepare makes a pipe, whose other end Prepared.Proceed writes to.
 	Gate *os.File

@@ -60,7 +60,7 @@ func TestGoldenPrograms(t *testing.T) {
 			PreStart:    [][]string{{"/bin/mkdir", "-p", "/run/app"}},
 			Init:        true,
 			MaskedPaths: []string{"/etc/secret"}, ReadonlyPaths: []string{"/etc"},
-			Devices: []DeviceNode{{"/dev/fuse"}},
+			Devices: []DeviceNode{{Path: "/dev/fuse"}},
 			Sysctl:  map[string]string{"net.core.somaxconn": "4096"},
 			Cgroup:  Cgroup{Unified: true, Legacy: []string{"pids", "memory"}, Optional: []string{"cpuset"}},
 		},

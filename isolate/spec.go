@@ -12,8 +12,21 @@ type Spec struct {
 	RootFS RootFS
 	Mounts []Mount // attached in the order given, after the root and the built-in mounts
 
+	// Bare leaves out all built-in mounts and masks, and the default hostname: the
+	// container is what Mounts, Devices, MaskedPaths and ReadonlyPaths say, as an
+	// OCI bundle has it. /dev gets the default devices and links of the OCI
+	// runtime-spec where Mounts put a file system there.
+	Bare bool
+	// NoPivot attaches the root by moving it and chroot instead of pivot_root, for
+	// a host whose root is an initramfs.
+	NoPivot bool
+	// Unprivileged is set for a starter without privileges of its own: nothing is
+	// done outside that needs any, all of it inside the new user namespace.
+	Unprivileged bool
+
 	Namespaces Namespaces
 	Hostname   string // "" leaves the name inherited
+	Domainname string // NIS domain name; "" leaves it inherited
 
 	Process Process
 	// PreStart are programs run one after the other inside the finished
@@ -23,6 +36,17 @@ type Spec struct {
 	// Init puts a minimal init (package tinyinit) at PID 1 of the container, and Process below it.
 	// It needs Namespaces.PID to be new.
 	Init bool
+
+	// CreateContainer are run in the container's namespaces before its root
+	// becomes the root: their paths are the host's. StartContainer are run in the
+	// finished container, after the gate, before Process. Both get what
+	// Files.HookState holds on standard input; the first that does not exit with 0
+	// fails the start. They run with the starter's credentials.
+	CreateContainer, StartContainer []Hook
+	// SyncRuntime makes the child wait, when its namespaces exist and before its
+	// root file system is touched, for Prepared.Continue: the time for hooks in
+	// the runtime's namespaces and for setting up its network.
+	SyncRuntime bool
 
 	MaskedPaths   []string // made unreadable; missing ones are passed over
 	ReadonlyPaths []string // made read-only; missing ones are passed over
@@ -42,7 +66,25 @@ type RootFS struct {
 	Writable    Writable
 	StateDir    string // for Persistent: the directory that holds upper and work; made if missing
 	Propagation uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED …; 0 is MS_PRIVATE
+	IDMap       *IDMap // ids on disk to ids in the container; nil: as they are
 }
+
+// Hook is a program run beside the container's own.
+type Hook struct {
+	Path      string   // absolute
+	Args, Env []string // nil Args: just Path
+}
+
+// IDMap maps user and group ids. For a user namespace Outside are ids of the
+// starter's user namespace; for an idmapped mount Inside are ids on the file
+// system and Outside those that the mount shows, as mount_setattr(2) takes them.
+type IDMap struct {
+	UIDs, GIDs []IDRange
+	Recursive  bool // mounts only: submounts too
+}
+
+// IDRange maps Count ids from Inside to those from Outside.
+type IDRange struct{ Inside, Outside, Count uint32 }
 
 // Writable says what becomes of writes to the root file system.
 type Writable int
@@ -60,9 +102,11 @@ type MountType int
 
 // The mount types.
 const (
-	Bind   MountType = iota // Source, a path on the host, with its submounts
-	Tmpfs                   // a new tmpfs
-	Volume                  // a directory kept by berth: Source is its path, made if missing with Mode and owner
+	Bind       MountType = iota // Source, a path on the host, with its submounts
+	Tmpfs                       // a new tmpfs
+	Volume                      // a directory kept by berth: Source is its path, made if missing with Mode and owner
+	FileSystem                  // a new file system of type FSType with the options Data, made in the container's namespaces
+	CgroupFS                    // the container's own part of the control groups, in the form the host has them (v2, or v1 hierarchies)
 )
 
 // Mount is one further mount. Target is resolved inside the root, and made if
@@ -76,7 +120,16 @@ type Mount struct {
 	Size                                     int64  // Tmpfs: bytes; 0: the kernel's default
 	Mode                                     uint32 // Tmpfs and new Volume; 0: 0755
 	User, Group                              string // owner of Tmpfs and new Volume, looked up inside the root; "": root
-	Propagation                              uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0 is MS_PRIVATE
+	Propagation                              uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0 is MS_PRIVATE; with MS_REC for submounts too
+
+	FSType string   // FileSystem
+	Data   []string // FileSystem: "key=value" or "key", as mount(8) -o takes them, without the flags below
+	// Set and Clear are further MOUNT_ATTR_* flags of mount_setattr(2), for the
+	// mount itself and, with the Recursive ones, for its submounts too.
+	Set, Clear, SetRecursive, ClearRecursive uint64
+	IDMap                                    *IDMap
+	CopyUp                                   bool // FileSystem tmpfs: begin with a copy of what lies at Target
+	NoSymlinks                               bool // Target must not be a symbolic link
 }
 
 // NSMode is what becomes of one kind of namespace.
@@ -97,9 +150,31 @@ type Namespace struct {
 	Process string
 }
 
-// Namespaces is the set of them. Mount is always new.
+// Namespaces is the set of them. Mount is new or joined; a container that
+// joins one is not given a root of its own, so it takes Bare and no Mounts.
 type Namespaces struct {
-	PID, UTS, IPC, Cgroup, Network Namespace
+	PID, UTS, IPC, Cgroup, Network, Mount Namespace
+
+	User *UserNamespace // nil: the starter's
+	Time *TimeNamespace // nil: the starter's
+}
+
+// UserNamespace is one made new with Map, or joined.
+type UserNamespace struct {
+	Join *Namespace // nil: new
+	Map  IDMap
+	// Deny writes "deny" to setgroups before the group map, which the kernel
+	// demands of a starter without privileges that maps its own group only.
+	DenySetgroups bool
+	// Tools has newuidmap and newgidmap write the maps, for a starter without
+	// privileges that has a range of subordinate ids.
+	Tools bool
+}
+
+// TimeNamespace is one made new with offsets, or joined.
+type TimeNamespace struct {
+	Join                *Namespace // nil: new
+	Monotonic, Boottime time.Duration
 }
 
 // Process is the program and what it runs with.
@@ -122,11 +197,49 @@ type Process struct {
 	Rlimits         []Rlimit
 	Scheduling      Scheduling
 
+	// IDs, if set, stand instead of User, Group and Groups, and nothing is looked
+	// up: the environment is passed on as it is, but for HOME.
+	IDs *IDs
+	// SeccompListener has the filter made with SECCOMP_FILTER_FLAG_NEW_LISTENER
+	// before the gate, and the listener sent over Files.Listener.
+	SeccompListener bool
+	AppArmor        string // profile entered at execve; "": none
+	SELinux         string // label entered at execve; "": none
+	Personality     *uint64
+	Landlock        *Landlock
+
 	// Terminal makes standard input the controlling terminal in a new session.
 	Terminal bool
+	// Console allocates a terminal in the container's own devpts, makes it
+	// descriptors 0, 1 and 2, the controlling terminal and /dev/console, and sends
+	// its master over Files.Console. Terminal is then not set.
+	Console                     bool
+	ConsoleHeight, ConsoleWidth uint16 // 0: the kernel's default
 	// ExtraFiles is how many descriptors beyond 0–2 the caller passes; they
 	// become 3, 4, … All others are closed.
 	ExtraFiles int
+}
+
+// IDs are a user's numbers.
+type IDs struct {
+	UID, GID uint32
+	Groups   []uint32
+}
+
+// Landlock is what landlock(7) allows; everything else that the kernel's ABI
+// handles is refused.
+type Landlock struct {
+	Rules []LandlockRule
+	// TCPBind and TCPConnect are the ports allowed; nil: any, empty: none.
+	TCPBind, TCPConnect []uint16
+	// Scoped refuses abstract unix sockets and signals across the domain.
+	Scoped bool
+}
+
+// LandlockRule allows access below a path inside the container.
+type LandlockRule struct {
+	Path                 string
+	Read, Write, Execute bool
 }
 
 // Capabilities are the five sets, as bit masks over the capability numbers of
@@ -150,12 +263,29 @@ type Scheduling struct {
 	IOPriority     *int // as for ioprio_set(2): class<<13 | level
 	Policy         *int // SCHED_*
 	Priority       int
+
+	// The rest as for sched_setattr(2).
+	Flags                     uint64
+	Runtime, Deadline, Period uint64
+	// Affinity are the processors that the program itself may use at first (execCPUAffinity of the OCI spec).
+	InitialAffinity, FinalAffinity []int
 }
 
 // DeviceNode is a device of the host that appears in /dev of the container.
 // Whether it can be opened is the cgroup's device rules' matter.
 type DeviceNode struct {
 	Path string
+	// Make, if set, is the node made at Path, anywhere in the root, whatever the host has there.
+	Make *Node
+}
+
+// Node is a device node or FIFO. In a user namespace, where none can be made,
+// the host's node of the same number is bound in its place.
+type Node struct {
+	Type         byte // 'b', 'c', 'p'
+	Major, Minor uint32
+	Mode         uint32
+	UID, GID     uint32
 }
 
 // Cgroup says how the child enters its groups.
@@ -178,7 +308,7 @@ type ExecSpec struct {
 	Process Process
 	Cgroup  Cgroup
 	// Namespaces of the target that are entered, those that it has of its own.
-	PID, Mount, UTS, IPC, CgroupNS, Network bool
+	PID, Mount, UTS, IPC, CgroupNS, Network, User, Time bool
 }
 
 // DefaultStartTimeout is how long a start may take when nothing else is said.
