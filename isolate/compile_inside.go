@@ -347,11 +347,13 @@ func (c *compiler) maskPaths() {
 // settings writes what is set through /proc, before it is read-only, and what the namespaces need.
 func (c *compiler) settings() {
 	spec := c.spec
+	name := spec.Hostname
 	if spec.Namespaces.UTS.Mode == NSNew {
-		if name := cmp.Or(spec.Hostname, Hostname(spec.Name)); name != "" {
-			c.in(program.Step{Sys: program.SysSethostname, Dst: program.None, Path: name, Why: "the hostname",
-				Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
-		}
+		name = cmp.Or(name, Hostname(spec.Name))
+	}
+	if name != "" {
+		c.in(program.Step{Sys: program.SysSethostname, Dst: program.None, Path: name, Why: "the hostname",
+			Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
 	}
 	if spec.Namespaces.Network.Mode == NSNew {
 		sock := c.b.Register("socket")

@@ -1,6 +1,9 @@
 package isolate
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // pending refuses what the Spec can say and Compile cannot do yet.
 func (s *Spec) pending() error {
@@ -15,7 +18,7 @@ func (s *Spec) pending() error {
 		{"Namespaces.User", n.User != nil}, {"Namespaces.Time", n.Time != nil}, {"Namespaces.Mount", n.Mount.Mode != NSNew},
 		{"Process.IDs", p.IDs != nil}, {"Process.SeccompListener", p.SeccompListener}, {"Process.AppArmor", p.AppArmor != ""},
 		{"Process.SELinux", p.SELinux != ""}, {"Process.Personality", p.Personality != nil}, {"Process.Landlock", p.Landlock != nil},
-		{"Process.Console", p.Console},
+		{"Process.Console", p.Console}, {"Process.InheritKeyring", p.InheritKeyring}, {"Hook.Timeout", hasTimeout(s.CreateContainer) || hasTimeout(s.StartContainer)},
 		{"Scheduling.Flags", p.Scheduling.Flags|p.Scheduling.Runtime|p.Scheduling.Deadline|p.Scheduling.Period != 0},
 		{"Scheduling.InitialAffinity", p.Scheduling.InitialAffinity != nil || p.Scheduling.FinalAffinity != nil},
 	} {
@@ -34,4 +37,8 @@ func (s *Spec) pending() error {
 		}
 	}
 	return nil
+}
+
+func hasTimeout(hooks []Hook) bool {
+	return slices.ContainsFunc(hooks, func(h Hook) bool { return h.Timeout != 0 })
 }

@@ -71,8 +71,9 @@ type RootFS struct {
 
 // Hook is a program run beside the container's own.
 type Hook struct {
-	Path      string   // absolute
-	Args, Env []string // nil Args: just Path
+	Path      string        // absolute
+	Args, Env []string      // nil Args: just Path
+	Timeout   time.Duration // after it the hook is killed, and the start fails; 0: none
 }
 
 // IDMap maps user and group ids. For a user namespace Outside are ids of the
@@ -107,6 +108,7 @@ const (
 	Volume                      // a directory kept by berth: Source is its path, made if missing with Mode and owner
 	FileSystem                  // a new file system of type FSType with the options Data, made in the container's namespaces
 	CgroupFS                    // the container's own part of the control groups, in the form the host has them (v2, or v1 hierarchies)
+	Remount                     // no new mount: that at Target gets the attributes of Set, Clear and the Recursive ones
 )
 
 // Mount is one further mount. Target is resolved inside the root, and made if
@@ -206,6 +208,7 @@ type Process struct {
 	AppArmor        string // profile entered at execve; "": none
 	SELinux         string // label entered at execve; "": none
 	Personality     *uint64
+	InheritKeyring  bool // stay in the starter's session keyring; otherwise a new one is made
 	Landlock        *Landlock
 
 	// Terminal makes standard input the controlling terminal in a new session.

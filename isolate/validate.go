@@ -38,7 +38,7 @@ func (s *Spec) validate() error {
 	if err := s.Namespaces.validate(); err != nil {
 		return err
 	}
-	if s.Hostname != "" && s.Namespaces.UTS.Mode != NSNew {
+	if s.Hostname != "" && s.Namespaces.UTS.Mode == NSHost {
 		return errors.New("a hostname needs a UTS namespace of its own")
 	}
 	if len(s.Hostname) > maxHostname || strings.ContainsRune(s.Hostname, 0) {
@@ -71,7 +71,7 @@ func (s *Spec) validate() error {
 		}
 	}
 	for k, v := range s.Sysctl {
-		if err := s.checkSysctl(k, v); err != nil {
+		if err := s.Namespaces.CheckSysctl(k, v); err != nil {
 			return err
 		}
 	}
@@ -212,7 +212,10 @@ func (p *Process) validate() error {
 	return nil
 }
 
-func (s *Spec) checkSysctl(key, value string) error {
+// CheckSysctl tells why a kernel parameter cannot be set to value in a container
+// with these namespaces; nil if it can be, as far as its name tells. The name is
+// written with dots or with slashes.
+func (n *Namespaces) CheckSysctl(key, value string) error {
 	p := sysctlPath(key)
 	if key == "" || strings.ContainsAny(key+value, "\x00\n") || path.Clean("/"+p) != "/"+p {
 		return fmt.Errorf("sysctl %q is not a name such as net.core.somaxconn", key)
@@ -220,15 +223,15 @@ func (s *Spec) checkSysctl(key, value string) error {
 	host := ""
 	switch {
 	case strings.HasPrefix(p, "net/"):
-		if s.Namespaces.Network.Mode == NSHost {
+		if n.Network.Mode == NSHost {
 			host = "network"
 		}
 	case strings.HasPrefix(p, "fs/mqueue/"), strings.HasPrefix(p, "kernel/msg"), strings.HasPrefix(p, "kernel/sem"), strings.HasPrefix(p, "kernel/shm"):
-		if s.Namespaces.IPC.Mode == NSHost {
+		if n.IPC.Mode == NSHost {
 			host = "ipc"
 		}
 	case p == "kernel/domainname", p == "kernel/hostname":
-		if s.Namespaces.UTS.Mode == NSHost {
+		if n.UTS.Mode == NSHost {
 			host = "uts"
 		}
 	default:

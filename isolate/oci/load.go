@@ -1,0 +1,57 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// configName is the name of a bundle's configuration (bundle.md).
+const configName = "config.json"
+
+// Load reads the configuration of the bundle in dir, see Decode. The file is a
+// regular one; a link is followed, since a bundle is its owner's.
+func Load(dir string) (*specs.Spec, error) {
+	path := filepath.Join(dir, configName)
+	text, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var spec specs.Spec
+	if err := Decode(text, &spec); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &spec, nil
+}
+
+// ReadFile reads a JSON file for Decode: a regular file of the size that
+// Decode takes. A FIFO or a device does not make it wait.
+func ReadFile(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot open the configuration: %w; is this the right directory? A bundle has a %s in it", err, configName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the configuration: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("cannot read the configuration: %s is not a regular file", path)
+	case info.Size() > maxText:
+		return nil, fmt.Errorf("cannot read the configuration: %s has more than %d bytes", path, maxText)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxText+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return text, nil
+}
