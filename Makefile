@@ -7,7 +7,7 @@ BINARIES := berthd berth
 # Without cgo, paths and build id: the same sources give the same bytes everywhere.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-.PHONY: all build examples demo test bench fuzz lint clean
+.PHONY: all build examples demo test conformance bench fuzz lint clean
 
 all: build
 
@@ -29,6 +29,12 @@ demo: build
 # test may skip.
 test: examples
 	.ci/test
+
+# berth-oci, runc and crun side by side under the validation programs of
+# opencontainers/runtime-tools, in one table.
+conformance:
+	.ci/install
+	RUN='^TestConformance$$' .ci/conformance
 
 # Figures, each a line `bench <name> <value> <unit>`.
 bench: build
