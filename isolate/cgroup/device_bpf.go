@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -85,8 +86,13 @@ func deviceInstructions(rules []DeviceRule, allowRest bool) asm.Instructions {
 
 // deviceProgram gives the loaded program for the rules of l. It belongs to the tree.
 func (t *Tree) deviceProgram(l *Limits) (*ebpf.Program, error) {
-	rules := l.deviceRules()
-	key := fmt.Sprintf("%v %v", l.AllDevices, rules)
+	return t.deviceProgramFor(l.AllDevices, l.deviceRules())
+}
+
+// deviceProgramFor gives the loaded program for a default and rules, last match
+// wins. It belongs to the tree.
+func (t *Tree) deviceProgramFor(allowRest bool, rules []DeviceRule) (*ebpf.Program, error) {
+	key := fmt.Sprintf("%v %v", allowRest, rules)
 	for _, r := range rules {
 		if r.Allow {
 			key += "+"
@@ -102,7 +108,7 @@ func (t *Tree) deviceProgram(l *Limits) (*ebpf.Program, error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name:         "berth_devices",
 		Type:         ebpf.CGroupDevice,
-		Instructions: deviceInstructions(rules, l.AllDevices),
+		Instructions: deviceInstructions(rules, allowRest),
 		License:      "Apache-2.0",
 	})
 	if err != nil {
@@ -144,6 +150,10 @@ func (t *Tree) keepFiltering(h *hierarchy) error {
 // is removed: it is attached directly and not by a link, which would end with
 // this process.
 func (g *Group) setDeviceProgram(h *hierarchy, l *Limits, isNew bool) error {
+	return g.filterDevices(h, l.AllDevices, l.deviceRules(), isNew)
+}
+
+func (g *Group) filterDevices(h *hierarchy, allowRest bool, rules []DeviceRule, isNew bool) error {
 	dir, err := openDirAt(h.slice, g.name)
 	if err != nil {
 		return err
@@ -160,7 +170,7 @@ func (g *Group) setDeviceProgram(h *hierarchy, l *Limits, isNew bool) error {
 			p.Close()
 		}
 	}()
-	if !l.hasDeviceRules() {
+	if allowRest && !slices.ContainsFunc(rules, func(r DeviceRule) bool { return !r.Allow }) {
 		for _, p := range attached {
 			if err := detachProgram(dir, p); err != nil {
 				return fmt.Errorf("cannot set device: cannot detach the eBPF program of %s: %w", dir.Name(), err)
@@ -168,7 +178,7 @@ func (g *Group) setDeviceProgram(h *hierarchy, l *Limits, isNew bool) error {
 		}
 		return nil
 	}
-	program, err := g.tree.deviceProgram(l)
+	program, err := g.tree.deviceProgramFor(allowRest, rules)
 	if err != nil {
 		return &UnsupportedError{Key: "device", Reason: err.Error()}
 	}

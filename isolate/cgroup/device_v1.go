@@ -20,8 +20,13 @@ type legacyDeviceSet struct {
 
 // legacyDevices works out the set for the rules of l.
 func legacyDevices(l *Limits) (*legacyDeviceSet, *UnsupportedError) {
-	set := &legacyDeviceSet{allowed: l.AllDevices}
-	for _, rule := range l.deviceRules() {
+	return legacyDeviceRules(l.AllDevices, l.deviceRules())
+}
+
+// legacyDeviceRules works out the set for a default and rules, last match wins.
+func legacyDeviceRules(allowRest bool, rules []DeviceRule) (*legacyDeviceSet, *UnsupportedError) {
+	set := &legacyDeviceSet{allowed: allowRest}
+	for _, rule := range rules {
 		if rule.Allow == set.allowed {
 			if e := set.restore(rule); e != nil {
 				return nil, e
@@ -84,10 +89,6 @@ func (s *legacyDeviceSet) without(other *legacyDeviceSet) []DeviceRule {
 	return rest
 }
 
-// setLegacyDevices writes what differs between the old and the new rules, so
-// that what is allowed in both stays so all the time. Only a change of the
-// default itself starts anew, and leaves a moment in which what is allowed in
-// both may be refused.
 func (g *Group) setLegacyDevices(h *hierarchy, l, old *Limits) error {
 	set, unsupported := legacyDevices(l)
 	if unsupported != nil {
@@ -105,19 +106,27 @@ func (g *Group) setLegacyDevices(h *hierarchy, l, old *Limits) error {
 			was = nil
 		}
 	}
-	if was == nil || was.allowed != set.allowed {
-		if err := writeDevice(dir, set.allowed, "a"); err != nil {
+	return set.write(dir, was)
+}
+
+// write writes what differs between the old and the new rules, so that what is
+// allowed in both stays so all the time. Only a change of the default itself, or
+// from rules unknown (nil), starts anew, and leaves a moment in which what is
+// allowed in both may be refused.
+func (s *legacyDeviceSet) write(dir *os.File, was *legacyDeviceSet) error {
+	if was == nil || was.allowed != s.allowed {
+		if err := writeDevice(dir, s.allowed, "a"); err != nil {
 			return err
 		}
-		was = &legacyDeviceSet{allowed: set.allowed}
+		was = &legacyDeviceSet{allowed: s.allowed}
 	}
-	for _, e := range set.without(was) {
-		if err := writeDevice(dir, !set.allowed, e.String()); err != nil {
+	for _, e := range s.without(was) {
+		if err := writeDevice(dir, !s.allowed, e.String()); err != nil {
 			return err
 		}
 	}
-	for _, e := range was.without(set) {
-		if err := writeDevice(dir, set.allowed, e.String()); err != nil {
+	for _, e := range was.without(s) {
+		if err := writeDevice(dir, s.allowed, e.String()); err != nil {
 			return err
 		}
 	}

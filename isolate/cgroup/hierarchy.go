@@ -19,6 +19,7 @@ type hierarchy struct {
 	controllers []string // v1: those of this hierarchy that are used; v2: those that our groups can limit by
 	mount       string   // where it is mounted
 	path        string   // the base group's path as the kernel names it, "/" first
+	parents     string   // of a lone group: its parent's path below mount
 	base        *os.File // the group below which our sub-tree lies
 	slice       *os.File // our sub-tree
 	isOwn       bool     // the base is (or was until it moved to the leaf) this process' own group

@@ -1,0 +1,229 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Make makes the group in every hierarchy, before any process is in it, with
+// the groups above it that are missing. On v2 the controllers are switched on
+// for it: those of need must be, the others that no v1 hierarchy has are where
+// that is possible. A group that exists already is taken as it is if it has no
+// processes and is not frozen.
+//
+// undo removes what was made, for the caller to call when what follows fails
+// before a process has entered.
+func (g *Group) Make(need []string) (undo func(), err error) {
+	var made []string
+	undo = func() {
+		for _, dir := range slices.Backward(made) {
+			_ = unix.Rmdir(dir)
+		}
+	}
+	defer func() {
+		if err != nil {
+			undo()
+			err = fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+		}
+	}()
+	existed := false
+	for _, h := range g.tree.hierarchies {
+		if err := g.tree.openParent(h, need, &made); err != nil {
+			return nil, err
+		}
+		err := mkdirAt(h.slice, g.name)
+		if errors.Is(err, fs.ErrExist) {
+			existed = true
+			if err := g.checkEmpty(h); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, h.slice.Name()+"/"+g.name)
+		if slices.Contains(h.controllers, "cpuset") && !h.unified {
+			dir, err := g.dir(h)
+			if err != nil {
+				return nil, err
+			}
+			err = inheritCpuset(h.slice, dir)
+			dir.Close()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if existed {
+		if frozen, err := g.Frozen(); err != nil {
+			return nil, err
+		} else if frozen {
+			return nil, errors.New("it exists already and is frozen")
+		}
+	}
+	return undo, nil
+}
+
+// checkEmpty refuses an existing group in which somebody lives.
+func (g *Group) checkEmpty(h *hierarchy) error {
+	dir, err := g.dir(h)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	pids, err := pidsAt(dir)
+	if err == nil && len(pids) > 0 {
+		return fmt.Errorf("%s exists already and has the processes %s; remove them, or choose another path", dir.Name(), joinInts(pids, 5))
+	}
+	return err
+}
+
+// openParent opens the group above, and makes it and those above it where they
+// are missing.
+func (t *Tree) openParent(h *hierarchy, need []string, made *[]string) error {
+	top, err := openCgroupDir(h.mount, h.unified)
+	if err != nil {
+		return err
+	}
+	var want []string
+	if h.unified {
+		if want, err = t.wantedFrom(top, need); err != nil {
+			top.Close()
+			return err
+		}
+	}
+	if rel := strings.Trim(h.parents, "/"); rel != "" {
+		if parent, err := openDirAt(top, rel); err == nil {
+			if h.readyFor(parent, want) {
+				top.Close()
+				return t.enter(h, parent, need, nil)
+			}
+			parent.Close()
+		}
+	}
+	dir := top
+	var refused error
+	for _, name := range strings.FieldsFunc(h.parents, func(r rune) bool { return r == '/' }) {
+		refused = errors.Join(refused, handDown(dir, want))
+		next, err := h.makeBelow(dir, name, made)
+		dir.Close()
+		if err != nil {
+			return err
+		}
+		dir = next
+	}
+	return t.enter(h, dir, need, errors.Join(refused, handDown(dir, want)))
+}
+
+// wantedFrom gives those v2 controllers that are to be switched on, of what the
+// top group of the mount has. Beside v1 hierarchies it is only what is needed.
+func (t *Tree) wantedFrom(top *os.File, need []string) ([]string, error) {
+	has, err := controllersAt(top, "cgroup.controllers")
+	if err != nil {
+		return nil, err
+	}
+	onlyUnified := len(t.hierarchies) == 1
+	return slices.DeleteFunc(has, func(c string) bool {
+		return !slices.Contains(need, c) && !(onlyUnified && slices.Contains(unifiedControllers, c))
+	}), nil
+}
+
+// handDown switches those controllers on for the groups below dir that it has
+// and does not hand down yet.
+func handDown(dir *os.File, want []string) error {
+	if len(want) == 0 {
+		return nil
+	}
+	has, err := controllersAt(dir, "cgroup.controllers")
+	if err != nil {
+		return err
+	}
+	enabled, err := controllersAt(dir, "cgroup.subtree_control")
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, c := range want {
+		if slices.Contains(has, c) && !slices.Contains(enabled, c) {
+			if err := writeAt(dir, "cgroup.subtree_control", "+"+c); err != nil {
+				if errors.Is(err, unix.EBUSY) {
+					err = fmt.Errorf("%s has processes of its own: %w", dir.Name(), err)
+				}
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", c, err))
+			}
+		}
+	}
+	return failed
+}
+
+// enter notes the parent and, of v2, the controllers that it hands down.
+// refused tells why it does not have others.
+func (t *Tree) enter(h *hierarchy, parent *os.File, need []string, refused error) error {
+	h.slice = parent
+	if !h.unified {
+		return nil
+	}
+	enabled, err := controllersAt(parent, "cgroup.subtree_control")
+	if err != nil {
+		return err
+	}
+	h.controllers = enabled
+	for _, c := range enabled {
+		if t.by[c] == nil {
+			t.by[c] = h
+		}
+	}
+	if refused == nil {
+		return nil
+	}
+	for _, c := range need {
+		if t.by[c] == nil {
+			return fmt.Errorf("the %s controller cannot be switched on for it: %w", c, refused)
+		}
+	}
+	return nil
+}
+
+// makeBelow makes a group for others below dir and opens it.
+func (h *hierarchy) makeBelow(dir *os.File, name string, made *[]string) (*os.File, error) {
+	err := mkdirAt(dir, name)
+	if err == nil {
+		*made = append(*made, dir.Name()+"/"+name)
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	next, err := openDirAt(dir, name)
+	if err == nil && !h.unified && slices.Contains(h.controllers, "cpuset") {
+		if err = inheritCpuset(dir, next); err != nil {
+			next.Close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// readyFor tells whether a group can be made below parent as it is.
+func (h *hierarchy) readyFor(parent *os.File, want []string) bool {
+	if len(want) > 0 {
+		has, err := controllersAt(parent, "cgroup.subtree_control")
+		return err == nil && !slices.ContainsFunc(want, func(c string) bool { return !slices.Contains(has, c) })
+	}
+	if h.unified || !slices.Contains(h.controllers, "cpuset") {
+		return true
+	}
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		if set, err := readAt(parent, file); err != nil || set == "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,257 @@
+package ocigroup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"berth/isolate/cgroup"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Options says where the group of a container is to be.
+type Options struct {
+	// Path is linux.cgroupsPath. Absolute or relative, it is taken from where
+	// each hierarchy is mounted. "" is the container's ID, at the same place.
+	Path string
+	ID   string
+	// Rootless: without a Path the group is looked for where this process may
+	// make one, beside its own. Where it may not, and nothing is to be limited,
+	// the container goes without: see Group.None.
+	Rootless bool
+}
+
+// Group is a handle of the groups of one container, one in each hierarchy. Its
+// methods may be used by several goroutines, except that calls which change the
+// group (Create, Set, Remove) are the caller's to order.
+type Group struct {
+	tree     *cgroup.Tree  // nil: none
+	group    *cgroup.Group // nil: none
+	rootless bool
+}
+
+// New finds the hierarchies and says where the group is to be; it makes nothing.
+// The caller closes the Group.
+func New(o Options) (*Group, error) {
+	own := o.Rootless && o.Path == ""
+	tree, group, err := cgroup.Lone(cmp.Or(o.Path, o.ID), own)
+	if err != nil {
+		if own {
+			return &Group{rootless: true}, nil
+		}
+		return nil, err
+	}
+	return &Group{tree: tree, group: group, rootless: o.Rootless}, nil
+}
+
+// Load gives the group that Paths told about, perhaps in another process. That
+// it has gone meanwhile is no error. The caller closes the Group.
+func Load(paths map[string]string) (*Group, error) {
+	if len(paths) == 0 {
+		return &Group{}, nil
+	}
+	tree, group, err := cgroup.LoneAt(paths)
+	if err != nil {
+		return nil, err
+	}
+	return &Group{tree: tree, group: group}, nil
+}
+
+// None tells that the container has no group: it was made rootless, and no
+// group could be. Then Pids is empty, Kill, Signal, Thaw, WaitEmpty and Remove
+// do nothing, and the rest are errors.
+func (g *Group) None() bool { return g.group == nil }
+
+var errNone = errors.New("the container has no control group, as none could be made without privileges")
+
+// Create makes the group in every hierarchy and sets all limits and device
+// rules, before any process is in it. A group that exists is taken if it has no
+// processes. On failure what was made is removed again. r may be nil: then only
+// devices are limited, to the default ones.
+func (g *Group) Create(r *specs.LinuxResources) error {
+	if r == nil {
+		r = &specs.LinuxResources{}
+	}
+	if g.group == nil {
+		return g.goWithout(r, errNone)
+	}
+	undo, err := g.group.Make(needed(r))
+	if err == nil {
+		if err = g.fill(r); err == nil {
+			return nil
+		}
+		undo()
+	}
+	if g.rootless && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS)) {
+		return g.goWithout(r, err)
+	}
+	return err
+}
+
+// goWithout lets a rootless container go without a group, if nothing is lost so.
+func (g *Group) goWithout(r *specs.LinuxResources, cause error) error {
+	if limits(r) {
+		return fmt.Errorf("cannot limit the container's resources without privileges: %w; delegate a control group (systemd-run --user -p Delegate=yes), or leave out linux.resources", cause)
+	}
+	g.Close()
+	g.tree, g.group = nil, nil
+	return nil
+}
+
+// Unified tells whether the child is born in a v2 group (isolate.Cgroup).
+func (g *Group) Unified() bool { return g.tree != nil && g.tree.Unified() }
+
+// Legacy gives the names of the v1 hierarchies that the child enters, in order;
+// the Procs of Open's result has them all (isolate.Cgroup).
+func (g *Group) Legacy() []string {
+	if g.tree == nil {
+		return nil
+	}
+	return g.tree.Legacy()
+}
+
+// Open opens the descriptors through which a process enters the group, for
+// isolate.Files. The caller closes them when the process is in.
+func (g *Group) Open() (*cgroup.Handles, error) {
+	if g.group == nil {
+		return &cgroup.Handles{}, nil
+	}
+	return g.group.Open()
+}
+
+// Path is the group's path in the hierarchy that says which processes belong to
+// it, as it is seen where that is mounted; "" for none.
+func (g *Group) Path() string {
+	if g.group == nil {
+		return ""
+	}
+	return path.Clean(g.group.Path())
+}
+
+// Paths gives the group's directory by v1 controller, and under "" that on v2,
+// for Load.
+func (g *Group) Paths() map[string]string {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Paths()
+}
+
+// Exists tells whether the group is there in any hierarchy.
+func (g *Group) Exists() bool { return g.group != nil && g.group.Exists() }
+
+// Pids gives the processes of the group and of groups nested in it, as this
+// process' PID namespace numbers them, sorted. None is no error.
+func (g *Group) Pids() ([]int, error) {
+	if g.group == nil {
+		return nil, nil
+	}
+	return g.group.Pids()
+}
+
+// Kill sends SIGKILL to every process of the group, frozen or not, nested groups
+// included, and lets none fork away. It does not wait: see WaitEmpty.
+func (g *Group) Kill() error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Kill()
+}
+
+// Signal sends a signal to every process of the group. Those that are forked
+// while it runs may not get it.
+func (g *Group) Signal(signal unix.Signal) error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Signal(signal)
+}
+
+// WaitEmpty waits until no process is left in the group (zombies do not count),
+// or until the context ends, and then gives its error.
+func (g *Group) WaitEmpty(ctx context.Context) error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.WaitEmpty(ctx)
+}
+
+// Freeze stops every process of the group where it is, until Thaw. It waits
+// until all are stopped or the context ends; then it thaws and fails.
+func (g *Group) Freeze(ctx context.Context) error {
+	if g.group == nil {
+		return errNone
+	}
+	err := g.group.Freeze(ctx)
+	if err != nil {
+		err = errors.Join(err, g.group.Thaw())
+	}
+	return err
+}
+
+// Thaw lets the processes of a frozen group run on.
+func (g *Group) Thaw() error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Thaw()
+}
+
+// Frozen tells whether all of the group's processes are stopped by Freeze. A
+// group that is gone is not frozen.
+func (g *Group) Frozen() (bool, error) {
+	if g.group == nil || !g.group.Exists() {
+		return false, nil
+	}
+	return g.group.Frozen()
+}
+
+// OOMKills counts the processes of the group that the kernel has killed for lack
+// of memory.
+func (g *Group) OOMKills() (uint64, error) {
+	if g.group == nil {
+		return 0, errNone
+	}
+	return g.group.OOMKills()
+}
+
+// WaitOOM waits until OOMKills is more than seen, and gives it; or until the
+// context ends, with its error.
+func (g *Group) WaitOOM(ctx context.Context, seen uint64) (uint64, error) {
+	if g.group == nil {
+		return 0, errNone
+	}
+	return g.group.WaitOOM(ctx, seen)
+}
+
+// Chown hands the v2 group to a user, for a container that has a cgroup
+// namespace and its groups mounted writable; ids are this user namespace's.
+// Without v2 that is an error of type cgroup.UnsupportedError.
+func (g *Group) Chown(uid, gid int) error {
+	if g.group == nil {
+		return errNone
+	}
+	return g.group.Chown(uid, gid)
+}
+
+// Remove removes the group in every hierarchy, with all groups nested in it. It
+// does not kill: a group that still has processes is an error that names them,
+// after up to 2 s of retries. A group that does not exist is no error.
+func (g *Group) Remove() error {
+	if g.group == nil {
+		return nil
+	}
+	return g.group.Remove()
+}
+
+// Close gives back the Group's descriptors. The groups stay.
+func (g *Group) Close() error {
+	if g.tree == nil {
+		return nil
+	}
+	return g.tree.Close()
+}
