@@ -3,6 +3,8 @@ package cgroup
 import (
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // A v1 devices group is a default and a set of exceptions from it. An exception
@@ -115,31 +117,43 @@ func (g *Group) setLegacyDevices(h *hierarchy, l, old *Limits) error {
 // allowed in both may be refused.
 func (s *legacyDeviceSet) write(dir *os.File, was *legacyDeviceSet) error {
 	if was == nil || was.allowed != s.allowed {
-		if err := writeDevice(dir, s.allowed, "a"); err != nil {
+		if err := writeDevices(dir, s.allowed, "a"); err != nil {
 			return err
 		}
 		was = &legacyDeviceSet{allowed: s.allowed}
 	}
-	for _, e := range s.without(was) {
-		if err := writeDevice(dir, !s.allowed, e.String()); err != nil {
-			return err
-		}
+	if err := writeDevices(dir, !s.allowed, ruleLines(s.without(was))...); err != nil {
+		return err
 	}
-	for _, e := range was.without(s) {
-		if err := writeDevice(dir, s.allowed, e.String()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeDevices(dir, s.allowed, ruleLines(was.without(s))...)
 }
 
-func writeDevice(dir *os.File, allow bool, value string) error {
+func ruleLines(rules []DeviceRule) []string {
+	lines := make([]string, len(rules))
+	for i, r := range rules {
+		lines[i] = r.String()
+	}
+	return lines
+}
+
+// writeDevices writes values to the file that allows or denies them, one by one.
+func writeDevices(dir *os.File, allow bool, values ...string) error {
+	if len(values) == 0 {
+		return nil
+	}
 	file := "devices.deny"
 	if allow {
 		file = "devices.allow"
 	}
-	if err := writeAt(dir, file, value); err != nil {
-		return &LimitError{Key: "device", File: dir.Name() + "/" + file, Value: value, Err: causeOf(err)}
+	fd, err := openAt(dir, file, unix.O_WRONLY)
+	if err != nil {
+		return fmt.Errorf("cannot set device: %w", err)
+	}
+	defer unix.Close(fd)
+	for _, value := range values {
+		if err := writeFD(fd, value); err != nil {
+			return &LimitError{Key: "device", File: dir.Name() + "/" + file, Value: value, Err: err}
+		}
 	}
 	return nil
 }

@@ -22,16 +22,18 @@ func writeAt(dir *os.File, name, value string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	for {
-		_, err = unix.Write(fd, []byte(value))
-		if err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
+	if err := writeFD(fd, value); err != nil {
 		return &fs.PathError{Op: "write", Path: dir.Name() + "/" + name, Err: err}
 	}
 	return nil
+}
+
+func writeFD(fd int, value string) error {
+	for {
+		if _, err := unix.Write(fd, []byte(value)); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // readAt gives the whole of a control file without the final newline.

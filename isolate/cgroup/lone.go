@@ -111,13 +111,19 @@ func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err e
 		}
 		return nil, missing, errors.New("none are mounted; mount cgroup2 on " + standardMount)
 	}
-	slices.SortFunc(found, func(a, b *hierarchy) int {
-		if a.unified || b.unified {
-			return -1 // there is one of these
-		}
-		return strings.Compare(a.name(), b.name())
-	})
+	slices.SortFunc(found, unifiedFirst)
 	return found, missing, nil
+}
+
+// unifiedFirst orders hierarchies by name, after v2, of which there is one.
+func unifiedFirst(a, b *hierarchy) int {
+	if a.unified != b.unified {
+		if a.unified {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a.name(), b.name())
 }
 
 const standardMount = "/sys/fs/cgroup"
@@ -199,15 +205,7 @@ func LoneAt(dirs map[string]string) (*Tree, *Group, error) {
 		}
 		t.add(h)
 	}
-	slices.SortFunc(t.hierarchies, func(a, b *hierarchy) int {
-		if a.unified || b.unified {
-			if a.unified {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.name(), b.name())
-	})
+	slices.SortFunc(t.hierarchies, unifiedFirst)
 	return t, g, nil
 }
 
