@@ -9,7 +9,7 @@
 // package installs nothing itself and needs neither cgo nor a library of the host.
 //
 // Calls are found in the program by a binary search over ranges of numbers that
-// share a verdict: the built-in profile costs a call about 12 instructions,
+// share a verdict: the built-in profile costs a call about 10 instructions,
 // where a list costs some hundred.
 //
 // # What wins

@@ -280,3 +280,42 @@ func TestCompiledIsTheProfile(t *testing.T) {
 		}
 	})
 }
+
+// TestComparisonsMeet holds many comparisons of few arguments with few values to
+// the profile: what one of them tells of an argument is left out of the others.
+func TestComparisonsMeet(t *testing.T) {
+	values := []uint64{0, 1, 2, 3, 1 << 31, math.MaxUint32, 1 << 32, 1<<32 | 1, 2<<32 | 2, math.MaxUint32 << 32, math.MaxUint64}
+	value := rapid.SampledFrom(values)
+	arg := rapid.Custom(func(t *rapid.T) Arg {
+		return Arg{
+			Index: rapid.IntRange(0, 1).Draw(t, "index"), Op: Op(rapid.IntRange(int(NotEqual), int(MaskedEqual)).Draw(t, "op")),
+			Value: value.Draw(t, "value"), ValueTwo: value.Draw(t, "value two"),
+		}
+	})
+	rule := rapid.Custom(func(t *rapid.T) Rule {
+		return Rule{
+			Names:   []string{"bind"},
+			Verdict: Verdict{Errno, rapid.Uint16Range(1, 4).Draw(t, "errno")}, Args: rapid.SliceOfN(arg, 1, 2).Draw(t, "args"),
+		}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		p := &Profile{Default: allowed, Rules: rapid.SliceOfN(rule, 1, 10).Draw(t, "rules"), Arches: []string{"SCMP_ARCH_X86"}}
+		o := Options{Arch: "amd64", Kernel: KernelVersion{6, 1}}
+		compiled, _, err := Compile(p, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vm := machineFor(t, compiled)
+		for _, a := range []*abi{&abiX86_64, &abiX86} {
+			nr, _ := a.number("bind")
+			for _, x := range values {
+				for _, y := range values {
+					d := data{nr: nr, arch: a.audit, args: [6]uint64{x, y}}
+					if got, want := evaluate(t, vm, d), reference(p, o, d); got != want.ret() {
+						t.Fatalf("bind of %s, arguments %#x: got %#x, want %v", a.name, d.args[:2], got, want)
+					}
+				}
+			}
+		}
+	})
+}

@@ -1,9 +1,9 @@
 package seccomp
 
 import (
+	"cmp"
 	"maps"
 	"math"
-	"reflect"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +16,11 @@ type filter struct {
 }
 
 // entry is the dispatch for one value of seccomp_data.arch. The spans follow
-// each other in rising order from 0 and cover all numbers.
+// each other in rising order and cover all numbers: those of x32 (nil on other
+// ABIs, and if it is not filtered by rules) the ones from x32Bit up.
 type entry struct {
-	audit uint32
-	spans []span
+	audit      uint32
+	spans, x32 []span
 }
 
 // span is a range of call numbers with one decision. It ends where the next one begins.
@@ -56,91 +57,115 @@ func resolve(p *Profile, o Options) filter {
 			continue // below, with the native ABI
 		}
 		e := entry{audit: a.audit, spans: a.spans(p, o)}
+		skip := span{skipped, decision{otherwise: p.Default}}
 		switch {
 		case a == &abiX86_64 && slices.Contains(abis, &abiX32):
-			e.spans = append(e.spans, abiX32.spans(p, o)...)
+			e.x32 = append(abiX32.spans(p, o), skip)
 		case a == &abiX86_64:
-			e.spans = append(e.spans, span{x32Bit, decision{otherwise: kill}})
+			e.spans = append(e.spans, span{x32Bit, decision{otherwise: kill}}, skip)
+		default:
+			e.spans = append(e.spans, skip)
 		}
-		e.spans = merge(append(e.spans, span{skipped, decision{otherwise: p.Default}}))
 		out.entries = append(out.entries, e)
 	}
 	return out
 }
 
-// merge joins neighbours with the same decision.
-func merge(spans []span) []span {
-	return slices.CompactFunc(spans, func(a, b span) bool {
-		return a.decision.otherwise == b.decision.otherwise && reflect.DeepEqual(a.decision.tests, b.decision.tests)
-	})
-}
-
 // spans gives the ABI's decisions for all numbers from its first up.
 func (a *abi) spans(p *Profile, o Options) []span {
-	decided, newest := a.decisions(p, o)
+	named, newest := a.decisions(p, o)
 	beyond := p.Default
 	if p.Default.Action == Errno {
 		beyond = Verdict{Errno, uint16(unix.ENOSYS)}
 	}
-	if _, ok := decided[a.bit]; !ok {
-		decided[a.bit] = decision{otherwise: p.Default}
-	}
-	// What follows a number that is named is not, until the next one that is.
-	for _, n := range slices.Collect(maps.Keys(decided)) {
-		if _, ok := decided[n+1]; ok {
-			continue
-		}
-		if n < newest {
-			decided[n+1] = decision{otherwise: p.Default}
+	out := make([]span, 0, 2*len(named)+1)
+	next := a.bit // the first number that is not decided yet
+	unnamed := func() {
+		if next > newest {
+			out = append(out, span{next, decision{otherwise: beyond}})
 		} else {
-			decided[n+1] = decision{otherwise: beyond}
+			out = append(out, span{next, decision{otherwise: p.Default}})
 		}
 	}
-	var out []span
-	for _, n := range slices.Sorted(maps.Keys(decided)) {
-		d := decided[n]
-		if n > newest && n&^a.bit < ownNumbers && !d.final {
+	for _, d := range named {
+		if d.number != next {
+			unnamed()
+		}
+		if d.number > newest && d.number&^a.bit < ownNumbers && !d.final {
 			d.otherwise = beyond // a multiplexer that no rule names as such
 		}
-		out = append(out, span{n, d})
+		out = append(out, span{d.number, d.decision})
+		next = d.number + 1
 	}
+	unnamed()
 	return out
+}
+
+// numbered is the decision on one call number.
+type numbered struct {
+	number uint32
+	decision
+}
+
+// decisions are in the order of their numbers, each of which is there once.
+type decisions []numbered
+
+// at gives the decision on a number, which is put in if it is missing.
+func (d *decisions) at(number uint32, otherwise Verdict) *decision {
+	i, ok := slices.BinarySearchFunc(*d, number, func(n numbered, number uint32) int { return cmp.Compare(n.number, number) })
+	if !ok {
+		*d = slices.Insert(*d, i, numbered{number, decision{otherwise: otherwise}})
+	}
+	return &(*d)[i].decision
 }
 
 // decisions gives the decision on each call number that the profile or the
 // lists name, and the newest number that the profile or Allow names (the
 // largest number possible if they name none).
-func (a *abi) decisions(p *Profile, o Options) (decided map[uint32]decision, newest uint32) {
-	named := a.bit // one above the newest
-	direct := map[uint32][]test{}
+func (a *abi) decisions(p *Profile, o Options) (decided decisions, newest uint32) {
+	end := a.bit // one above the newest
+	type rule struct {
+		number uint32
+		tests  []test
+	}
+	direct := make([]rule, 0, len(a.common))
 	behind := map[string][]test{} // for calls behind socketcall and ipc
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		if r.Verdict == p.Default || !r.applies(o) {
 			continue
 		}
+		tests := a.tests(r)
 		for _, name := range r.Names {
 			if n, ok := a.number(name); ok {
-				direct[n] = append(direct[n], a.tests(r)...)
+				direct = append(direct, rule{n, tests})
 			}
-			if _, ok := multiplexed[name]; ok && a.muxed {
-				behind[name] = append(behind[name], a.tests(r)...)
+			if a.muxed {
+				if _, ok := multiplexed[name]; ok {
+					behind[name] = append(behind[name], tests...)
+				}
 			}
 		}
 	}
-	decided = map[uint32]decision{}
-	for n, tests := range direct {
-		decided[n] = settle(tests, p.Default)
-		named = a.newer(named, n)
+	slices.SortStableFunc(direct, func(a, b rule) int { return cmp.Compare(a.number, b.number) })
+	decided = make(decisions, 0, len(direct))
+	for len(direct) > 0 {
+		n, tests, k := direct[0].number, direct[0].tests, 1
+		for ; k < len(direct) && direct[k].number == n; k++ {
+			tests = slices.Concat(tests, direct[k].tests)
+		}
+		decided = append(decided, numbered{n, settle(tests, p.Default)})
+		end = a.newer(end, n)
+		direct = direct[k:]
 	}
 	for _, name := range slices.Sorted(maps.Keys(behind)) {
 		if v := settle(behind[name], p.Default).unseen(p.Default); v != p.Default {
-			a.addMultiplexed(decided, name, v, p.Default)
+			a.addMultiplexed(&decided, name, v, p.Default)
 		}
 	}
 	for _, name := range o.Allow {
-		if n, ok := a.override(decided, name, Verdict{Action: Allow}, p.Default); ok {
-			named = a.newer(named, n)
+		if n, ok := a.override(&decided, name, Verdict{Action: Allow}, p.Default); ok {
+			end = a.newer(end, n)
 		}
 	}
 	refuse := Verdict{Errno, uint16(unix.EPERM)}
@@ -148,12 +173,12 @@ func (a *abi) decisions(p *Profile, o Options) (decided map[uint32]decision, new
 		refuse = p.Default
 	}
 	for _, name := range o.Deny {
-		a.override(decided, name, refuse, p.Default)
+		a.override(&decided, name, refuse, p.Default)
 	}
-	if named == a.bit {
+	if end == a.bit {
 		return decided, skipped
 	}
-	return decided, named - 1
+	return decided, end - 1
 }
 
 // newer gives one above n if that is more than named, counting only numbers of
@@ -210,19 +235,15 @@ func (d decision) unseen(byDefault Verdict) Verdict {
 }
 
 // addMultiplexed makes a rule for a call hold for socketcall or ipc too.
-func (a *abi) addMultiplexed(decided map[uint32]decision, name string, v, byDefault Verdict) {
+func (a *abi) addMultiplexed(decided *decisions, name string, v, byDefault Verdict) {
 	n, t := a.throughMultiplexer(name, v)
-	d, ok := decided[n]
-	if !ok {
-		d.otherwise = byDefault
-	}
+	d := decided.at(n, byDefault)
 	switch {
 	case v.Action > d.otherwise.Action:
-		d.tests = slices.Insert(d.tests, 0, t)
+		d.tests = slices.Insert(slices.Clone(d.tests), 0, t)
 	case !d.final:
-		d.tests = append(d.tests, t)
+		d.tests = append(slices.Clip(d.tests), t)
 	}
-	decided[n] = d
 }
 
 // throughMultiplexer gives the number of the multiplexing call, and the test
@@ -240,19 +261,15 @@ func (a *abi) throughMultiplexer(name string, v Verdict) (uint32, test) {
 
 // override puts a verdict of Options.Allow or Deny above everything decided
 // before, and gives the number of the call.
-func (a *abi) override(decided map[uint32]decision, name string, v, byDefault Verdict) (uint32, bool) {
+func (a *abi) override(decided *decisions, name string, v, byDefault Verdict) (uint32, bool) {
 	if _, ok := multiplexed[name]; ok && a.muxed {
 		n, t := a.throughMultiplexer(name, v)
-		d, ok := decided[n]
-		if !ok {
-			d.otherwise = byDefault
-		}
+		d := decided.at(n, byDefault)
 		d.tests = slices.Insert(slices.Clone(d.tests), 0, t)
-		decided[n] = d
 	}
 	n, ok := a.number(name)
 	if ok {
-		decided[n] = decision{otherwise: v, final: true}
+		*decided.at(n, byDefault) = decision{otherwise: v, final: true}
 	}
 	return n, ok
 }
