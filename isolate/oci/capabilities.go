@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"fmt"
 	"math/bits"
 	"strings"
 
@@ -9,35 +8,7 @@ import (
 
 	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
-
-// Capabilities are bit masks over the numbers of capability(7).
-type Capabilities struct {
-	Kernel              uint64 // those that the kernel has
-	Bounding, Permitted uint64 // those of the starter
-}
-
-// HostCapabilities asks the kernel what this process can grant.
-func HostCapabilities() (Capabilities, error) {
-	var c Capabilities
-	last, err := capability.LastCap()
-	if err != nil {
-		return c, fmt.Errorf("cannot ask for the kernel's capabilities: %w", err)
-	}
-	c.Kernel = 1<<(uint(last)+1) - 1
-	for n := range uint(last) + 1 {
-		if set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err == nil && set == 1 {
-			c.Bounding |= 1 << n
-		}
-	}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
-		return c, fmt.Errorf("cannot ask for this process's capabilities: %w", err)
-	}
-	c.Permitted = uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
-	return c, nil
-}
 
 // capabilities translates the five sets. What cannot be granted is left out
 // with a warning, as the runtime-spec demands (config.md, linux-process).
@@ -47,11 +18,11 @@ func (t *translator) capabilities(c *specs.LinuxCapabilities) isolate.Capabiliti
 		return out
 	}
 	bounding, permitted := ^uint64(0), ^uint64(0)
-	if host := t.opt.Capabilities; host != nil {
+	if host := t.opt.Host; host != nil {
 		bounding, permitted = host.Bounding, host.Permitted
 		if t.spec.Namespaces.User != nil {
 			// Who creates or enters a user namespace has all capabilities in it.
-			bounding, permitted = host.Kernel, host.Kernel
+			bounding, permitted = host.Capabilities, host.Capabilities
 		}
 	}
 	const path = "process.capabilities"

@@ -80,6 +80,9 @@ func (t *translator) settings() {
 	if strings.ContainsAny(t.linux.MountLabel, "\x00\n") {
 		t.fault("linux.mountLabel", "", "%s has a NUL or a line break in it", quote(t.linux.MountLabel))
 	}
+	if t.linux.MountLabel != "" && !t.labelled() {
+		t.warn("linux.mountLabel", "the kernel has no SELinux: no mount is labelled")
+	}
 	t.sysctls()
 	if t.linux.IntelRdt != nil {
 		t.fault("linux.intelRdt", "leave it out", "cache and memory bandwidth allocation is not supported")
@@ -91,6 +94,8 @@ func (t *translator) settings() {
 		t.fault("linux.netDevices", "move them in a createRuntime hook", "moving network devices is not supported")
 	}
 }
+
+func (t *translator) labelled() bool { return t.opt.Host == nil || t.opt.Host.SELinux }
 
 func (t *translator) sysctls() {
 	for _, name := range sortedKeys(t.linux.Sysctl) {

@@ -30,9 +30,6 @@ func (t *translator) mounts() {
 			t.spec.Mounts = append(t.spec.Mounts, out)
 		}
 	}
-	if m := t.spec.Namespaces.Mount; m.Mode == isolate.NSJoin && len(t.spec.Mounts) > 0 {
-		t.fault("mounts", "leave them out, or the path of the mount namespace", "a mount namespace that is joined has its mounts")
-	}
 }
 
 func (t *translator) mount(where string, m *specs.Mount) (isolate.Mount, bool) {
@@ -187,7 +184,7 @@ func (t *translator) fileSystem(where string, m *specs.Mount, o mountOptions, ou
 		out.NoSymlinks = true
 	case "cgroup2", "mqueue":
 	default:
-		if label := t.linux.MountLabel; label != "" {
+		if label := t.linux.MountLabel; label != "" && t.labelled() {
 			out.Data = append(out.Data, "context="+label)
 		}
 	}

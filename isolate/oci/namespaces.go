@@ -56,9 +56,6 @@ func (t *translator) namespaces() {
 			t.fault(where+".type", "want one of "+strings.Join(namespaceTypes, ", "), "unknown namespace %s", quote(string(e.Type)))
 		}
 	}
-	if !seen[specs.MountNamespace] {
-		t.fault("linux.namespaces", `add {"type": "mount"}`, "there is no mount namespace, and berth does not mount a container's file systems in the machine's own")
-	}
 	t.userNamespace()
 	t.timeNamespace()
 }

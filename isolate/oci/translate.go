@@ -26,9 +26,9 @@ type Options struct {
 	// (isolate.Files.Console); without it process.terminal is refused.
 	Console bool
 
-	// Capabilities are those that can be granted: others are left out with a
-	// warning. nil: all that have a name. HostCapabilities gives them.
-	Capabilities *Capabilities
+	// Host tells what can be granted: capabilities and labels beyond it are left
+	// out with a warning. nil: everything. ThisHost gives it.
+	Host *Host
 }
 
 // Container is a configuration translated.
