@@ -28,6 +28,7 @@ func Compile(spec *Spec) (*program.Program, error) {
 	// Outside: what can be opened and built without being in the container.
 	c.outsideCaps()
 	c.outsideNamespaces()
+	c.outsideUserNamespace()
 	c.outsideRoot()
 	c.outsideScratch()
 	c.outsideMounts()
@@ -35,6 +36,7 @@ func Compile(spec *Spec) (*program.Program, error) {
 	// Inside. The order matters: groups first, so that all that follows is
 	// accounted there; the old root goes before anything of the new one is used.
 	c.begin()
+	c.userNamespace()
 	c.joinGroups(spec.Cgroup)
 	c.joinNamespaces()
 	c.stage(c.root)
@@ -52,9 +54,12 @@ type compiler struct {
 	spec *Spec    // nil for an exec
 	proc *Process // what is executed at the end
 
-	uid, gid, groups, groupCount, env, drop int // late values
-	rootFD                                  int // the container's root directory
-	lookupRoot                              int // where users are looked up
+	uid, gid, groups, groupCount, env, drop int            // late values
+	hostUID, hostGID                        int            // late: the same ids outside
+	unshared                                uint64         // CLONE_NEW* flags that the child unshares after it has joined a user namespace
+	idmaps                                  map[string]int // registers of user namespaces for idmapped mounts, by map
+	rootFD                                  int            // the container's root directory
+	lookupRoot                              int            // where users are looked up
 	scratch, maskDir, maskFile              int
 	procFS, sysFS                           int
 	memfd, initRuns, initRan                int
@@ -79,6 +84,7 @@ func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
 	c := &compiler{b: b, proc: proc, memfd: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
+	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")
 	c.env = b.LateValue("environment")
 	c.drop = b.LateValue("capabilities to drop")

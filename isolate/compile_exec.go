@@ -35,7 +35,7 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		Why:  "the user, and its groups and home",
 		Hint: "use a numeric id, or add the name to /etc/passwd or /etc/group of the root file system",
 		Args: []program.Arg{c.b.Str(p.User), c.b.Str(p.Group)},
-		Data: lookupData{root, p.User, p.Group, p.Groups, envOf(p), c.uid, c.gid, c.groups, c.groupCount, c.env}})
+		Data: c.lookupProcess(root)})
 
 	c.begin()
 	c.joinGroups(spec.Cgroup)
@@ -50,7 +50,7 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		}
 	}
 	if spec.PID {
-		c.b.P.ForkIn = append(c.b.P.ForkIn, target)
+		c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: target, Kind: unix.CLONE_NEWPID})
 	}
 	if flags != 0 {
 		c.in(program.Step{Sys: program.SysSetns, Mark: program.Stage, Dst: program.None, Path: spec.Name, Why: "enter the container", Hint: "is it still running?",

@@ -58,8 +58,9 @@ func (c *compiler) joinNamespaces() {
 		if ns.Process != "" {
 			reg = c.slot(regProcess(ns.Process))
 		}
-		if ns.flag == unix.CLONE_NEWPID {
-			c.b.P.ForkIn = append(c.b.P.ForkIn, reg)
+		// In a new user namespace the child may not enter what belongs to another.
+		if ns.flag == unix.CLONE_NEWPID || c.ids() != nil {
+			c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: reg, Kind: ns.flag})
 			continue
 		}
 		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: cmp.Or(ns.Path, ns.Process), Why: "join the " + ns.name + " namespace",
@@ -113,14 +114,14 @@ func (c *compiler) builtinMounts() {
 
 	steps, proc := c.newFS("proc", "proc", sealed, nil, "a /proc of its PID namespace")
 	c.procFS = proc
-	c.in(steps...)
+	c.kernelFS(steps, "pid")
 	c.settings()
 	c.in(because(c.attach(proc, c.mountpoint("/proc"), "/proc"), "a /proc of its PID namespace"))
 	c.protectProc()
 
 	steps, sys := c.newFS("sysfs", "sys", sealed|unix.MOUNT_ATTR_RDONLY, nil, "a /sys of its network namespace")
 	c.sysFS = sys
-	c.in(steps...)
+	c.kernelFS(steps, "network")
 	c.in(because(c.attach(sys, c.mountpoint("/sys"), "/sys"), "a /sys of its network namespace"))
 	c.enter(sys, "/sys")
 	for _, p := range []string{"firmware", "devices/virtual/powercap"} {
@@ -131,7 +132,7 @@ func (c *compiler) builtinMounts() {
 	dev := c.clone("dev", "dev", unix.MOUNT_ATTR_NOEXEC, unix.MOUNT_ATTR_NODEV)
 	c.in(because(c.attach(dev, c.mountpoint("/dev"), "/dev"), "a /dev of its own"))
 	steps, pts := c.newFS("devpts", "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-		[][2]string{{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, "terminals of its own")
+		c.ptsOptions(), "terminals of its own")
 	c.in(steps...)
 	c.in(because(c.attachAt(pts, program.R(dev), "pts"), "terminals of its own"))
 	c.in(because(c.attachAt(c.clone("shm", "shm", 0, 0), program.R(dev), "shm"), "shared memory of its own"))
@@ -139,7 +140,7 @@ func (c *compiler) builtinMounts() {
 	for i := range steps {
 		steps[i].Ignore = []unix.Errno{unix.ENODEV, unix.EBADF}
 	}
-	c.in(steps...)
+	c.kernelFS(steps, "ipc")
 	c.in(ignoring(because(c.attachAt(mq, program.R(dev), "mqueue"), "message queues of its IPC namespace"), unix.EBADF))
 	if c.proc.Terminal {
 		c.in(because(c.attachAt(c.slot("console"), program.R(dev), "console"), "the terminal is the console too"))
@@ -164,7 +165,7 @@ func (c *compiler) cgroupFS() {
 	s.When = program.OnIgnored
 	skip := c.in(ignoring(because(s, "where the groups are mounted"), unix.ENOENT))
 	steps, mount := c.newFS("cgroup2", "cgroup fs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nil, why)
-	c.in(steps...)
+	c.kernelFS(steps, "cgroup")
 	c.in(because(c.attach(mount, at, p), why))
 	c.b.Land(skip)
 }

@@ -20,6 +20,9 @@ type lookupData struct {
 	env         []string // to be completed; nil: only UIDLate and GIDLate are wanted
 	uidLate     int
 	gidLate     int
+	hostUIDLate int // None: not wanted
+	hostGIDLate int
+	ids         *IDMap // which all of the ids must be in; nil: any
 	groupsLate  int
 	countLate   int
 	envLate     int
@@ -28,12 +31,14 @@ type lookupData struct {
 type capsData struct {
 	caps     Capabilities
 	dropLate int
+	full     bool // in a user namespace of its own every capability is there, and to be dropped
 }
 
 type makeDirData struct {
 	path             string
 	mode             uint32
-	uidLate, gidLate int // owner of a directory that was made; None: left as it is
+	uidLate, gidLate int    // owner of a directory that was made; None: left as it is
+	ids              *IDMap // what the owner's ids stand for on disk; nil: the same
 }
 
 type deviceData struct {
@@ -44,7 +49,10 @@ type deviceData struct {
 
 type isDirData struct{ fd, late int }
 
-type hostMountsData struct{ list int }
+type hostMountsData struct {
+	list   int
+	userNS int // register of the map they are shown with, or None
+}
 
 type hostMasksData struct{ dirs, files int }
 
@@ -57,7 +65,7 @@ type targetRootData struct{ process, rootFD int }
 
 func (c *compiler) outsideCaps() {
 	caps := c.proc.Capabilities
-	c.out(program.Step{Sys: program.OpCaps, Dst: program.None, Data: capsData{caps, c.drop},
+	c.out(program.Step{Sys: program.OpCaps, Dst: program.None, Data: capsData{caps, c.drop, c.spec != nil && c.spec.Namespaces.User != nil},
 		Args: []program.Arg{program.Flag(program.FmtHex, caps.Bounding), program.Flag(program.FmtHex, caps.Permitted)},
 		Why:  "the capabilities to keep must be there",
 		Hint: "run berth with them, or keep fewer"})
@@ -66,11 +74,20 @@ func (c *compiler) outsideCaps() {
 // outsideNamespaces opens the namespaces that are joined by their path.
 func (c *compiler) outsideNamespaces() {
 	p := c.b.P
-	p.CloneFlags = unix.CLONE_NEWNS
+	flags := &p.CloneFlags
+	if u := c.spec.Namespaces.User; u != nil && u.Join != nil {
+		flags = &c.unshared
+		if u.Join.Path != "" {
+			s := c.openat2(program.CWD(), c.b.Str(u.Join.Path), c.b.Register(regNamespace("user")), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			s.Path = u.Join.Path
+			c.out(because(s, "the user namespace to join"))
+		}
+	}
+	*flags = unix.CLONE_NEWNS
 	for _, ns := range c.spec.Namespaces.list() {
 		switch {
 		case ns.Mode == NSNew && ns.flag != unix.CLONE_NEWCGROUP:
-			p.CloneFlags |= ns.flag
+			*flags |= ns.flag
 		case ns.Mode == NSJoin && ns.Path != "":
 			s := c.openat2(program.CWD(), c.b.Str(ns.Path), c.b.Register(regNamespace(ns.name)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			s.Path = ns.Path
@@ -105,6 +122,9 @@ func (c *compiler) outsideRoot() {
 		s := c.setattr(c.rootFD, r.Path != "", attrs, 0, propagation(r.Propagation))
 		s.Path = src
 		c.out(because(s, "what is not allowed on the root"))
+		if r.IDMap != nil {
+			c.out(c.idmap(c.rootFD, c.idmapNS(r.IDMap), r.IDMap.Recursive && r.Path != "", src))
+		}
 	}
 	c.place("/", r.Writable != ReadOnly)
 
@@ -112,15 +132,28 @@ func (c *compiler) outsideRoot() {
 		Why:  "the user, and its groups and home",
 		Hint: "use a numeric id, or add the name to /etc/passwd or /etc/group of the root file system",
 		Args: []program.Arg{c.b.Str(c.proc.User), c.b.Str(c.proc.Group)},
-		Data: lookupData{c.lookupRoot, c.proc.User, c.proc.Group, c.proc.Groups, envOf(c.proc), c.uid, c.gid, c.groups, c.groupCount, c.env}})
+		Data: c.lookupProcess(c.lookupRoot)})
 
 	if r.Host {
 		c.hostMounts = c.b.List("host mount")
-		c.out(program.Step{Sys: program.OpHostMounts, Dst: program.None, Data: hostMountsData{c.hostMounts},
+		userNS := program.None
+		if r.IDMap != nil {
+			userNS = c.idmapNS(r.IDMap)
+		}
+		c.out(program.Step{Sys: program.OpHostMounts, Dst: program.None, Data: hostMountsData{c.hostMounts, userNS},
 			Why: "what the host has mounted below /usr, /etc, /opt, /srv and /var belongs to its root"})
 		c.hostMasks = c.b.List("private directory")
 		c.out(program.Step{Sys: program.OpHostMasks, Dst: program.None, Data: hostMasksData{c.hostMasks, c.b.List("private file")},
 			Why: "what of the host's root is no container's business"})
+	}
+}
+
+// lookupProcess is the look-up of who the program runs as.
+func (c *compiler) lookupProcess(root int) lookupData {
+	return lookupData{
+		rootFD: root, user: c.proc.User, group: c.proc.Group, groups: c.proc.Groups, env: envOf(c.proc), ids: c.ids(),
+		uidLate: c.uid, gidLate: c.gid, hostUIDLate: c.hostUID, hostGIDLate: c.hostGID,
+		groupsLate: c.groups, countLate: c.groupCount, envLate: c.env,
 	}
 }
 
@@ -145,7 +178,20 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 			c.b.Out(s)
 		}
 	}
-	upper := program.None
+	upper, userNS := program.None, program.None
+	onDisk := c.ids()
+	if r.IDMap != nil {
+		userNS, onDisk = c.idmapNS(r.IDMap), nil
+	}
+	// directory opens one that overlay takes, with mapped ids where they are asked for.
+	directory := func(p string, reg int, why string) {
+		if userNS == program.None {
+			private(because(c.cwdDir(p, reg), why))
+			return
+		}
+		private(because(c.openTree(program.CWD(), p, reg, unix.OPEN_TREE_CLONE), why), c.idmap(reg, userNS, false, p),
+			because(c.attachAt(reg, program.CWD(), "/"), "a layer must be attached somewhere"))
+	}
 	if r.Writable == Persistent {
 		for _, d := range []struct {
 			name string
@@ -153,7 +199,7 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 		}{{"", 0o700}, {"/upper", 0o755}, {"/work", 0o700}} {
 			dir := path.Clean(r.StateDir) + d.name
 			c.out(program.Step{Sys: program.OpMakeDir, Dst: program.None, Path: dir, Args: []program.Arg{c.b.Str(dir), program.Flag(program.FmtOct, uint64(d.mode))},
-				Why: "where writes to the root are kept", Data: makeDirData{dir, d.mode, program.None, program.None}})
+				Why: "where writes to the root are kept", Data: makeDirData{dir, d.mode, program.None, program.None, onDisk}})
 		}
 	}
 	private(
@@ -168,9 +214,10 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 		private(because(c.attachAt(upper, program.CWD(), "/"), "an upper layer must be attached somewhere"),
 			because(c.mkdirat(upper, "upper", 0o755), "the upper layer"),
 			because(c.mkdirat(upper, "work", 0o700), "overlay's work directory"))
+		c.shift(upper, true)
 	case Persistent:
 		upper = c.b.Register("writes")
-		private(because(c.cwdDir(path.Clean(r.StateDir), upper), "where writes to the root are kept"))
+		directory(path.Clean(r.StateDir), upper, "where writes to the root are kept")
 	}
 	layers := r.Layers
 	if r.Host {
@@ -181,7 +228,7 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 	lower := lowerData{ctx: c.b.Register("overlay context")}
 	for i := len(layers) - 1; i >= 0; i-- {
 		reg := c.b.Register("layer" + strconv.Itoa(i))
-		private(because(c.cwdDir(layers[i], reg), "a layer of the root"))
+		directory(layers[i], reg, "a layer of the root")
 		lower.layers = append(lower.layers, reg)
 	}
 	private(program.Step{Sys: program.SysFsopen, Dst: lower.ctx, Path: "overlay", Why: "the root is an overlay",
@@ -201,6 +248,9 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 			private(because(c.open(upper, d.name, d.reg, pathDir, beneath), "the "+d.name+" directory"),
 				c.fsOption(lower.ctx, d.name+"dir", program.Arg{Kind: program.FDPath, Val: uint64(d.reg)}))
 		}
+	}
+	if r.IDMap != nil && r.Writable == Persistent {
+		c.actAs(r.IDMap)
 	}
 	private(
 		program.Step{Sys: program.SysFsconfig, Dst: program.None, Path: "overlay", Why: "the root is an overlay", Args: []program.Arg{
@@ -264,6 +314,7 @@ func (c *compiler) outsideScratch() {
 	dev := c.b.Register("dev directory")
 	c.out(because(c.open(scratch, "dev", dev, pathDir, beneath), "a /dev of its own"))
 	c.outsideDev(dev)
+	c.shift(scratch, false)
 }
 
 // outsideDev fills the directory that becomes /dev.
@@ -322,7 +373,7 @@ func (c *compiler) outsideMounts() {
 			}
 			c.out(program.Step{Sys: program.OpLookup, Dst: program.None, Path: "/etc/passwd", Why: "the owner of " + what,
 				Args: []program.Arg{c.b.Str(user), c.b.Str(m.Group)},
-				Data: lookupData{rootFD: c.lookupRoot, user: user, group: m.Group, uidLate: uid, gidLate: gid}})
+				Data: lookupData{rootFD: c.lookupRoot, user: user, group: m.Group, uidLate: uid, gidLate: gid, hostUIDLate: program.None, ids: c.ids()}})
 		}
 		mode := uint64(m.Mode)
 		if mode == 0 {
@@ -340,6 +391,7 @@ func (c *compiler) outsideMounts() {
 				c.out(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: m.Target, Why: "the owner of " + what, Args: []program.Arg{
 					program.R(fd), c.b.Str(""), program.L(uid), program.L(gid), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
 			}
+			c.shift(fd, false)
 			if v := propagation(m.Propagation); v != unix.MS_PRIVATE {
 				c.out(because(c.setattr(fd, false, 0, 0, v), "how mounts spread"))
 			}
@@ -347,8 +399,12 @@ func (c *compiler) outsideMounts() {
 			continue
 		}
 		if m.Type == Volume {
+			onDisk := c.ids()
+			if m.IDMap != nil {
+				onDisk = nil
+			}
 			c.out(program.Step{Sys: program.OpMakeDir, Dst: program.None, Path: m.Source, Why: "the volume of " + what,
-				Args: []program.Arg{c.b.Str(m.Source), program.Flag(program.FmtOct, mode)}, Data: makeDirData{m.Source, m.Mode, uid, gid}})
+				Args: []program.Arg{c.b.Str(m.Source), program.Flag(program.FmtOct, mode)}, Data: makeDirData{m.Source, m.Mode, uid, gid, onDisk}})
 		} else {
 			regs.isDir = c.b.LateValue(what + " is a directory")
 		}
@@ -365,6 +421,9 @@ func (c *compiler) outsideMounts() {
 		s := c.setattr(regs.fd, m.Recursive, mountAttrs(m), clear, propagation(m.Propagation))
 		s.Path = m.Target
 		c.out(because(s, "what is not allowed on "+what))
+		if m.IDMap != nil {
+			c.out(c.idmap(regs.fd, c.idmapNS(m.IDMap), m.IDMap.Recursive && m.Recursive, m.Target))
+		}
 		if regs.isDir != program.None {
 			c.out(program.Step{Sys: program.OpIsDir, Dst: program.None, Path: m.Source, Args: []program.Arg{program.R(regs.fd)},
 				Why: "its target is made like it", Data: isDirData{regs.fd, regs.isDir}})

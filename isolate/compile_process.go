@@ -64,18 +64,18 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 func (c *compiler) scheduling() {
 	s := &c.proc.Scheduling
 	if s.Nice != nil {
-		c.in(program.Step{Sys: program.SysSetpriority, Dst: program.None, Why: "the nice value", Args: []program.Arg{program.N(unix.PRIO_PROCESS), program.N(0), program.N(*s.Nice)},
-			Hint: "a lower nice value needs CAP_SYS_NICE"})
+		c.settle(program.Step{Sys: program.SysSetpriority, Dst: program.None, Why: "the nice value", Args: []program.Arg{program.N(unix.PRIO_PROCESS), program.N(0), program.N(*s.Nice)},
+			Hint: "a lower nice value needs CAP_SYS_NICE"}, 1)
 	}
 	if s.IOPriority != nil {
-		c.in(program.Step{Sys: program.SysIoprioSet, Dst: program.None, Why: "the I/O priority",
-			Args: []program.Arg{program.N(1), program.N(0), program.Flag(program.FmtHex, uint64(*s.IOPriority))}})
+		c.settle(program.Step{Sys: program.SysIoprioSet, Dst: program.None, Why: "the I/O priority",
+			Args: []program.Arg{program.N(1), program.N(0), program.Flag(program.FmtHex, uint64(*s.IOPriority))}}, 1)
 	}
 	if s.Policy != nil {
-		c.in(program.Step{Sys: program.SysSchedSetscheduler, Dst: program.None, Why: "the scheduling policy", Hint: "real-time policies need CAP_SYS_NICE, and on v1 a group with real-time budget",
-			Args: []program.Arg{program.N(0), program.N(*s.Policy), c.b.U32s(program.FmtBuf, uint32(s.Priority))}})
+		c.settle(program.Step{Sys: program.SysSchedSetscheduler, Dst: program.None, Why: "the scheduling policy", Hint: "real-time policies need CAP_SYS_NICE, and on v1 a group with real-time budget",
+			Args: []program.Arg{program.N(0), program.N(*s.Policy), c.b.U32s(program.FmtBuf, uint32(s.Priority))}}, 0)
 	}
-	if s.OOMScoreAdjust != nil {
+	if s.OOMScoreAdjust != nil && !c.oomScore(*s.OOMScoreAdjust) {
 		if c.spec == nil {
 			steps, proc := c.newFS("proc", "proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nil, "for the OOM score adjustment; the container's own could be anything")
 			c.in(steps...)
@@ -126,6 +126,7 @@ func (c *compiler) lowerDescriptors() {
 }
 
 func (c *compiler) limits() {
+	c.raiseLimits()
 	for _, r := range c.proc.Rlimits {
 		c.in(program.Step{Sys: program.SysPrlimit, Dst: program.None, Path: r.Name, Why: "limit " + r.Name, Hint: "a higher hard limit needs CAP_SYS_RESOURCE",
 			Args: []program.Arg{program.N(0), program.Flag(program.FmtResource, uint64(r.Resource)), c.b.U64s(program.FmtRlimit, r.Soft, r.Hard), program.Null()}})
@@ -139,9 +140,11 @@ func (c *compiler) credentials() {
 	drop := program.L(c.drop)
 	c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "no program executed can gain these", Loop: &drop,
 		Args: []program.Arg{prctlOp(unix.PR_CAPBSET_DROP), {Kind: program.Bit}, program.N(0), program.N(0), program.N(0)}})
-	c.in(c.prctl(prctlOp(unix.PR_SET_KEEPCAPS), program.N(1), program.N(0), "the change of user keeps the capabilities for the next steps"),
-		program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "the supplementary groups", Args: []program.Arg{program.L(c.groupCount), program.L(c.groups)}},
-		program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},
+	c.in(c.prctl(prctlOp(unix.PR_SET_KEEPCAPS), program.N(1), program.N(0), "the change of user keeps the capabilities for the next steps"))
+	if !c.noSetgroups() {
+		c.in(program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "the supplementary groups", Args: []program.Arg{program.L(c.groupCount), program.L(c.groups)}})
+	}
+	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the user", Args: []program.Arg{program.L(c.uid), program.L(c.uid), program.L(c.uid)}})
 	clear := c.prctl(prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_CLEAR_ALL), program.N(0), "no ambient capability is inherited")
 	c.in(clear)

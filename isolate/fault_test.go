@@ -91,7 +91,12 @@ func reached(t *testing.T, p *program.Program, f Files, n int) (bool, *StepError
 
 func TestFailureAtEveryStepLeavesNothing(t *testing.T) {
 	needRoot(t)
-	spec := everything(t)
+	failEverywhere(t, everything(t))
+}
+
+// failEverywhere fails the start of a Spec at each of its steps and looks for what is left.
+func failEverywhere(t *testing.T, spec *Spec) {
+	t.Helper()
 	p, err := Compile(spec)
 	if err != nil {
 		t.Fatal(err)

@@ -71,6 +71,13 @@ func TestGoldenPrograms(t *testing.T) {
 				UTS: Namespace{Mode: NSHost}, IPC: Namespace{Mode: NSJoin, Process: "web"}, Cgroup: Namespace{Mode: NSHost}},
 			Process: Process{Args: []string{"/bin/getty"}, Terminal: true},
 		},
+		"user": inUserNS(&Spec{
+			Name:       "shop",
+			RootFS:     RootFS{Path: "/srv/shop", Writable: Persistent, StateDir: "/var/lib/berth/layers/shop"},
+			Mounts:     []Mount{{Type: Volume, Source: "/var/lib/berth/volumes/data", Target: "/data", User: "web"}, {Type: Tmpfs, Target: "/var/cache"}},
+			Namespaces: Namespaces{Network: Namespace{Mode: NSJoin, Process: "web"}},
+			Process:    Process{Args: []string{"/app"}, User: "web", NoNewPrivileges: true, Rlimits: []Rlimit{{unix.RLIMIT_NOFILE, "nofile", 1024, 65536}}, Scheduling: Scheduling{Nice: &nice, OOMScoreAdjust: &oom}},
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := Compile(spec)

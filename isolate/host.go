@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
 )
 
 // hostSystemDirs are the directories that make up the host's system: what is
@@ -60,6 +62,12 @@ func (pr *Prepared) cloneHostMounts(d hostMountsData) error {
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 			return err
+		}
+		if d.userNS != program.None {
+			// One that cannot be mapped is read by what its mode allows to others.
+			if err := setIDMap(fd, int(pr.regs[d.userNS]), unix.AT_EMPTY_PATH); err != nil && err != unix.EINVAL {
+				return err
+			}
 		}
 		list := &pr.lists[d.list-1]
 		*list = append(*list, listItem{p, int32(fd)})

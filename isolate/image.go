@@ -68,8 +68,8 @@ func (pr *Prepared) inputs() []int32 {
 	if p.BornIn != program.None {
 		use(p.BornIn)
 	}
-	for _, r := range p.ForkIn {
-		use(r)
+	for _, e := range p.ForkIn {
+		use(e.Reg)
 	}
 	for _, s := range p.Inside {
 		for _, a := range s.Args {

@@ -97,6 +97,14 @@ func (pr *Prepared) operation(s *program.Step) error {
 		return pr.lowerDirs(d)
 	case targetRootData:
 		return pr.targetRoot(d)
+	case userNSData:
+		return pr.makeUserNS(d)
+	case idmapData:
+		return pr.idmapMount(d, s.Args[2].Val)
+	case shiftData:
+		return pr.shiftOwners(d)
+	case actAsData:
+		return pr.actAs(d)
 	}
 	return fmt.Errorf("nothing does %s", s.Sys)
 }
@@ -119,8 +127,23 @@ var capabilitySets = sync.OnceValues(func() (bounding, permitted uint64) {
 	return bounding, permitted
 })
 
+// knownCapabilities are those that the kernel has.
+var knownCapabilities = sync.OnceValue(func() (all uint64) {
+	for c := range 64 {
+		if _, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, uintptr(c), 0); e != 0 {
+			break
+		}
+		all |= 1 << c
+	}
+	return all
+})
+
 func (pr *Prepared) checkCaps(d capsData) error {
 	bounding, permitted := capabilitySets()
+	if d.full {
+		all := knownCapabilities()
+		bounding, permitted = all, all
+	}
 	if missing := d.caps.Bounding&^bounding | (d.caps.Permitted|d.caps.Inheritable)&^permitted; missing != 0 {
 		var list []string
 		for c := range 64 {
@@ -151,7 +174,23 @@ func (pr *Prepared) lookup(d lookupData) error {
 	if err != nil {
 		return err
 	}
+	uid, err := d.ids.outsideUser(u.UID)
+	if err != nil {
+		return err
+	}
+	gid, err := d.ids.outsideGroup(u.GID)
+	if err != nil {
+		return err
+	}
+	for _, g := range u.Groups {
+		if _, err := d.ids.outsideGroup(g); err != nil {
+			return err
+		}
+	}
 	pr.late[d.uidLate].val, pr.late[d.gidLate].val = uint64(u.UID), uint64(u.GID)
+	if d.hostUIDLate != program.None {
+		pr.late[d.hostUIDLate].val, pr.late[d.hostGIDLate].val = uint64(uid), uint64(gid)
+	}
 	if d.env == nil {
 		return nil
 	}
@@ -238,8 +277,8 @@ func (pr *Prepared) makeDir(d makeDirData) error {
 		dir = next
 		if made && last {
 			err = unix.Fchmod(dir, mode)
-			if err == nil && d.uidLate != program.None {
-				err = unix.Fchown(dir, int(pr.late[d.uidLate].val), int(pr.late[d.gidLate].val))
+			if uid, gid, owned := pr.ownerOf(d); err == nil && owned {
+				err = unix.Fchown(dir, uid, gid)
 			}
 			if err != nil {
 				unix.Close(dir)
@@ -249,6 +288,21 @@ func (pr *Prepared) makeDir(d makeDirData) error {
 	}
 	unix.Close(dir)
 	return nil
+}
+
+// ownerOf gives the owner of a directory that was made; false when it stays who made it.
+func (pr *Prepared) ownerOf(d makeDirData) (uid, gid int, owned bool) {
+	var u, g uint32
+	if d.uidLate != program.None {
+		u, g = uint32(pr.late[d.uidLate].val), uint32(pr.late[d.gidLate].val)
+	} else if d.ids == nil {
+		return 0, 0, false
+	}
+	if d.ids != nil { // that they are mapped was seen when they were looked up; root always is
+		u, _ = outsideID(d.ids.UIDs, u)
+		g, _ = outsideID(d.ids.GIDs, g)
+	}
+	return int(u), int(g), true
 }
 
 // device makes a node in the container's /dev with the type, number, owner and

@@ -14,8 +14,7 @@ func (s *Spec) pending() error {
 	}{
 		{"Bare", s.Bare}, {"NoPivot", s.NoPivot}, {"Unprivileged", s.Unprivileged}, {"Domainname", s.Domainname != ""},
 		{"CreateContainer", len(s.CreateContainer) > 0}, {"StartContainer", len(s.StartContainer) > 0}, {"SyncRuntime", s.SyncRuntime},
-		{"RootFS.IDMap", s.RootFS.IDMap != nil},
-		{"Namespaces.User", n.User != nil}, {"Namespaces.Time", n.Time != nil}, {"Namespaces.Mount", n.Mount.Mode != NSNew},
+		{"Namespaces.Time", n.Time != nil}, {"Namespaces.Mount", n.Mount.Mode != NSNew},
 		{"Process.IDs", p.IDs != nil}, {"Process.SeccompListener", p.SeccompListener}, {"Process.AppArmor", p.AppArmor != ""},
 		{"Process.SELinux", p.SELinux != ""}, {"Process.Personality", p.Personality != nil}, {"Process.Landlock", p.Landlock != nil},
 		{"Process.Console", p.Console}, {"Process.InheritKeyring", p.InheritKeyring}, {"Hook.Timeout", hasTimeout(s.CreateContainer) || hasTimeout(s.StartContainer)},
@@ -27,7 +26,7 @@ func (s *Spec) pending() error {
 		}
 	}
 	for i, m := range s.Mounts {
-		if m.Type > Volume || m.FSType != "" || m.Data != nil || m.Set|m.Clear|m.SetRecursive|m.ClearRecursive != 0 || m.IDMap != nil || m.CopyUp || m.NoSymlinks {
+		if m.Type > Volume || m.FSType != "" || m.Data != nil || m.Set|m.Clear|m.SetRecursive|m.ClearRecursive != 0 || m.CopyUp || m.NoSymlinks {
 			return fmt.Errorf("mount %d: its type or one of its options is not supported yet", i+1)
 		}
 	}

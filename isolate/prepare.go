@@ -27,6 +27,7 @@ type Prepared struct {
 	owned  []int // closed by Launched
 	status *os.File
 	gate   *os.File // nil when the caller has the gate
+	sync   *os.File // what the child waits at until Forked is done; nil without a wait
 
 	regs   []int32
 	late   []lateValue
@@ -281,9 +282,9 @@ func (pr *Prepared) checkFilled() error {
 	if p.BornIn != program.None && !have[p.BornIn] {
 		return errors.New("no descriptor of the v2 group was handed over")
 	}
-	for _, r := range p.ForkIn {
-		if !have[r] {
-			return fmt.Errorf("no descriptor %q was handed over", p.Regs[r])
+	for _, e := range p.ForkIn {
+		if !have[e.Reg] {
+			return fmt.Errorf("no descriptor %q was handed over", p.Regs[e.Reg])
 		}
 	}
 	return need(p.Inside)
@@ -303,6 +304,14 @@ func (pr *Prepared) pipes(gate *os.File) error {
 		return err
 	}
 	pr.owned = append(pr.owned, w)
+	if i := pr.register(regSync); i != program.None {
+		r, w, err := make2()
+		if err != nil {
+			return err
+		}
+		pr.owned = append(pr.owned, r)
+		pr.regs[i], pr.sync = int32(r), os.NewFile(uintptr(w), regSync)
+	}
 	unix.SetNonblock(r, true)
 	pr.status = os.NewFile(uintptr(r), "status")
 	pr.regs[pr.program.Status] = int32(w)
@@ -331,16 +340,17 @@ func (pr *Prepared) own(fd int, err error) (int, error) {
 	return fd, nil
 }
 
-// UID is the user the service runs as, looked up in its root.
-func (pr *Prepared) UID() uint32 { return uint32(pr.late[lateUID].val) }
+// UID is the user the service runs as, looked up in its root. With a user
+// namespace it is the id that stands for that user in this process's.
+func (pr *Prepared) UID() uint32 { return uint32(pr.late[lateHostUID].val) }
 
-// GID is its primary group.
-func (pr *Prepared) GID() uint32 { return uint32(pr.late[lateGID].val) }
+// GID is its primary group, likewise.
+func (pr *Prepared) GID() uint32 { return uint32(pr.late[lateHostGID].val) }
 
 // The late values that every program has first, see newCompiler.
 const (
-	lateUID = 0
-	lateGID = 1
+	lateHostUID = 2
+	lateHostGID = 3
 )
 
 // Program is what this was prepared from.
@@ -403,9 +413,11 @@ func (pr *Prepared) Close() {
 	pr.Launched()
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	if pr.gate != nil {
-		pr.gate.Close()
-		pr.gate = nil
+	for _, f := range []**os.File{&pr.gate, &pr.sync} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
 	}
 	if pr.status != nil {
 		pr.status.Close()

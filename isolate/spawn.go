@@ -33,7 +33,14 @@ func (pr *Prepared) Fork() (*Child, error) {
 		return nil, fmt.Errorf("cannot start %q: %w", pr.program.Name, err)
 	}
 	pr.Launched()
-	return &Child{pid, pidfd}, nil
+	child := &Child{pid, pidfd}
+	if err := pr.Forked(pid, pidfd); err != nil {
+		pr.Close()
+		child.Kill()
+		child.Wait()
+		return nil, err
+	}
+	return child, nil
 }
 
 // Spawn starts what was prepared, in this process and without a launcher, and

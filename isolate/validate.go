@@ -75,6 +75,9 @@ func (s *Spec) validate() error {
 			return err
 		}
 	}
+	if err := s.validateUser(); err != nil {
+		return err
+	}
 	return s.Process.validate()
 }
 
@@ -106,6 +109,11 @@ func (r *RootFS) validate() error {
 	default:
 		return fmt.Errorf("unknown kind of writable root %d", r.Writable)
 	}
+	if r.IDMap != nil {
+		if err := r.IDMap.validate(); err != nil {
+			return fmt.Errorf("the map of the root file system: %w", err)
+		}
+	}
 	return checkPropagation(r.Propagation)
 }
 
@@ -127,6 +135,14 @@ func (m *Mount) validate() error {
 		}
 	default:
 		return fmt.Errorf("unknown mount type %d", m.Type)
+	}
+	if m.IDMap != nil {
+		if err := m.IDMap.validate(); err != nil {
+			return fmt.Errorf("its map: %w", err)
+		}
+		if m.Type != Bind && m.Type != Volume {
+			return errors.New("only a bind mount or a volume can have a map of its own")
+		}
 	}
 	if m.Mode&^0o7777 != 0 {
 		return fmt.Errorf("mode %#o has more than permissions in it", m.Mode)

@@ -111,6 +111,11 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	}
 	l.files.close()
 	prepared.Launched()
+	// Registered, its pid is its own until we have seen its end.
+	if err := prepared.Forked(proc.pid, int(proc.pidfd.Fd())); err != nil {
+		s.giveUp(proc, l.group, l.exited)
+		return nil, err
+	}
 	if err := prepared.Proceed(); err != nil {
 		s.giveUp(proc, l.group, l.exited)
 		return nil, err

@@ -64,7 +64,8 @@ const (
 )
 
 // Format prints the program, one commented line a step. Steps of the outside
-// list come first; numbers go on in the inside list, and a StepError tells the same number.
+// list come first; numbers go on in the inside list and then in that beside, and
+// a StepError tells the same number.
 func (p *Program) Format(w io.Writer) error {
 	f := formatter{p: p, w: w}
 	f.printf("# %s: outside, in the process that prepares the start\n", p.Name)
@@ -72,8 +73,8 @@ func (p *Program) Format(w io.Writer) error {
 		f.step(i, 0, &p.Outside[i])
 	}
 	f.printf("# the launcher forks\n")
-	for _, r := range p.ForkIn {
-		f.printf("     setns(%s, CLONE_NEWPID)   # the forking thread only, for the length of the fork\n", p.Regs[r])
+	for _, e := range p.ForkIn {
+		f.printf("     setns(%s, %s)   # the forking thread only, for the length of the fork\n", p.Regs[e.Reg], FlagNames(FmtCloneFlags, e.Kind))
 	}
 	flags := FlagNames(FmtCloneFlags, p.CloneFlags|cloneClearSighand|clonePidfd)
 	if p.BornIn != None {
@@ -82,6 +83,13 @@ func (p *Program) Format(w io.Writer) error {
 	f.printf("     clone3({flags=%s})\n# inside, in the child\n", flags)
 	for i := range p.Inside {
 		f.step(len(p.Outside)+i, len(p.Outside), &p.Inside[i])
+	}
+	if len(p.Beside) > 0 {
+		f.printf("# beside, in the process that starts it, while the child waits at sync\n")
+	}
+	for i := range p.Beside {
+		n := len(p.Outside) + len(p.Inside)
+		f.step(n+i, n, &p.Beside[i])
 	}
 	return f.err
 }

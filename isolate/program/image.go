@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // The limits of an Image; Decode refuses what is beyond them.
@@ -70,7 +72,7 @@ const (
 type Image struct {
 	CloneFlags   uint64
 	BornIn       int // register, or None
-	ForkIn       []int
+	ForkIn       []Enter
 	Status, Gate int
 	Ops          []Op
 	Relocs       []Reloc
@@ -115,8 +117,9 @@ func (im *Image) Encode() (image []byte, fds []int) {
 	for _, s := range slots {
 		out = binary.NativeEndian.AppendUint32(out, s)
 	}
-	for _, r := range im.ForkIn {
-		out = binary.NativeEndian.AppendUint32(out, uint32(r))
+	for _, e := range im.ForkIn {
+		// A register's number lies below all flags.
+		out = binary.NativeEndian.AppendUint32(out, uint32(e.Reg)|uint32(e.Kind))
 	}
 	return append(out, im.Arena...), fds
 }
@@ -184,7 +187,8 @@ func (im *Image) decode(image []byte, fds []int) error {
 		im.Regs[r] = int32(fd)
 	}
 	for range h.ForkIn {
-		im.ForkIn = append(im.ForkIn, int(u32(image, 0)))
+		v := u32(image, 0)
+		im.ForkIn = append(im.ForkIn, Enter{int(v & (MaxRegs - 1)), uint64(v &^ (MaxRegs - 1))})
 		image = image[4:]
 	}
 	// The arena is made of words, so that structures in it are aligned.
@@ -209,6 +213,9 @@ func resized[T any](s []T, n int) []T {
 // nsFlags are the flags of clone3 that an image may ask for.
 const nsFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWUSER
 
+// forkInFlags are the kinds of namespaces that one thread alone can enter and leave.
+const forkInFlags = syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+
 func (im *Image) check() error {
 	hasFD := func(r int) bool { return r >= 0 && r < len(im.Regs) && im.Regs[r] >= 0 }
 	switch {
@@ -219,9 +226,12 @@ func (im *Image) check() error {
 	case !hasFD(im.Status) || !hasFD(im.Gate):
 		return errors.New("no status pipe or gate")
 	}
-	for _, r := range im.ForkIn {
-		if !hasFD(r) {
-			return errors.New("no descriptor of the PID namespace to fork in")
+	for _, e := range im.ForkIn {
+		switch {
+		case e.Kind&^forkInFlags != 0 || e.Kind&(e.Kind-1) != 0 || e.Kind == 0:
+			return fmt.Errorf("namespace %#x to fork in", e.Kind)
+		case !hasFD(e.Reg):
+			return errors.New("no descriptor of the namespace to fork in")
 		}
 	}
 	for _, r := range im.Relocs {
@@ -242,7 +252,7 @@ func (im *Image) checkOp(i int) error {
 	switch {
 	case op.Args > maxArgs || op.Flags&^flagsAll != 0:
 		return errors.New("malformed")
-	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+3):
+	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+4):
 		return errors.New("unknown operation")
 	case op.Jump != 0 && (int(op.Jump) <= i || int(op.Jump) > len(im.Ops)):
 		return errors.New("jump out of range")
@@ -250,6 +260,8 @@ func (im *Image) checkOp(i int) error {
 		return errors.New("register out of range")
 	case op.Nr == pseudo+2 && (op.Args != 1 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena))):
 		return errors.New("no status to look at")
+	case op.Nr == pseudo+4 && (op.Args != 1 || op.Kinds[0] != Reg):
+		return errors.New("nothing to wait for")
 	}
 	for a := range int(op.Args) {
 		switch v := op.Vals[a]; op.Kinds[a] {

@@ -108,7 +108,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"clone flags", "clone flags", change(func(im *Image) { im.CloneFlags = unix.CLONE_VM }), fds},
 		{"no gate", "status pipe or gate", change(func(im *Image) { im.Gate = 77 }), fds},
 		{"group", "born in", change(func(im *Image) { im.BornIn = 77 }), fds},
-		{"namespace", "to fork in", change(func(im *Image) { im.ForkIn = []int{77} }), fds},
+		{"namespace", "to fork in", change(func(im *Image) { im.ForkIn = []Enter{{77, unix.CLONE_NEWPID}} }), fds},
 		{"back", "jump", change(func(im *Image) { im.Ops[2].Jump = 1 }), fds},
 		{"far", "jump", change(func(im *Image) { im.Ops[2].Jump = 1000 }), fds},
 		{"pointer", "address", change(func(im *Image) { im.Ops[0].Vals[1] = 1 << 30 }), fds},

@@ -15,14 +15,16 @@ type Program struct {
 	CloneFlags uint64
 	// BornIn is the register of the cgroup directory the child is born in, or None.
 	BornIn int
-	// ForkIn are registers of namespaces or processes whose PID namespace the
-	// forking thread enters for the length of the fork.
-	ForkIn []int
+	// ForkIn are namespaces that the forking thread enters for the length of the fork.
+	ForkIn []Enter
 	// Status and Gate are the registers of the child's ends of the status pipe and the gate.
 	Status, Gate int
 
 	Outside []Step // run by isolate.Prepare in its own process
 	Inside  []Step // run in the child
+	// Beside are run by isolate.Prepared.Forked in its own process, on the child
+	// that has just been forked and waits for it at an OpSync.
+	Beside []Step
 
 	Regs []string // register names; a register holds one descriptor or result
 	Late []string // names of the values that only Prepare knows
@@ -30,6 +32,13 @@ type Program struct {
 
 	Arena  []byte // strings and structures that arguments point to
 	Relocs []Reloc
+}
+
+// Enter is a namespace to enter: the register of it or of a process in it, and
+// which kind of namespace, a CLONE_NEW* flag other than CLONE_NEWNS and CLONE_NEWUSER.
+type Enter struct {
+	Reg  int
+	Kind uint64
 }
 
 // None is the register that does not exist.
@@ -222,6 +231,12 @@ func (b *Builder) align() uint64 {
 func (b *Builder) Out(s Step) int {
 	b.P.Outside = append(b.P.Outside, s)
 	return len(b.P.Outside) - 1
+}
+
+// Beside appends a step to the list beside and gives its index.
+func (b *Builder) Beside(s Step) int {
+	b.P.Beside = append(b.P.Beside, s)
+	return len(b.P.Beside) - 1
 }
 
 // In appends a step to the inside list and gives its index.

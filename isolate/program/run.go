@@ -114,7 +114,7 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		r.clone.cgroup = uint64(im.Regs[im.BornIn])
 	}
 	if len(im.ForkIn) > 0 {
-		leave, err := im.enterPID()
+		leave, err := im.enter()
 		if err != nil {
 			return 0, -1, err
 		}
@@ -141,27 +141,28 @@ func protect() error {
 	return nil
 }
 
-// enterPID makes children of this thread be born in another PID namespace,
-// until leave is called.
-func (im *Image) enterPID() (leave func(), err error) {
+// enter makes children of this thread be born in other namespaces, until leave is called.
+func (im *Image) enter() (leave func(), err error) {
 	runtime.LockOSThread()
 	self, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("cannot remember the own PID namespace: pidfd_open: %w", err)
+		return nil, fmt.Errorf("cannot remember the own namespaces: pidfd_open: %w", err)
 	}
+	entered := unix.CLONE_NEWPID
 	leave = func() {
 		// A thread that cannot be brought back is not unlocked: Go ends it with its goroutine.
-		if unix.Setns(self, unix.CLONE_NEWPID) == nil {
+		if unix.Setns(self, entered) == nil {
 			runtime.UnlockOSThread()
 		}
 		unix.Close(self)
 	}
-	for _, r := range im.ForkIn {
-		if err := unix.Setns(int(im.Regs[r]), unix.CLONE_NEWPID); err != nil {
+	for _, e := range im.ForkIn {
+		if err := unix.Setns(int(im.Regs[e.Reg]), int(e.Kind)); err != nil {
 			leave()
-			return nil, fmt.Errorf("cannot enter the PID namespace: setns: %w; has its last process ended?", err)
+			return nil, fmt.Errorf("cannot enter the namespace (%s): setns: %w; has its last process ended?", FlagNames(FmtCloneFlags, e.Kind), err)
 		}
+		entered |= int(e.Kind)
 	}
 	return leave, nil
 }
@@ -233,6 +234,17 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 			if r.rec.Value != 0 {
 				r.rec.Cause = CauseStatus
 				goto report
+			}
+			continue
+		case pseudo + 4: // OpSync
+			for {
+				v, _, e = syscall.RawSyscall(unix.SYS_READ, uintptr(regs[op.Vals[0]]), uintptr(unsafe.Pointer(&r.byte)), 1)
+				if e != syscall.EINTR {
+					break
+				}
+			}
+			if v != 1 || e != 0 {
+				syscall.RawSyscall(unix.SYS_EXIT_GROUP, ExitGateClosed, 0, 0)
 			}
 			continue
 		case pseudo + 3: // OpFail

@@ -60,6 +60,7 @@ const (
 	OpGate   // wait at the gate; without a byte, leave
 	OpStatus // argument 0 points to a wait status, which must be 0
 	OpFail   // fail with errno argument 0
+	OpSync   // wait for a byte from register argument 0; without one, leave
 
 	// Pseudo operations outside; what they do is in package isolate.
 
@@ -72,6 +73,16 @@ const (
 	OpCaps       // are the capabilities there
 	OpTargetRoot // open the root of a running process
 	OpLower      // give overlay its lower layers
+	OpUserNS     // make a user namespace for an idmapped mount
+	OpIDMap      // give a detached mount the map of a user namespace
+	OpShift      // give what is on a new file system to the ids of a user namespace
+	OpActAs      // take the file system ids of a user, keeping the capabilities
+
+	// Pseudo operations beside.
+
+	OpIDMaps   // write the maps of the child's user namespace
+	OpOOMScore // write the child's OOM score adjustment
+	OpRaise    // raise a hard limit of the child
 )
 
 type sysInfo struct {
@@ -133,6 +144,7 @@ var sysTable = [...]sysInfo{
 	OpGate:               {"gate", pseudo + 1},
 	OpStatus:             {"expect_exit_0", pseudo + 2},
 	OpFail:               {"fail", pseudo + 3},
+	OpSync:               {"sync", pseudo + 4},
 	OpLookup:             {"lookup_user", pseudo + 16},
 	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
 	OpHostMasks:          {"find_private_paths", pseudo + 18},
@@ -142,6 +154,13 @@ var sysTable = [...]sysInfo{
 	OpCaps:               {"check_capabilities", pseudo + 22},
 	OpTargetRoot:         {"open_target_root", pseudo + 23},
 	OpLower:              {"overlay_layers", pseudo + 24},
+	OpUserNS:             {"make_user_namespace", pseudo + 25},
+	OpIDMap:              {"idmap_mount", pseudo + 26},
+	OpShift:              {"shift_owners", pseudo + 27},
+	OpActAs:              {"act_as", pseudo + 28},
+	OpIDMaps:             {"write_id_maps", pseudo + 29},
+	OpOOMScore:           {"write_oom_score_adj", pseudo + 30},
+	OpRaise:              {"raise_limit", pseudo + 31},
 }
 
 // Number is the system call's number on this architecture, and false for a pseudo operation.
