@@ -7,8 +7,8 @@ import (
 )
 
 // A v1 group without a limit of its own is as good as none, so a container
-// enters the hierarchies of cpuset and hugetlb only when it starts with such a
-// limit. When it gets its first one later, the group is made then and the
+// enters the hierarchies of cpuset and hugetlb, and of cpu where v2 does the
+// accounting, only when it starts with such a limit. When it gets its first one later, the group is made then and the
 // container moved into it, which is slow, and rare.
 
 // makeFor makes the group in those hierarchies on demand that the settings need

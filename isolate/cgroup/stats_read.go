@@ -21,10 +21,10 @@ func (g *Group) Stats() (*Stats, error) {
 		}
 	}()
 	for _, h := range g.tree.hierarchies {
-		if h.onDemand {
-			continue // has no figures
-		}
 		dir, err := g.dir(h)
+		if h.onDemand && isGone(err) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the statistics of %s: %w", g.name, err)
 		}
@@ -32,13 +32,13 @@ func (g *Group) Stats() (*Stats, error) {
 	}
 	stats := &Stats{}
 	unified := dirs[g.tree.unified()]
-	if h := g.tree.by["cpuacct"]; h != nil {
-		legacyCPUUsage(dirs[h], &stats.CPU)
-	} else if unified != nil {
+	if unified != nil { // which accounts without a controller
 		unifiedCPUUsage(unified, &stats.CPU)
+	} else if h := g.tree.by["cpuacct"]; h != nil {
+		legacyCPUUsage(dirs[h], &stats.CPU)
 	}
-	if h := g.tree.by["cpu"]; h != nil {
-		throttling(dirs[h], &stats.CPU)
+	if dir := dirs[g.tree.by["cpu"]]; dir != nil {
+		throttling(dir, &stats.CPU)
 	}
 	if h := g.tree.by["memory"]; h != nil {
 		if h.unified {

@@ -152,7 +152,15 @@ func (t *Tree) take(h *hierarchy) error {
 		return err
 	}
 	// Being in the group above is the same as being in one without a limit.
-	h.onDemand = !slices.ContainsFunc(h.controllers, func(c string) bool { return c != "cpuset" && c != "hugetlb" })
+	h.onDemand = !slices.ContainsFunc(h.controllers, func(c string) bool {
+		switch c {
+		case "cpuset", "hugetlb":
+			return false
+		case "cpu", "cpuacct": // v2 accounts without a controller
+			return t.unified() == nil
+		}
+		return true
+	})
 	if slices.Contains(h.controllers, "cpuset") {
 		return inheritCpuset(h.base, h.slice)
 	}
