@@ -12,10 +12,10 @@ type Files struct {
 	CgroupProcs           map[string]*os.File // v1, by controller; with Cgroup.Legacy and Cgroup.Optional
 	Processes             map[string]*os.File // pidfds for NSJoin, and TargetProcess for an exec
 
-	// Groups, if set, gives CgroupDir and CgroupProcs. Prepare calls it once, in
-	// a goroutine of its own while it does all else, and has its result before it
-	// returns: making the groups there takes no time of the start. What Groups
-	// has opened or made stays the caller's, also when Prepare fails.
+	// Groups, if set, gives CgroupDir and CgroupProcs. Prepare calls it once, while
+	// another goroutine does all else: making the groups there takes less time of
+	// the start. What Groups has opened or made stays the caller's, also when
+	// Prepare fails.
 	Groups func() (dir *os.File, procs map[string]*os.File, err error)
 
 	HookState *os.File // with hooks: read from its beginning by each of them

@@ -101,29 +101,24 @@ func (pr *Prepared) prepare(f Files) error {
 		}
 		return pr.outside()
 	}
-	type groups struct {
-		dir   *os.File
-		procs map[string]*os.File
-		err   error
-	}
-	made := make(chan groups, 1)
+	// The groups are made here and the rest there: what takes longer is then done
+	// last by the goroutine that goes on.
+	done := make(chan error, 1)
 	go func() {
-		var g groups
-		g.dir, g.procs, g.err = f.Groups()
-		made <- g
+		err := refused(pr.fill(f))
+		if err == nil {
+			err = pr.outside()
+		}
+		done <- err
 	}()
-	err := refused(pr.fill(f))
-	if err == nil {
-		err = pr.outside()
+	dir, procs, err := f.Groups()
+	if other := <-done; other != nil {
+		return other
 	}
-	g := <-made // also after an error: the caller is not to be surprised by groups made later
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case g.err != nil:
-		return g.err
 	}
-	if err := pr.enter(g.dir, g.procs); err != nil {
+	if err := pr.enter(dir, procs); err != nil {
 		return refused(err)
 	}
 	return refused(pr.checkFilled())
