@@ -61,6 +61,9 @@ func startLauncher(b *testing.B) *launcher.Client {
 // launchToExit starts a program by the launcher and waits for its end. The child
 // is a sibling of the launcher, so a child of this process.
 func launchToExit(b *testing.B, l *launcher.Client, p *program.Program, files Files) {
+	if len(p.Outside) > 0 { // else there is nothing to be done meanwhile
+		l.Ahead(p.CloneFlags)
+	}
 	prep, err := Prepare(p, files)
 	if err != nil {
 		b.Fatal(err)

@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		SetName("launcher")
-		if err := launcher.Serve(LauncherFD, forkShell); err != nil {
+		if err := launcher.Serve(LauncherFD, shellForker{}); err != nil {
 			fmt.Fprintln(os.Stderr, "launcher:", err)
 			os.Exit(1)
 		}
@@ -65,9 +65,15 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// forkShell is the Forker of the tests: the image is a shell script, which first
+// shellForker is the Forker of the tests: the image is a shell script, which first
 // waits at the gate, descriptor 3, for a line.
-func forkShell(image []byte, fds []int) (int, int, error) {
+type shellForker struct{}
+
+func (shellForker) Ahead(uint64)  {}
+func (shellForker) Waiting() bool { return false }
+func (shellForker) Settle() error { return nil }
+
+func (shellForker) Fork(image []byte, fds []int) (int, int, error) {
 	if string(image) == "fail" {
 		return 0, -1, fmt.Errorf("cannot do as told: %w", syscall.ENOTDIR)
 	}

@@ -66,6 +66,7 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 			entry.Close()
 		}
 	}()
+	s.launcher.ahead(l.program.CloneFlags)
 	prepared, err := isolate.Prepare(l.program, l.files.Files)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,16 @@ func (l *launcherSlot) lost(c *launcher.Client) {
 	}
 }
 
+// ahead tells the launcher, if there is one, of a fork that follows soon.
+func (l *launcherSlot) ahead(flags uint64) {
+	l.mu.Lock()
+	c := l.client
+	l.mu.Unlock()
+	if c != nil {
+		c.Ahead(flags)
+	}
+}
+
 // get waits for a launcher.
 func (l *launcherSlot) get(ctx context.Context) (*launcher.Client, error) {
 	for {

@@ -73,6 +73,18 @@ func (c *Client) Close() error {
 	return err
 }
 
+// Ahead tells the launcher that a Fork of a program with these flags of clone(2)
+// follows soon, so that it can make namespaces meanwhile. It is a hint: nothing
+// comes of it when the launcher is busy or gone, and what was made for a Fork
+// that does not come is given up after a second.
+func (c *Client) Ahead(flags uint64) {
+	if flags == 0 || c.conn == nil {
+		return
+	}
+	q := request{Ahead: flags}
+	_ = c.conn.Send(q.encode(nil), nil)
+}
+
 // Fork forks the program in image, at most MaxImage bytes, with descriptors fds,
 // at most MaxFiles, which stay the caller's. It gives the pid and the pidfd,
 // which is the caller's. When ctx ends first, the child may exist or come to

@@ -24,7 +24,7 @@ const deadline = 20 * time.Second
 
 // The test binary is the launcher too.
 func TestMain(m *testing.M) {
-	forkers := map[string]Forker{"role-shell": forkShell, "role-program": NewProgramForker()}
+	forkers := map[string]Forker{"role-shell": shellForker{}, "role-program": NewProgramForker()}
 	if fork := forkers[os.Args[len(os.Args)-1]]; fork != nil {
 		if err := Serve(3, fork); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -35,8 +35,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// forkShell runs the image as a shell script with the descriptors from 3 on.
-func forkShell(image []byte, fds []int) (int, int, error) {
+// shellForker runs the image as a shell script with the descriptors from 3 on.
+type shellForker struct{}
+
+func (shellForker) Ahead(uint64)  {}
+func (shellForker) Waiting() bool { return false }
+func (shellForker) Settle() error { return nil }
+
+func (shellForker) Fork(image []byte, fds []int) (int, int, error) {
 	if string(image) == "fail" {
 		return 0, -1, fmt.Errorf("cannot do as told: %w", syscall.ENOTDIR)
 	}

@@ -2,18 +2,44 @@ package launcher
 
 import "berth/isolate/program"
 
-// NewProgramForker gives a Forker of programs compiled by package isolate. It is
-// for one goroutine: it uses its memory again.
-func NewProgramForker() Forker {
-	im := &program.Image{}
-	return func(image []byte, fds []int) (pid, pidfd int, err error) {
-		if len(image) > maxInline {
-			im = &program.Image{} // rare, and not to be kept
-			defer func() { im = &program.Image{} }()
-		}
-		if err := im.Decode(image, fds); err != nil {
+// ProgramForker forks programs compiled by package isolate. It is for one
+// goroutine, locked to its thread: it uses its memory again.
+type ProgramForker struct {
+	image *program.Image
+	ahead ahead
+}
+
+// NewProgramForker gives a ProgramForker.
+func NewProgramForker() *ProgramForker {
+	f := &ProgramForker{image: &program.Image{}}
+	f.ahead.open()
+	return f
+}
+
+// Ahead makes namespaces of the next child, which asks for the given flags of clone.
+func (f *ProgramForker) Ahead(flags uint64) { f.ahead.make(flags) }
+
+// Settle gives up the namespaces made ahead, if there are any. After an error
+// nothing may be forked any more.
+func (f *ProgramForker) Settle() error { return f.ahead.leave() }
+
+// Waiting tells whether there is something to Settle.
+func (f *ProgramForker) Waiting() bool { return f.ahead.made != 0 }
+
+// Fork forks the program in image.
+func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error) {
+	im := f.image
+	if len(image) > maxInline {
+		im = &program.Image{} // rare, and not to be kept
+	}
+	if err := im.Decode(image, fds); err != nil {
+		return 0, -1, err
+	}
+	if !f.ahead.fits(im.CloneFlags) {
+		if err := f.Settle(); err != nil {
 			return 0, -1, err
 		}
-		return im.Fork(true)
 	}
+	im.CloneFlags &^= f.ahead.made
+	return im.Fork(true)
 }

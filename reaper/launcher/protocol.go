@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	protocol = 1
+	protocol = 2
 	// maxInline is the largest image that goes in the message itself; a larger
 	// one goes in a sealed memfd, as the first of the descriptors.
 	maxInline = 64 << 10
@@ -30,9 +30,10 @@ const (
 	maxText  = 1024
 )
 
-// request asks for one fork.
+// request asks for one fork or, with Ahead, announces one; that has no answer.
 type request struct {
 	Number uint64
+	Ahead  uint64 // flags of clone(2), not 0; then there is nothing else
 	Sealed bool   // the image is in the first descriptor
 	Image  []byte // else here
 }
@@ -41,6 +42,7 @@ func (q *request) encode(buf []byte) []byte {
 	e := wire.Encoder{Bytes: buf}
 	e.U8(protocol)
 	e.U64(q.Number)
+	e.U64(q.Ahead)
 	e.Bool(q.Sealed)
 	e.Bytes = append(e.Bytes, q.Image...)
 	return e.Bytes
@@ -50,10 +52,14 @@ func (q *request) encode(buf []byte) []byte {
 func decodeRequest(data []byte) (request, bool) {
 	d := wire.Decoder{Bytes: data}
 	version := d.U8()
-	q := request{Number: d.U64(), Sealed: d.Bool(), Image: d.Rest()}
-	ok := d.OK() && version == protocol && q.Number != 0 &&
-		q.Sealed == (len(q.Image) == 0) && len(q.Image) <= maxInline
-	return q, ok
+	q := request{Number: d.U64(), Ahead: d.U64(), Sealed: d.Bool(), Image: d.Rest()}
+	if !d.OK() || version != protocol || len(q.Image) > maxInline {
+		return q, false
+	}
+	if q.Ahead != 0 {
+		return q, q.Number == 0 && !q.Sealed && len(q.Image) == 0
+	}
+	return q, q.Number != 0 && q.Sealed == (len(q.Image) == 0)
 }
 
 // answer is the outcome of one request; a pidfd comes with it when PID is not 0.

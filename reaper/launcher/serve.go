@@ -14,10 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Forker forks the program in image, whose descriptors are fds, as a child of
-// this process's parent, and gives its pid and a close-on-exec pidfd. It neither
-// closes fds nor keeps image.
-type Forker func(image []byte, fds []int) (pid, pidfd int, err error)
+// Forker is what a launcher does its work with.
+type Forker interface {
+	// Fork forks the program in image, whose descriptors are fds, as a child of
+	// this process's parent, and gives its pid and a close-on-exec pidfd. It neither
+	// closes fds nor keeps image.
+	Fork(image []byte, fds []int) (pid, pidfd int, err error)
+	// Ahead says that a program with these flags of clone(2) is to be forked soon.
+	Ahead(flags uint64)
+	// Waiting tells whether something was made for it, and Settle undoes that: it
+	// is called after each fork, and when none comes. Its error ends the launcher.
+	Waiting() bool
+	Settle() error
+}
+
+// aheadTime is how long what was made for a program is kept for it, in milliseconds.
+const aheadTime = 1000
 
 // Serve is the launcher: it answers requests on the connection fd, which it
 // takes over, until the supervisor closes it (nil) or breaks the protocol. It
@@ -26,6 +38,7 @@ type Forker func(image []byte, fds []int) (pid, pidfd int, err error)
 // reaper.Harden.
 func Serve(fd int, fork Forker) error {
 	runtime.GOMAXPROCS(1)
+	runtime.LockOSThread() // never unlocked: namespaces made ahead are the thread's
 	// A program's image is read, decoded, and garbage; the heap stays at some
 	// hundred kilobytes, and so does what a fork has to copy.
 	debug.SetGCPercent(20)
@@ -42,6 +55,11 @@ func Serve(fd int, fork Forker) error {
 	var buffers wire.Buffers
 	var out []byte
 	for {
+		if fork.Waiting() && !readable(fd, aheadTime) {
+			if err := fork.Settle(); err != nil {
+				return err
+			}
+		}
 		got, err := wire.Recv(fd, &buffers, 0)
 		if err == io.EOF || err == unix.ECONNRESET {
 			return nil
@@ -54,6 +72,11 @@ func Serve(fd int, fork Forker) error {
 			wire.CloseAll(got.FDs)
 			return errors.New("the supervisor sent a request that makes no sense")
 		}
+		if q.Ahead != 0 {
+			wire.CloseAll(got.FDs)
+			fork.Ahead(q.Ahead)
+			continue
+		}
 		a, pidfd := serve(&q, &got, fork)
 		wire.CloseAll(got.FDs)
 		out = a.encode(out[:0])
@@ -64,10 +87,19 @@ func Serve(fd int, fork Forker) error {
 		if err == unix.EPIPE || err == unix.ECONNRESET {
 			return nil // the child ends at its gate
 		}
+		if err == nil {
+			err = fork.Settle()
+		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// readable waits until there is something to read, at most so many milliseconds.
+func readable(fd int, milliseconds int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, milliseconds)
+	return n > 0 || err != nil // what is wrong with it, receiving tells
 }
 
 // serve carries one request out.
@@ -94,7 +126,7 @@ func forkImage(q *request, got *wire.Received, fork Forker) (int, int, error) {
 		return 0, -1, os.NewSyscallError("receive descriptors", unix.EMFILE)
 	}
 	if !q.Sealed {
-		return fork(q.Image, got.FDs)
+		return fork.Fork(q.Image, got.FDs)
 	}
 	if len(got.FDs) == 0 {
 		return 0, -1, os.NewSyscallError("receive image", unix.EBADF)
@@ -104,7 +136,7 @@ func forkImage(q *request, got *wire.Received, fork Forker) (int, int, error) {
 		return 0, -1, err
 	}
 	defer unix.Munmap(image)
-	return fork(image, got.FDs[1:])
+	return fork.Fork(image, got.FDs[1:])
 }
 
 // mapSealed maps a memfd that can change no more: one that was cut short later
