@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ const initFailed = 250
 type initArgs struct {
 	Groups, Args, Env []string
 	Dir               string
+	Covered           []string
 	Interface         string // the name of a second interface besides lo
 }
 
@@ -32,7 +34,7 @@ func sandboxInit(text string) int {
 	var a initArgs
 	err := json.Unmarshal([]byte(text), &a)
 	if err == nil {
-		err = enterSandbox(a.Groups, a.Interface)
+		err = enterSandbox(a)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "init:", err)
@@ -66,12 +68,12 @@ func sandboxInit(text string) int {
 }
 
 // enterSandbox enters the groups, makes them the root of what is seen of the
-// hierarchies, and gives /proc, /run and the loopback interface.
-func enterSandbox(groups []string, second string) error {
+// hierarchies, and gives /proc, /run, the covers and two interfaces.
+func enterSandbox(a initArgs) error {
 	if err := os.Unsetenv(initEnv); err != nil {
 		return err
 	}
-	for _, dir := range groups {
+	for _, dir := range a.Groups {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil {
 			return err
 		}
@@ -98,7 +100,17 @@ func enterSandbox(groups []string, second string) error {
 	if err := os.Mkdir("/run/tmp", 0o1777); err != nil {
 		return err
 	}
-	return network(second)
+	for _, dir := range a.Covered {
+		upper, work := "/run/cover"+dir, "/run/cover"+dir+".work"
+		err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755))
+		if err == nil {
+			err = unix.Mount("overlay", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+upper+",workdir="+work)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot cover %s: %w", dir, err)
+		}
+	}
+	return network(a.Interface)
 }
 
 // network brings lo up and makes a second interface. The suite sets priorities

@@ -40,6 +40,7 @@ type command struct {
 	Args, Env []string
 	Dir       string
 	Deadline  time.Duration
+	Covered   []string // directories whose changes are kept for the time of the command only
 }
 
 // outcome is what came of it.
@@ -269,7 +270,7 @@ func (s *sandbox) runHere(c command) (outcome, error) {
 	if all, err := net.Interfaces(); err == nil && len(all) > 1 {
 		second = all[1].Name
 	}
-	text, err := json.Marshal(initArgs{Groups: groups, Args: c.Args, Env: c.Env, Dir: c.Dir, Interface: second})
+	text, err := json.Marshal(initArgs{Groups: groups, Args: c.Args, Env: c.Env, Dir: c.Dir, Covered: c.Covered, Interface: second})
 	if err != nil {
 		return outcome{}, err
 	}
