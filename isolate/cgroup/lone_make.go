@@ -21,14 +21,14 @@ import (
 // before a process has entered.
 func (g *Group) Make(need []string) (undo func(), err error) {
 	var made []string
-	undo = func() {
+	remove := func() {
 		for _, dir := range slices.Backward(made) {
 			_ = unix.Rmdir(dir)
 		}
 	}
 	defer func() {
 		if err != nil {
-			undo()
+			remove()
 			err = fmt.Errorf("cannot make the control group %s: %w", g.name, err)
 		}
 	}()
@@ -68,7 +68,7 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 			return nil, errors.New("it exists already and is frozen")
 		}
 	}
-	return undo, nil
+	return remove, nil
 }
 
 // checkEmpty refuses an existing group in which somebody lives.

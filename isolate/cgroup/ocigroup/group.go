@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"berth/isolate/cgroup"
+	"berth/isolate/cgroup/nsinit"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,8 +30,9 @@ type Options struct {
 // methods may be used by several goroutines, except that calls which change the
 // group (Create, Set, Remove) are the caller's to order.
 type Group struct {
-	tree     *cgroup.Tree  // nil: none
-	group    *cgroup.Group // nil: none
+	tree     *cgroup.Tree
+	group    *cgroup.Group
+	without  error // why there is no group, and tree and group are nil
 	rootless bool
 }
 
@@ -41,7 +43,7 @@ func New(o Options) (*Group, error) {
 	tree, group, err := cgroup.Lone(cmp.Or(o.Path, o.ID), own)
 	if err != nil {
 		if own {
-			return &Group{rootless: true}, nil
+			return &Group{rootless: true, without: errNone}, nil
 		}
 		return nil, err
 	}
@@ -52,11 +54,14 @@ func New(o Options) (*Group, error) {
 // it has gone meanwhile is no error. The caller closes the Group.
 func Load(paths map[string]string) (*Group, error) {
 	if len(paths) == 0 {
-		return &Group{}, nil
+		return &Group{without: errNone}, nil
 	}
 	tree, group, err := cgroup.LoneAt(paths)
 	if err != nil {
 		return nil, err
+	}
+	if !tree.Unified() && len(tree.Legacy()) == 0 {
+		return &Group{without: errGone}, nil
 	}
 	return &Group{tree: tree, group: group}, nil
 }
@@ -64,9 +69,12 @@ func Load(paths map[string]string) (*Group, error) {
 // None tells that the container has no group: it was made rootless, and no
 // group could be. Then Pids is empty, Kill, Signal, Thaw, WaitEmpty and Remove
 // do nothing, and the rest are errors.
-func (g *Group) None() bool { return g.group == nil }
+func (g *Group) None() bool { return g.without == errNone }
 
-var errNone = errors.New("the container has no control group, as none could be made without privileges")
+var (
+	errNone = errors.New("the container has no control group, as none could be made without privileges")
+	errGone = errors.New("the container's control group does not exist any more")
+)
 
 // Create makes the group in every hierarchy and sets all limits and device
 // rules, before any process is in it. A group that exists is taken if it has no
@@ -77,7 +85,7 @@ func (g *Group) Create(r *specs.LinuxResources) error {
 		r = &specs.LinuxResources{}
 	}
 	if g.group == nil {
-		return g.goWithout(r, errNone)
+		return g.goWithout(r, g.without)
 	}
 	undo, err := g.group.Make(needed(r))
 	if err == nil {
@@ -98,7 +106,7 @@ func (g *Group) goWithout(r *specs.LinuxResources, cause error) error {
 		return fmt.Errorf("cannot limit the container's resources without privileges: %w; delegate a control group (systemd-run --user -p Delegate=yes), or leave out linux.resources", cause)
 	}
 	g.Close()
-	g.tree, g.group = nil, nil
+	g.tree, g.group, g.without = nil, nil, errNone
 	return nil
 }
 
@@ -117,8 +125,11 @@ func (g *Group) Legacy() []string {
 // Open opens the descriptors through which a process enters the group, for
 // isolate.Files. The caller closes them when the process is in.
 func (g *Group) Open() (*cgroup.Handles, error) {
-	if g.group == nil {
+	if g.None() {
 		return &cgroup.Handles{}, nil
+	}
+	if g.group == nil {
+		return nil, g.without
 	}
 	return g.group.Open()
 }
@@ -184,7 +195,7 @@ func (g *Group) WaitEmpty(ctx context.Context) error {
 // until all are stopped or the context ends; then it thaws and fails.
 func (g *Group) Freeze(ctx context.Context) error {
 	if g.group == nil {
-		return errNone
+		return g.without
 	}
 	err := g.group.Freeze(ctx)
 	if err != nil {
@@ -210,11 +221,19 @@ func (g *Group) Frozen() (bool, error) {
 	return g.group.Frozen()
 }
 
+// Stats reads what the group has used; nsinit.NewEvent makes the event of it.
+func (g *Group) Stats() (*nsinit.Stats, error) {
+	if g.group == nil {
+		return nil, g.without
+	}
+	return nsinit.Read(g.group)
+}
+
 // OOMKills counts the processes of the group that the kernel has killed for lack
 // of memory.
 func (g *Group) OOMKills() (uint64, error) {
 	if g.group == nil {
-		return 0, errNone
+		return 0, g.without
 	}
 	return g.group.OOMKills()
 }
@@ -223,7 +242,7 @@ func (g *Group) OOMKills() (uint64, error) {
 // context ends, with its error.
 func (g *Group) WaitOOM(ctx context.Context, seen uint64) (uint64, error) {
 	if g.group == nil {
-		return 0, errNone
+		return 0, g.without
 	}
 	return g.group.WaitOOM(ctx, seen)
 }
@@ -233,7 +252,7 @@ func (g *Group) WaitOOM(ctx context.Context, seen uint64) (uint64, error) {
 // Without v2 that is an error of type cgroup.UnsupportedError.
 func (g *Group) Chown(uid, gid int) error {
 	if g.group == nil {
-		return errNone
+		return g.without
 	}
 	return g.group.Chown(uid, gid)
 }

@@ -141,7 +141,7 @@ func (g *Group) Set(r *specs.LinuxResources) error {
 		if !limits(r) {
 			return nil
 		}
-		return errNone
+		return g.without
 	}
 	list, err := translate(g.group, r, true)
 	if err != nil {
