@@ -6,9 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/creack/pty"
 )
@@ -120,31 +118,8 @@ func startContainerd(t *testing.T) *engine {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	daemon := exec.Command("containerd", "--log-level", "warn", "--config", config)
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		_ = daemon.Wait() // its status says nothing
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("containerd says:\n%s", text)
-		}
-		log.Close()
-	})
+	startDaemon(t, "containerd", "--log-level", "warn", "--config", config)
 	c := &engine{t: t, base: []string{"ctr", "--address", socket}}
-	for end := time.Now().Add(30 * time.Second); c.try("version").status != 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("containerd does not answer")
-		}
-	}
+	c.until("", "version")
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -180,4 +181,51 @@ func (e *engine) until(text string, args ...string) {
 		}
 	}
 	e.t.Fatalf("%s: never says %q, but status %d\n%s\n%s", strings.Join(args, " "), text, r.status, r.stdout, r.stderr)
+}
+
+// startDaemon starts an engine's daemon and ends it with the test, which shows
+// what the daemon has said if it fails.
+func startDaemon(t *testing.T, program string, args ...string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command(program, args...)
+	daemon.Stdout, daemon.Stderr = log, log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		_ = daemon.Wait() // its status says nothing
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("%s says:\n%s", program, text)
+		}
+		log.Close()
+	})
+}
+
+// of gives the same engine for a subtest.
+func (e *engine) of(t *testing.T) *engine {
+	c := *e
+	c.t = t
+	return &c
+}
+
+// expect reads a terminal until it has said a text.
+func expect(t *testing.T, from *os.File, text string) {
+	t.Helper()
+	var said []byte
+	buffer := make([]byte, 4096)
+	for !strings.Contains(string(said), text) {
+		n, err := from.Read(buffer)
+		said = append(said, buffer[:n]...)
+		if err != nil {
+			t.Fatalf("the terminal never says %q: %v\n%s", text, err, said)
+		}
+	}
 }

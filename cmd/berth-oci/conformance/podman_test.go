@@ -161,24 +161,3 @@ func TestPodman(t *testing.T) {
 		}
 	})
 }
-
-// of gives the same engine for a subtest.
-func (e *engine) of(t *testing.T) *engine {
-	c := *e
-	c.t = t
-	return &c
-}
-
-// expect reads a terminal until it has said a text.
-func expect(t *testing.T, from *os.File, text string) {
-	t.Helper()
-	var said []byte
-	buffer := make([]byte, 4096)
-	for !strings.Contains(string(said), text) {
-		n, err := from.Read(buffer)
-		said = append(said, buffer[:n]...)
-		if err != nil {
-			t.Fatalf("the terminal never says %q: %v\n%s", text, err, said)
-		}
-	}
-}
