@@ -181,7 +181,8 @@ func (s *Supervisor) hookCommand(ctx context.Context, r *run, command units.Comm
 // trace it: CAP_SYS_PTRACE without a user namespace reaches also what is not
 // dumpable, and the entering process has berthd's privileges until it executes.
 func enterable(u *units.Unit) error {
-	if slices.Contains(u.Capabilities.Keep, "SYS_PTRACE") {
+	// One of a user namespace reaches only what belongs to that, which is so when it has executed.
+	if u.Namespaces.User != "new" && slices.Contains(u.Capabilities.Keep, "SYS_PTRACE") {
 		return &api.Error{
 			Code:    "forbidden",
 			Message: fmt.Sprintf("no process may enter unit %s: it keeps SYS_PTRACE, with which its processes could take over one that enters", u.Name),

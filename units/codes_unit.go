@@ -30,6 +30,10 @@ func unitCodes() []Explanation {
 		{Code: "U047", Title: "memory limits in the wrong order",
 			Text:  "memory-min, memory-low, memory-high and memory-max each make sense up to the next one only. A memory-high above memory-max never slows anything down, because the kernel kills before.",
 			Wrong: on("[cgroup]\nmemory-high = \"512M\"\nmemory-max = \"256M\"\n"), Right: on("[cgroup]\nmemory-high = \"200M\"\nmemory-max = \"256M\"\n")},
+		{Code: "U048", Title: "a map of ids that cannot be",
+			Text:  "A range of a map begins where another lies, on either side, or goes beyond the highest id (4294967294); the map has more than 340 ranges, which is all that the kernel takes; or it leaves out id 0, as whom the container is set up.",
+			Wrong: on("[namespaces]\nuser = \"new\"\nuid-map = [{ inside = 0, outside = 100000, count = 1000 }, { inside = 999, outside = 200000, count = 1 }]\n"),
+			Right: on("[namespaces]\nuser = \"new\"\nuid-map = [{ inside = 0, outside = 100000, count = 1000 }, { inside = 1000, outside = 200000, count = 1 }]\n")},
 	}
 }
 

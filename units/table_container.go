@@ -23,6 +23,9 @@ func containerFields() []Field {
 		{Key: "rootfs.writable", Type: TypeChoice, Default: `"none"`, Class: RestartClass, Values: []string{"none", "ephemeral", "persistent"},
 			Help: "What becomes of writes to the root file system: refused, kept in memory until the unit stops, or kept under /var/lib/berth. The directories named here are never written.", Aliases: []string{"read-only"}},
 
+		{Key: "rootfs.idmap", Type: TypeBool, Default: "true", Class: RestartClass,
+			Help: "With namespaces.user = \"new\": files have inside the owners that they have on disk (an idmapped mount, which the file system must be able to do). false: the owners on disk are ids outside, which must be in the range."},
+
 		{Key: "mount", Type: TypeTables, Class: RestartClass,
 			Help: "Further file systems inside the container, attached in the order given.", Aliases: []string{"volumes", "volume", "mounts", "bind-paths"}},
 		{Key: "mount[].source", Type: TypeText, Class: RestartClass,
@@ -41,8 +44,8 @@ func containerFields() []Field {
 			Help: "For a tmpfs and a volume that is made: its owner, a name or number looked up inside the root file system. Without it: the service's user."},
 		{Key: "mount[].group", Type: TypeName, Class: RestartClass,
 			Help: "For a tmpfs and a volume that is made: its group, a name or number looked up inside the root file system. Without it: that of the user given here, or the service's."},
-		{Key: "mount[].idmap", Type: TypeBool, Default: "false", Class: RestartClass, Later: true,
-			Help: "Owners are shown through the unit's user namespace map."},
+		{Key: "mount[].idmap", Type: TypeBool, Default: "false", Class: RestartClass,
+			Help: "For a bind mount with namespaces.user = \"new\": files have inside the owners that they have on disk, and what the unit makes there has its owner's number on disk. Without it they have the ids outside; those not in the range are nobody's. Volumes are always mapped so."},
 		{Key: "mount[].propagation", Type: TypeChoice, Default: `"private"`, Class: RestartClass, Values: []string{"private", "slave", "shared"},
 			Help: "Whether mounts made later below it pass between host and container (mount_namespaces(7))."},
 
@@ -52,8 +55,8 @@ func containerFields() []Field {
 	}
 	mount := namespace("mount", "Mounts.")
 	mount.Later = true
-	user := namespace("user", "Users and groups.")
-	user.Default, user.Later = `"host"`, true
+	user := Field{Key: "namespaces.user", Type: TypeChoice, Default: `"host"`, Class: RestartClass, Values: []string{"host", "new"}, Aliases: []string{"userns", "private-users"},
+		Help: "Users and groups. \"new\" makes a user namespace: user 0 inside is an ordinary user outside, without any right on the host. \"host\" shares this machine's ids."}
 	clock := namespace("time", "The monotonic and boot-time clocks.")
 	clock.Default, clock.Later = `"host"`, true
 	return append(fields,
@@ -65,21 +68,22 @@ func containerFields() []Field {
 		user, clock,
 		Field{Key: "namespaces.hostname", Type: TypeHostname, Class: RestartClass,
 			Help: "The host name inside the container, at most 64 characters. It needs uts = \"new\"; without it the unit's name is taken."},
-		Field{Key: "namespaces.uid-map", Type: TypeIDMap, Class: RestartClass, Later: true,
-			Help: "With user = \"new\": \"auto\" for a free range, or a list of { inside, outside, count }."},
-		Field{Key: "namespaces.uid-map[].inside", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "0", Max: "4294967294",
+		Field{Key: "namespaces.uid-map", Type: TypeIDMap, Class: RestartClass, Aliases: []string{"uidmap", "uid-mappings"},
+			Help: "With user = \"new\", which user ids there are inside: \"auto\", also when not written, for 65536 from 0 on that no other unit has and that stay the unit's; or a list of at most 340 { inside, outside, count }. User 0 must be mapped, it sets the container up."},
+		Field{Key: "namespaces.uid-map[].inside", Type: TypeInteger, Class: RestartClass, Required: true, Min: "0", Max: "4294967294",
 			Help: "The first user id inside, 0 to 4294967294."},
-		Field{Key: "namespaces.uid-map[].outside", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "0", Max: "4294967294",
+		Field{Key: "namespaces.uid-map[].outside", Type: TypeInteger, Class: RestartClass, Required: true, Min: "0", Max: "4294967294",
 			Help: "The first user id outside, 0 to 4294967294."},
-		Field{Key: "namespaces.uid-map[].count", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "1", Max: "4294967295",
+		Field{Key: "namespaces.uid-map[].count", Type: TypeInteger, Class: RestartClass, Required: true, Min: "1", Max: "4294967295",
 			Help: "How many ids are mapped, 1 to 4294967295."},
-		Field{Key: "namespaces.gid-map", Type: TypeIDMap, Class: RestartClass, Later: true,
-			Help: "The same for groups."},
-		Field{Key: "namespaces.gid-map[].inside", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "0", Max: "4294967294",
+		Field{Key: "namespaces.gid-map", Type: TypeIDMap, Class: RestartClass,
+			Aliases: []string{"gidmap", "gid-mappings"},
+			Help:    "With user = \"new\", which group ids there are inside, as uid-map."},
+		Field{Key: "namespaces.gid-map[].inside", Type: TypeInteger, Class: RestartClass, Required: true, Min: "0", Max: "4294967294",
 			Help: "The first group id inside, 0 to 4294967294."},
-		Field{Key: "namespaces.gid-map[].outside", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "0", Max: "4294967294",
+		Field{Key: "namespaces.gid-map[].outside", Type: TypeInteger, Class: RestartClass, Required: true, Min: "0", Max: "4294967294",
 			Help: "The first group id outside, 0 to 4294967294."},
-		Field{Key: "namespaces.gid-map[].count", Type: TypeInteger, Class: RestartClass, Later: true, Required: true, Min: "1", Max: "4294967295",
+		Field{Key: "namespaces.gid-map[].count", Type: TypeInteger, Class: RestartClass, Required: true, Min: "1", Max: "4294967295",
 			Help: "How many ids are mapped, 1 to 4294967295."},
 	)
 }

@@ -169,6 +169,7 @@ type RootFS struct {
 	Image    string   `toml:"image" json:"image,omitempty"`   // not supported yet
 	Layers   []string `toml:"layers" json:"layers,omitempty"` // lowest first
 	Writable string   `toml:"writable" json:"writable"`       // none | ephemeral | persistent
+	IDMap    bool     `toml:"idmap" json:"idmap"`             // with a user namespace: owners on disk are ids inside
 }
 
 // Mount is one [[mount]].
@@ -181,7 +182,7 @@ type Mount struct {
 	Mode        string   `toml:"mode" json:"mode,omitempty"`     // tmpfs and volume: octal
 	User        string   `toml:"user" json:"user,omitempty"`     // tmpfs and new volume: owner, looked up inside the rootfs; "": the service's
 	Group       string   `toml:"group" json:"group,omitempty"`   // likewise
-	IDMap       bool     `toml:"idmap" json:"idmap,omitempty"`   // not supported yet
+	IDMap       bool     `toml:"idmap" json:"idmap,omitempty"`   // bind, with a user namespace: owners on disk are ids inside
 	Propagation string   `toml:"propagation" json:"propagation"` // private | slave | shared
 }
 
@@ -193,10 +194,10 @@ type Namespaces struct {
 	IPC      string `toml:"ipc" json:"ipc"`
 	Cgroup   string `toml:"cgroup" json:"cgroup"`
 	Network  string `toml:"network" json:"network"`
-	User     string `toml:"user" json:"user"` // only "host" is supported yet
+	User     string `toml:"user" json:"user"` // host | new
 	Time     string `toml:"time" json:"time"` // only "host" is supported yet
 	Hostname string `toml:"hostname" json:"hostname,omitempty"`
-	// UIDMap and GIDMap: not supported yet.
+	// UIDMap and GIDMap: nil is as "auto".
 	UIDMap *IDMap `toml:"uid-map" json:"uid-map,omitempty"`
 	GIDMap *IDMap `toml:"gid-map" json:"gid-map,omitempty"`
 }

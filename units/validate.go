@@ -221,6 +221,7 @@ func (v *validator) namespaces() {
 	if ns.Hostname != "" && ns.UTS != "new" {
 		v.rep.fail("U031", v.at("namespaces.hostname"), `set uts = "new", or leave hostname out`, "namespaces.hostname needs a UTS namespace of the unit's own")
 	}
+	v.userNamespace()
 	for _, kind := range namespaceKinds(v.unit) {
 		if name, ok := strings.CutPrefix(kind.value, "unit:"); ok && name == v.unit.Name {
 			v.rep.fail("U041", v.at("namespaces."+kind.name), `write "new" for a namespace of its own`, "%s would join itself", v.unit.Name)

@@ -11,6 +11,7 @@ import (
 	"berth/config"
 	"berth/isolate"
 	"berth/supervisor/container"
+	"berth/supervisor/idrange"
 	"berth/units"
 
 	"github.com/spf13/cobra"
@@ -175,7 +176,7 @@ func (a *app) planSyscalls(arg string, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := container.Build(u, container.Environment{StateDir: defaultStateDir, Unified: true})
+	c, err := container.Build(u, container.Environment{StateDir: defaultStateDir, Unified: true, IDs: idrange.New(defaultStateDir).Look})
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (a *app) specFile(path string, oci bool) error {
 	}
 	switch {
 	case oci:
-		text, err := container.OCI(u, container.Environment{StateDir: defaultStateDir})
+		text, err := container.OCI(u, container.Environment{StateDir: defaultStateDir, IDs: idrange.New(defaultStateDir).Look})
 		if err != nil {
 			return err
 		}

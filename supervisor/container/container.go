@@ -29,6 +29,9 @@ type Environment struct {
 	// Unified, Legacy and Optional: how the child enters its groups, see isolate.Cgroup.
 	Unified          bool
 	Legacy, Optional []string
+	// IDs gives the first of the idrange.Size ids outside that a unit has for its
+	// user namespace where its maps are automatic; see package idrange.
+	IDs func(unit string) (first uint32, err error)
 }
 
 // Container is a unit translated.
@@ -62,6 +65,9 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 	}
 	spec.Mounts = mounts(u, env)
 	if spec.Namespaces, err = namespaces(&u.Namespaces); err != nil {
+		return nil, err
+	}
+	if err := userNamespace(spec, u, env); err != nil {
 		return nil, err
 	}
 	if spec.Process, err = process(u); err != nil {

@@ -25,6 +25,7 @@ import (
 //   - the host's root, a root file system of layers, and one whose writes are
 //     kept apart: berth.layers and berth.writable; it is to be mounted on the
 //     bundle's rootfs ("mount --bind / rootfs" for the host's);
+//   - a root file system whose owners on disk are ids inside: berth.rootfs-idmap;
 //   - namespaces of other units, which are new ones here: berth.namespace.KIND;
 //   - pre-start programs and berth's own init: berth.pre-start, berth.init.
 func OCI(u *units.Unit, env Environment) ([]byte, error) {
@@ -48,6 +49,9 @@ func OCI(u *units.Unit, env Environment) ([]byte, error) {
 			MaskedPaths:   append(maskedPaths(s), s.MaskedPaths...),
 			ReadonlyPaths: append(readonlyPaths(), s.ReadonlyPaths...),
 		},
+	}
+	if n := s.Namespaces.User; n != nil {
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = ociIDs(n.Map.UIDs), ociIDs(n.Map.GIDs)
 	}
 	for i, d := range s.Devices {
 		rule := c.Limits.Devices[i] // Limits begins with those of the unit's devices
@@ -93,6 +97,9 @@ func annotations(s *isolate.Spec) map[string]string {
 	}
 	if s.Init {
 		set("init", "true")
+	}
+	if s.RootFS.IDMap != nil {
+		set("rootfs-idmap", "true")
 	}
 	return out
 }
@@ -250,6 +257,17 @@ func ociNamespaces(n *isolate.Namespaces) []oci.LinuxNamespace {
 			out = append(out, oci.LinuxNamespace{Type: e.kind, Path: e.ns.Path})
 		}
 	}
+	if n.User != nil {
+		out = append(out, oci.LinuxNamespace{Type: oci.UserNamespace})
+	}
+	return out
+}
+
+func ociIDs(ranges []isolate.IDRange) []oci.LinuxIDMapping {
+	var out []oci.LinuxIDMapping
+	for _, r := range ranges {
+		out = append(out, oci.LinuxIDMapping{ContainerID: r.Inside, HostID: r.Outside, Size: r.Count})
+	}
 	return out
 }
 
@@ -294,6 +312,10 @@ func ociMounts(s *isolate.Spec) []oci.Mount {
 			if f.set {
 				o.Options = append(o.Options, f.name)
 			}
+		}
+		if m.IDMap != nil {
+			o.UIDMappings, o.GIDMappings = ociIDs(m.IDMap.UIDs), ociIDs(m.IDMap.GIDs)
+			o.Options = append(o.Options, map[bool]string{true: "ridmap", false: "idmap"}[m.IDMap.Recursive])
 		}
 		out = append(out, o)
 	}

@@ -15,6 +15,7 @@ import (
 	"berth/isolate/program"
 	"berth/reaper"
 	"berth/supervisor/container"
+	"berth/supervisor/idrange"
 	"berth/units"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,7 @@ func (s *session) run(keeper int) (int, error) {
 		return 1, fmt.Errorf("cannot set up control groups: %w", err)
 	}
 	defer tree.Close()
-	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional()}
+	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(s.o.StateDir).For}
 	c, err := s.build()
 	if err != nil {
 		return 1, err
