@@ -194,7 +194,7 @@ type Process struct {
 	Capabilities    Capabilities
 	NoNewPrivileges bool
 	Seccomp         []byte // a compiled filter, see package seccomp; nil: unconfined
-	SeccompFlags    uint32 // SECCOMP_FILTER_FLAG_TSYNC, LOG and SPEC_ALLOW of seccomp(2)
+	SeccompFlags    uint32 // SECCOMP_FILTER_FLAG_TSYNC, LOG, SPEC_ALLOW and, with SeccompListener, WAIT_KILLABLE_RECV of seccomp(2)
 	Umask           uint32
 	Rlimits         []Rlimit
 	Scheduling      Scheduling

@@ -15,6 +15,7 @@ const (
 	Allow       Action = iota // executed
 	Log                       // executed and logged
 	Trace                     // handed to a tracer, or ENOSYS without one
+	Notify                    // handed to the holder of the filter's listener, or ENOSYS without one
 	Errno                     // fails with an error number
 	Trap                      // SIGSYS
 	KillThread                // the calling thread ends
@@ -27,11 +28,11 @@ type named[T any] struct {
 	value T
 }
 
-// actions lacks SCMP_ACT_NOTIFY, which Parse refuses by name.
 var actions = []named[Action]{
 	{"SCMP_ACT_ALLOW", Allow},
 	{"SCMP_ACT_LOG", Log},
 	{"SCMP_ACT_TRACE", Trace},
+	{"SCMP_ACT_NOTIFY", Notify},
 	{"SCMP_ACT_ERRNO", Errno},
 	{"SCMP_ACT_TRAP", Trap},
 	{"SCMP_ACT_KILL", KillThread},
@@ -55,6 +56,8 @@ func (v Verdict) String() string {
 		return "log"
 	case Trace:
 		return fmt.Sprintf("trace %d", v.Data)
+	case Notify:
+		return "notify"
 	case Errno:
 		if name := unix.ErrnoName(unix.Errno(v.Data)); name != "" {
 			return "errno " + name
@@ -78,6 +81,8 @@ func (v Verdict) ret() uint32 {
 		return unix.SECCOMP_RET_LOG
 	case Trace:
 		return unix.SECCOMP_RET_TRACE | uint32(v.Data)
+	case Notify:
+		return unix.SECCOMP_RET_USER_NOTIF
 	case Errno:
 		return unix.SECCOMP_RET_ERRNO | uint32(v.Data)
 	case Trap:

@@ -23,18 +23,26 @@ type Options struct {
 	Deny, Allow []string
 }
 
+// waitKillable has calls that a listener has taken wait for its answer
+// undisturbed by signals that do not kill (Linux 5.19).
+const waitKillable = unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+
 // flagBits are the flags of seccomp(2) that a profile can ask for.
 var flagBits = map[string]uint32{
-	"SECCOMP_FILTER_FLAG_TSYNC":      unix.SECCOMP_FILTER_FLAG_TSYNC,
-	"SECCOMP_FILTER_FLAG_LOG":        unix.SECCOMP_FILTER_FLAG_LOG,
-	"SECCOMP_FILTER_FLAG_SPEC_ALLOW": unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+	"SECCOMP_FILTER_FLAG_TSYNC":              unix.SECCOMP_FILTER_FLAG_TSYNC,
+	"SECCOMP_FILTER_FLAG_LOG":                unix.SECCOMP_FILTER_FLAG_LOG,
+	"SECCOMP_FILTER_FLAG_SPEC_ALLOW":         unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+	"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": waitKillable,
 }
 
 // Compile makes the filter: an array of struct sock_filter in this machine's
 // byte order (8 bytes each, at most 4096), for seccomp(2) with
-// SECCOMP_SET_MODE_FILTER and the returned flags. It depends on nothing but its
-// arguments, once Arch and Kernel are given. Errors: an architecture that berth
-// does not run on, a fault in Deny or Allow, a filter too long for the kernel.
+// SECCOMP_SET_MODE_FILTER and the returned flags. A filter that hands calls to a
+// listener (see Notifies) needs SECCOMP_FILTER_FLAG_NEW_LISTENER besides; flags
+// that make sense only with one are left out for the others. It depends on
+// nothing but its arguments, once Arch and Kernel are given. Errors: an
+// architecture that berth does not run on, a fault in Deny or Allow, a filter too
+// long for the kernel.
 func Compile(p *Profile, o Options) (filter []byte, flags uint32, err error) {
 	o, err = o.complete()
 	if err != nil {
@@ -46,6 +54,9 @@ func Compile(p *Profile, o Options) (filter []byte, flags uint32, err error) {
 	program, err := assemble(resolve(p, o))
 	if err != nil {
 		return nil, 0, err
+	}
+	if !Notifies(program) {
+		flags &^= waitKillable
 	}
 	return program, flags, nil
 }

@@ -65,6 +65,9 @@ func underFilter(profile string) error {
 	if err := install(filter, flags); err != nil {
 		return err
 	}
+	if probe := os.Getenv(helperProbe); probe != "" {
+		return probeOwn(probe)
+	}
 	if os.Getenv(helperX32) != "" {
 		fmt.Println("x32:", outcome(x32Bit|unix.SYS_GETPID, [4]uintptr{}))
 		return nil

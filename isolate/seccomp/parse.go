@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,8 +65,7 @@ type (
 // named in the error: JSON that is not well-formed or has a key nobody knows
 // (with the line), unknown actions, operators, architectures, flags and
 // capabilities, an error number that an action cannot carry. Names of system
-// calls that nobody knows are no fault, see Profile.Unknown. What needs a
-// listener (SCMP_ACT_NOTIFY, listenerPath) is refused as not supported yet.
+// calls that nobody knows are no fault, see Profile.Unknown.
 func Parse(text []byte) (*Profile, error) {
 	var in jsonProfile
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -112,16 +112,17 @@ func (r *reader) fault(where, format string, args ...any) {
 }
 
 func (r *reader) profile(in *jsonProfile) *Profile {
-	p := &Profile{Arches: in.Architectures, Flags: in.Flags}
+	p := &Profile{Arches: in.Architectures, Flags: in.Flags, ListenerPath: in.ListenerPath, ListenerMetadata: in.ListenerMetadata}
 	p.Default = r.verdict("defaultAction", in.DefaultAction, in.DefaultErrnoRet, in.DefaultErrno)
-	if in.ListenerPath != "" || in.ListenerMetadata != "" {
-		r.fault("listenerPath", "a listener is not supported yet")
+	if in.ListenerMetadata != "" && in.ListenerPath == "" {
+		r.fault("listenerMetadata", "there is no listenerPath to send it to")
 	}
 	for _, flag := range in.Flags {
-		if flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" {
-			r.fault("flags", "%s needs a listener, which is not supported yet", flag)
-		} else if _, ok := flagBits[flag]; !ok {
-			r.fault("flags", "unknown flag %q", flag)
+		switch _, ok := flagBits[flag]; {
+		case flag == "SECCOMP_FILTER_FLAG_NEW_LISTENER", flag == "SECCOMP_FILTER_FLAG_TSYNC_ESRCH":
+			r.fault("flags", "%s is set where SCMP_ACT_NOTIFY needs it, and cannot be asked for", flag)
+		case !ok:
+			r.fault("flags", "unknown flag %q%s", flag, didYouMean(nearest(flag, slices.Sorted(maps.Keys(flagBits)))))
 		}
 	}
 	if len(in.Architectures) > 0 && len(in.ArchMap) > 0 {
@@ -179,10 +180,6 @@ func (r *reader) rule(where string, in *jsonRule) Rule {
 func (r *reader) verdict(where, action string, number *uint, name string) Verdict {
 	if action == "" {
 		r.fault(where, "the action is missing")
-		return Verdict{}
-	}
-	if action == "SCMP_ACT_NOTIFY" {
-		r.fault(where, "SCMP_ACT_NOTIFY is not supported yet")
 		return Verdict{}
 	}
 	value, hint, ok := lookup(actions, action)

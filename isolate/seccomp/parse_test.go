@@ -12,7 +12,8 @@ func TestParse(t *testing.T) {
 	p, err := Parse([]byte(`{
 		"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "ENOSYS",
 		"archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X32"]}],
-		"flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"],
+		"flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+		"listenerPath": "/run/agent.sock", "listenerMetadata": "x",
 		"syscalls": [
 			{"name": "read", "action": "SCMP_ACT_ALLOW", "comment": "all need it"},
 			{"names": ["ioctl", "frobnicate"], "action": "SCMP_ACT_TRACE", "errnoRet": 7,
@@ -25,7 +26,9 @@ func TestParse(t *testing.T) {
 	want := &Profile{
 		Default: Verdict{Errno, uint16(unix.ENOSYS)},
 		ArchMap: map[string][]string{"SCMP_ARCH_X86_64": {"SCMP_ARCH_X32"}},
-		Flags:   []string{"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"},
+		Flags:   []string{"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"},
+
+		ListenerPath: "/run/agent.sock", ListenerMetadata: "x",
 		Rules: []Rule{
 			{Names: []string{"read"}},
 			{
@@ -58,11 +61,11 @@ func TestParseFaults(t *testing.T) {
 		{`{"defaultAction":"SCMP_ACT_ALLOW"}{}`, "more text after its end"},
 		{`{}`, "defaultAction: the action is missing"},
 		{`{"defaultAction":"SCMP_ACT_ALOW"}`, `unknown action "SCMP_ACT_ALOW"; did you mean "SCMP_ACT_ALLOW"?`},
-		{`{"defaultAction":"SCMP_ACT_NOTIFY"}`, "SCMP_ACT_NOTIFY is not supported yet"},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","sycalls":[]}`, `unknown field "sycalls"`},
-		{`{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"}`, "a listener is not supported yet"},
-		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}`, "needs a listener"},
+		{`{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}`, "listenerMetadata: there is no listenerPath"},
+		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}`, "cannot be asked for"},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["FAST"]}`, `unknown flag "FAST"`},
+		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_TSINC"]}`, `did you mean "SECCOMP_FILTER_FLAG_TSYNC"?`},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X68"]}`, `architectures: unknown architecture "SCMP_ARCH_X68"; did you mean "SCMP_ARCH_X86"?`},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[{"architecture":"SCMP_ARCH_X86_64"}]}`, "use one of both"},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","archMap":[{"architecture":"SCMP_ARCH_X86"},{"architecture":"SCMP_ARCH_X86"}]}`, "given twice"},

@@ -26,8 +26,11 @@
 // argument more than once is each comparison a rule of its own, as runc has it.
 //
 // A call number above all those that the profile names gets ENOSYS instead of
-// the default when that is an Errno, as with runc: programs that try a newer
-// call then fall back to an older one, where EPERM would end them.
+// the default when that is an Errno: programs that try a newer call then fall
+// back to an older one, where EPERM would end them. runc does the same, and for
+// a default of KILL, TRAP or NOTIFY too; there we keep to the OCI specification,
+// by which the default action is what becomes of a call that no rule names. A
+// newer number is told by the ABI's own table, not by the kernel's age.
 //
 // # Other ABIs of the same machine
 //
@@ -66,6 +69,10 @@ type Profile struct {
 	Arches  []string
 	ArchMap map[string][]string
 	Flags   []string // SECCOMP_FILTER_FLAG_…
+	// ListenerPath is the unix socket that takes the listener where the filter
+	// needs one, and ListenerMetadata what it is told besides (OCI). They are for
+	// who installs the filter; Compile does nothing with them.
+	ListenerPath, ListenerMetadata string
 	Rules   []Rule
 }
 
