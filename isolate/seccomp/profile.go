@@ -73,7 +73,7 @@ type Profile struct {
 	// needs one, and ListenerMetadata what it is told besides (OCI). They are for
 	// who installs the filter; Compile does nothing with them.
 	ListenerPath, ListenerMetadata string
-	Rules   []Rule
+	Rules                          []Rule
 }
 
 // Rule gives the verdict on some calls.
