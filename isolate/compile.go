@@ -98,6 +98,8 @@ const (
 	regStdout = "stdout"
 	regStderr = "stderr"
 
+	regListener = "listener" // the socket that takes the seccomp listener
+
 	// The minimal init, and a pipe whose write end is closed when it is executed.
 	regInit     = "init"
 	regInitRuns = "init runs"

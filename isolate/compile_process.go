@@ -50,6 +50,12 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
 				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
 	}
+	if p.NoNewPrivileges && p.SeccompListener {
+		// Whoever lets this pass the gate has the listener by then. What can be
+		// done before the filter is, since the filter may hand it to the listener.
+		c.last(3 + p.ExtraFiles)
+		c.seccomp()
+	}
 	c.in(program.Step{Sys: program.OpGate, Mark: program.Stage, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
 
 	for i, args := range preStart {
@@ -100,6 +106,9 @@ func (c *compiler) passed() []int {
 // raiseDescriptors moves what is still needed out of the way of the numbers it is to have.
 func (c *compiler) raiseDescriptors() {
 	regs := append(c.passed(), c.b.P.Status, c.b.P.Gate)
+	if c.proc.SeccompListener {
+		regs = append(regs, c.slot(regListener))
+	}
 	if c.memfd != program.None {
 		regs = append(regs, c.memfd, c.initRan)
 	}
@@ -164,26 +173,22 @@ func (c *compiler) credentials() {
 	}
 }
 
-func (c *compiler) seccomp() {
-	filter := c.proc.Seccomp
-	if len(filter) == 0 {
-		return
-	}
-	code := c.b.Data(filter, program.FmtBuf)
-	prog := c.b.U64s(program.FmtFilter, uint64(len(filter)/8), 0)
-	c.b.Point(prog, 8, code)
-	c.in(program.Step{Sys: program.SysSeccomp, Dst: program.None, Why: "the system call filter", Hint: "the kernel needs CONFIG_SECCOMP_FILTER",
-		Args: []program.Arg{program.Flag(program.FmtSeccomp, unix.SECCOMP_SET_MODE_FILTER), program.Flag(program.FmtSeccompFlags, uint64(c.proc.SeccompFlags)), prog}})
-}
-
-// execute is the end of a branch: the filter, then the program.
-func (c *compiler) execute(args []string, keep int, mark program.Mark) {
+// last is what is left to do before a program is executed.
+func (c *compiler) last(keep int) {
 	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
 		Args: []program.Arg{program.N(keep), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}})
 	none := c.b.U64s(program.FmtSignals, 0)
 	c.in(program.Step{Sys: program.SysRtSigprocmask, Dst: program.None, Why: "signals are delivered again",
 		Args: []program.Arg{program.Flag(program.FmtSigHow, unix.SIG_SETMASK), none, program.Null(), program.N(8)}})
-	if c.proc.NoNewPrivileges {
+}
+
+// execute is the end of a branch: the filter, then the program.
+func (c *compiler) execute(args []string, keep int, mark program.Mark) {
+	early := c.proc.NoNewPrivileges && c.proc.SeccompListener // see process
+	if !early || mark != program.Final {
+		c.last(keep)
+	}
+	if c.proc.NoNewPrivileges && !early {
 		c.seccomp()
 	}
 	argv := c.b.Strs(args)

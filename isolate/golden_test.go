@@ -71,6 +71,11 @@ func TestGoldenPrograms(t *testing.T) {
 				UTS: Namespace{Mode: NSHost}, IPC: Namespace{Mode: NSJoin, Process: "web"}, Cgroup: Namespace{Mode: NSHost}},
 			Process: Process{Args: []string{"/bin/getty"}, Terminal: true},
 		},
+		"listener": {
+			Name:    "agent",
+			RootFS:  RootFS{Path: "/srv/agent"},
+			Process: Process{Args: []string{"/app"}, NoNewPrivileges: true, Seccomp: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}, SeccompListener: true},
+		},
 		"user": inUserNS(&Spec{
 			Name:       "shop",
 			RootFS:     RootFS{Path: "/srv/shop", Writable: Persistent, StateDir: "/var/lib/berth/layers/shop"},

@@ -15,7 +15,7 @@ func (s *Spec) pending() error {
 		{"Bare", s.Bare}, {"NoPivot", s.NoPivot}, {"Unprivileged", s.Unprivileged}, {"Domainname", s.Domainname != ""},
 		{"CreateContainer", len(s.CreateContainer) > 0}, {"StartContainer", len(s.StartContainer) > 0}, {"SyncRuntime", s.SyncRuntime},
 		{"Namespaces.Time", n.Time != nil}, {"Namespaces.Mount", n.Mount.Mode != NSNew},
-		{"Process.IDs", p.IDs != nil}, {"Process.SeccompListener", p.SeccompListener}, {"Process.AppArmor", p.AppArmor != ""},
+		{"Process.IDs", p.IDs != nil}, {"Process.AppArmor", p.AppArmor != ""},
 		{"Process.SELinux", p.SELinux != ""}, {"Process.Personality", p.Personality != nil}, {"Process.Landlock", p.Landlock != nil},
 		{"Process.Console", p.Console}, {"Process.InheritKeyring", p.InheritKeyring}, {"Hook.Timeout", hasTimeout(s.CreateContainer) || hasTimeout(s.StartContainer)},
 		{"Scheduling.Flags", p.Scheduling.Flags|p.Scheduling.Runtime|p.Scheduling.Deadline|p.Scheduling.Period != 0},

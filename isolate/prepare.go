@@ -223,6 +223,9 @@ func (pr *Prepared) fill(f Files) error {
 			return err
 		}
 	}
+	if err := pr.set(regListener, f.Listener); err != nil {
+		return err
+	}
 	for name, file := range f.Processes {
 		if err := pr.set(regProcess(name), file); err != nil {
 			return err

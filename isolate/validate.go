@@ -200,12 +200,8 @@ func (p *Process) validate() error {
 	if p.ExtraFiles < 0 || p.ExtraFiles > maxExtra {
 		return fmt.Errorf("%d descriptors to pass, want 0 to %d", p.ExtraFiles, maxExtra)
 	}
-	const known = unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_LOG | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-	if p.SeccompFlags&^known != 0 {
-		return fmt.Errorf("seccomp flags %#x, of which only TSYNC, LOG and SPEC_ALLOW make sense", p.SeccompFlags)
-	}
-	if len(p.Seccomp)%8 != 0 || len(p.Seccomp) > 8*4096 {
-		return fmt.Errorf("a seccomp filter of %d bytes, want a multiple of 8 up to %d", len(p.Seccomp), 8*4096)
+	if err := p.validateSeccomp(); err != nil {
+		return err
 	}
 	if p.Umask&^0o777 != 0 {
 		return fmt.Errorf("umask %#o is more than 0777", p.Umask)

@@ -47,6 +47,7 @@ const (
 	FmtFsopen
 	FmtIoctl
 	FmtKeyctl
+	FmtMessage
 	FmtMount
 	FmtMoveMount
 	FmtOpenFlags

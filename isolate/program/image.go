@@ -252,7 +252,7 @@ func (im *Image) checkOp(i int) error {
 	switch {
 	case op.Args > maxArgs || op.Flags&^flagsAll != 0:
 		return errors.New("malformed")
-	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+4):
+	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+5):
 		return errors.New("unknown operation")
 	case op.Jump != 0 && (int(op.Jump) <= i || int(op.Jump) > len(im.Ops)):
 		return errors.New("jump out of range")
@@ -260,6 +260,8 @@ func (im *Image) checkOp(i int) error {
 		return errors.New("register out of range")
 	case op.Nr == pseudo+2 && (op.Args != 1 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena))):
 		return errors.New("no status to look at")
+	case op.Nr == pseudo+5 && (op.Args != 2 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena)) || op.Kinds[1] != Reg):
+		return errors.New("nowhere to store to")
 	case op.Nr == pseudo+4 && (op.Args != 1 || op.Kinds[0] != Reg):
 		return errors.New("nothing to wait for")
 	}
@@ -298,7 +300,7 @@ func (im *Image) relocate() {
 	for i := range im.Ops {
 		op := &im.Ops[i]
 		for a := range int(op.Args) {
-			if op.Kinds[a] == Ptr && op.Nr != pseudo+2 {
+			if op.Kinds[a] == Ptr && op.Nr != pseudo+2 && op.Nr != pseudo+5 {
 				op.Kinds[a] = Imm
 				op.Vals[a] += base
 			}

@@ -247,6 +247,9 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 				syscall.RawSyscall(unix.SYS_EXIT_GROUP, ExitGateClosed, 0, 0)
 			}
 			continue
+		case pseudo + 5: // OpStore
+			*(*int32)(unsafe.Pointer(&im.Arena[op.Vals[0]])) = regs[op.Vals[1]]
+			continue
 		case pseudo + 3: // OpFail
 			e = syscall.Errno(op.Vals[0])
 			goto failed
@@ -314,8 +317,13 @@ failed:
 report:
 	r.rec.Magic, r.rec.Origin = RecordMagic, uint32(op.Origin)
 	syscall.RawSyscall(unix.SYS_WRITE, uintptr(regs[im.Status]), uintptr(unsafe.Pointer(&r.rec)), unsafe.Sizeof(r.rec))
-	// The starter may not have taken note of this process yet; it must not be gone before.
+	// The starter may not have taken note of this process yet; it must not be gone
+	// before. Who waits for something else from it is to see that it will not come.
 	if !r.passed {
+		if regs[im.Gate] > 0 {
+			syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, uintptr(regs[im.Gate]-1), 0)
+		}
+		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(regs[im.Gate]+1), uintptr(^uint32(0)), 0)
 		for {
 			_, _, e = syscall.RawSyscall(unix.SYS_READ, uintptr(regs[im.Gate]), uintptr(unsafe.Pointer(&r.byte)), 1)
 			if e != syscall.EINTR {

@@ -40,6 +40,8 @@ const (
 	SysRtSigprocmask
 	SysSchedSetscheduler
 	SysSeccomp
+	SysSendmmsg
+	SysSendmsg
 	SysSethostname
 	SysSetgroups
 	SysSetns
@@ -61,6 +63,7 @@ const (
 	OpStatus // argument 0 points to a wait status, which must be 0
 	OpFail   // fail with errno argument 0
 	OpSync   // wait for a byte from register argument 0; without one, leave
+	OpStore  // write what register argument 1 holds to where argument 0 points, as 32 bits
 
 	// Pseudo operations outside; what they do is in package isolate.
 
@@ -127,6 +130,8 @@ var sysTable = [...]sysInfo{
 	SysRtSigprocmask:     {"rt_sigprocmask", unix.SYS_RT_SIGPROCMASK},
 	SysSchedSetscheduler: {"sched_setscheduler", unix.SYS_SCHED_SETSCHEDULER},
 	SysSeccomp:           {"seccomp", unix.SYS_SECCOMP},
+	SysSendmmsg:          {"sendmmsg", unix.SYS_SENDMMSG},
+	SysSendmsg:           {"sendmsg", unix.SYS_SENDMSG},
 	SysSethostname:       {"sethostname", unix.SYS_SETHOSTNAME},
 	SysSetgroups:         {"setgroups", unix.SYS_SETGROUPS},
 	SysSetns:             {"setns", unix.SYS_SETNS},
@@ -145,6 +150,7 @@ var sysTable = [...]sysInfo{
 	OpStatus:             {"expect_exit_0", pseudo + 2},
 	OpFail:               {"fail", pseudo + 3},
 	OpSync:               {"sync", pseudo + 4},
+	OpStore:              {"store", pseudo + 5},
 	OpLookup:             {"lookup_user", pseudo + 16},
 	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
 	OpHostMasks:          {"find_private_paths", pseudo + 18},
