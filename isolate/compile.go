@@ -24,6 +24,10 @@ func Compile(spec *Spec) (*program.Program, error) {
 	}
 	c := newCompiler(spec.Name, &spec.Process)
 	c.spec = spec
+	if spec.Bare {
+		c.bare()
+		return c.b.P, nil
+	}
 
 	// Outside: what can be opened and built without being in the container.
 	c.outsideCaps()
@@ -67,6 +71,13 @@ type compiler struct {
 	hostMounts, hostMasks                   int // lists
 	placed                                  []placed
 	path                                    []string
+
+	// Of a bare container.
+	cgroupForm *hierarchiesData
+	devFD      int            // register of its /dev
+	ptsFS      int            // register of its devpts, or None
+	statBuf    *program.Arg   // memory for stat and expectFS
+	finally    []program.Step // what is done when everything is mounted
 }
 
 // placed is a mount made by the program, for finding what lies at a target.
@@ -78,11 +89,12 @@ type placed struct {
 type mountRegs struct {
 	fd    int
 	isDir int // late; None when always one
+	mode  int // list; 0: none
 }
 
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
-	c := &compiler{b: b, proc: proc, memfd: program.None}
+	c := &compiler{b: b, proc: proc, memfd: program.None, procFS: program.None, ptsFS: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")

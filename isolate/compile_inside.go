@@ -2,7 +2,6 @@ package isolate
 
 import (
 	"cmp"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ func (c *compiler) joinGroups(g Cgroup) {
 
 func (c *compiler) joinNamespaces() {
 	var own bool
-	for _, ns := range c.spec.Namespaces.list() {
+	for _, ns := range c.spec.Namespaces.all() {
 		if ns.Mode == NSNew && ns.flag == unix.CLONE_NEWCGROUP {
 			own = true
 		}
@@ -356,25 +355,9 @@ func (c *compiler) settings() {
 		c.in(program.Step{Sys: program.SysSethostname, Dst: program.None, Path: name, Why: "the hostname",
 			Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
 	}
-	if spec.Namespaces.Network.Mode == NSNew {
-		sock := c.b.Register("socket")
-		req := make([]byte, 40)
-		copy(req, "lo")
-		req[16] = unix.IFF_UP | unix.IFF_RUNNING
-		c.in(program.Step{Sys: program.SysSocket, Dst: sock, Why: "for setting up the loopback interface", Args: []program.Arg{
-			program.Flag(program.FmtSocket, unix.AF_INET), program.Flag(program.FmtSocketType, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), program.N(0)}},
-			program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "lo", Why: "the loopback interface is up", Args: []program.Arg{
-				program.R(sock), program.Flag(program.FmtIoctl, unix.SIOCSIFFLAGS), c.b.Data(req, program.FmtIfreq)}})
-	}
-	file := c.b.Register("setting")
-	write := func(p, value, why string) {
-		c.in(because(c.open(c.procFS, p, file, openWrite, beneath), why),
-			program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/" + p, Why: why, Check: true, Want: uint64(len(value)),
-				Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}})
-	}
-	for _, key := range slices.Sorted(maps.Keys(spec.Sysctl)) {
-		write("sys/"+sysctlPath(key), spec.Sysctl[key], "sysctl "+key)
-	}
+	c.domainname()
+	c.loopback()
+	c.sysctls()
 }
 
 // Hostname makes a host name of a container's name: "worker@eu" gives

@@ -26,6 +26,7 @@ type lookupData struct {
 	groupsLate  int
 	countLate   int
 	envLate     int
+	given       *IDs // instead of the user and its groups
 }
 
 type capsData struct {
@@ -83,8 +84,7 @@ func (c *compiler) outsideNamespaces() {
 			c.out(because(s, "the user namespace to join"))
 		}
 	}
-	*flags = unix.CLONE_NEWNS
-	for _, ns := range c.spec.Namespaces.list() {
+	for _, ns := range c.spec.Namespaces.all() {
 		switch {
 		case ns.Mode == NSNew && ns.flag != unix.CLONE_NEWCGROUP:
 			*flags |= ns.flag
@@ -151,7 +151,7 @@ func (c *compiler) outsideRoot() {
 // lookupProcess is the look-up of who the program runs as.
 func (c *compiler) lookupProcess(root int) lookupData {
 	return lookupData{
-		rootFD: root, user: c.proc.User, group: c.proc.Group, groups: c.proc.Groups, env: envOf(c.proc), ids: c.ids(),
+		rootFD: root, user: c.proc.User, group: c.proc.Group, groups: c.proc.Groups, env: envOf(c.proc), ids: c.ids(), given: c.proc.IDs,
 		uidLate: c.uid, gidLate: c.gid, hostUIDLate: c.hostUID, hostGIDLate: c.hostGID,
 		groupsLate: c.groups, countLate: c.groupCount, envLate: c.env,
 	}

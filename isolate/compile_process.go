@@ -2,6 +2,7 @@ package isolate
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -18,14 +19,24 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "the terminal", Why: "standard input is the controlling terminal",
 			Args: []program.Arg{program.R(c.slot(regStdin)), program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(1)}})
 	}
-	c.in(ignoring(program.Step{Sys: program.SysKeyctl, Dst: program.None, Why: "no key of the host's sessions can be reached",
-		Args: []program.Arg{program.Flag(program.FmtKeyctl, unix.KEYCTL_JOIN_SESSION_KEYRING), program.Null()}}, unix.ENOSYS))
+	if p.Console {
+		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: consoleName, Why: "its terminal is the controlling terminal",
+			Args: []program.Arg{program.R(c.slot(regSlave)), program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(0)}})
+	}
+	if !p.InheritKeyring {
+		c.in(ignoring(program.Step{Sys: program.SysKeyctl, Dst: program.None, Why: "no key of the host's sessions can be reached",
+			Args: []program.Arg{program.Flag(program.FmtKeyctl, unix.KEYCTL_JOIN_SESSION_KEYRING), program.Null()}}, unix.ENOSYS))
+	}
 	c.scheduling()
+	if p.Personality != nil {
+		c.in(program.Step{Sys: program.SysPersonality, Dst: program.None, Why: "the execution domain", Args: []program.Arg{program.Flag(program.FmtHex, *p.Personality)}})
+	}
 	if withInit {
 		c.memfd, c.initRuns, c.initRan = c.slot(regInit), c.slot(regInitRuns), c.slot(regInitRan)
 	}
 	c.raiseDescriptors()
 	c.limits()
+	c.labels()
 	if !p.NoNewPrivileges {
 		// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before
 		// the capabilities go, and must allow what is left of this program.
@@ -61,6 +72,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 	for i, args := range preStart {
 		c.preStart(i+1, args)
 	}
+	c.startContainer()
 	c.execute(p.Args, 3+p.ExtraFiles, program.Final)
 	if withInit {
 		c.init(fork)
@@ -69,6 +81,9 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 
 func (c *compiler) scheduling() {
 	s := &c.proc.Scheduling
+	if len(s.FinalAffinity) > 0 {
+		c.in(c.affinity(s.FinalAffinity, "the processors that the program begins on"))
+	}
 	if s.Nice != nil {
 		c.settle(program.Step{Sys: program.SysSetpriority, Dst: program.None, Why: "the nice value", Args: []program.Arg{program.N(unix.PRIO_PROCESS), program.N(0), program.N(*s.Nice)},
 			Hint: "a lower nice value needs CAP_SYS_NICE"}, 1)
@@ -77,26 +92,26 @@ func (c *compiler) scheduling() {
 		c.settle(program.Step{Sys: program.SysIoprioSet, Dst: program.None, Why: "the I/O priority",
 			Args: []program.Arg{program.N(1), program.N(0), program.Flag(program.FmtHex, uint64(*s.IOPriority))}}, 1)
 	}
-	if s.Policy != nil {
+	switch {
+	case s.deadlines():
+		c.settle(program.Step{Sys: program.SysSchedSetattr, Dst: program.None, Why: "the scheduling policy and its parameters", Hint: "real-time and deadline policies need CAP_SYS_NICE, and processors that have the time to give",
+			Args: []program.Arg{program.N(0), c.b.Data(s.attr(), program.FmtBuf), program.N(0)}}, 0)
+	case s.Policy != nil:
 		c.settle(program.Step{Sys: program.SysSchedSetscheduler, Dst: program.None, Why: "the scheduling policy", Hint: "real-time policies need CAP_SYS_NICE, and on v1 a group with real-time budget",
 			Args: []program.Arg{program.N(0), program.N(*s.Policy), c.b.U32s(program.FmtBuf, uint32(s.Priority))}}, 0)
 	}
 	if s.OOMScoreAdjust != nil && !c.oomScore(*s.OOMScoreAdjust) {
-		if c.spec == nil {
-			steps, proc := c.newFS("proc", "proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, nil, "for the OOM score adjustment; the container's own could be anything")
-			c.in(steps...)
-			c.procFS = proc
-		}
-		value, file := strconv.Itoa(*s.OOMScoreAdjust), c.b.Register("oom_score_adj")
-		c.in(because(c.open(c.procFS, "self/oom_score_adj", file, openWrite, beneath), "the OOM score adjustment"),
-			program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/self/oom_score_adj", Why: "the OOM score adjustment", Check: true, Want: uint64(len(value)),
-				Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}, Hint: "a lower score needs CAP_SYS_RESOURCE"})
+		c.writeProc("self/oom_score_adj", strconv.Itoa(*s.OOMScoreAdjust), "the OOM score adjustment", "a lower score needs CAP_SYS_RESOURCE")
 	}
 }
 
 // passed are the registers of the descriptors that become 0, 1, 2, …
 func (c *compiler) passed() []int {
 	regs := []int{c.slot(regStdin), c.slot(regStdout), c.slot(regStderr)}
+	if c.proc.Console {
+		slave := c.slot(regSlave)
+		regs = []int{slave, slave, slave}
+	}
 	for i := range c.proc.ExtraFiles {
 		regs = append(regs, c.slot(regExtra(i)))
 	}
@@ -112,8 +127,11 @@ func (c *compiler) raiseDescriptors() {
 	if c.memfd != program.None {
 		regs = append(regs, c.memfd, c.initRan)
 	}
+	if c.spec != nil && len(c.spec.StartContainer) > 0 {
+		regs = append(regs, c.slot(regHookState), c.slot(regHookOutput))
+	}
 	base := 3 + c.proc.ExtraFiles
-	for _, r := range regs {
+	for _, r := range slices.Compact(regs) {
 		c.in(program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
 			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}})
 	}
@@ -204,7 +222,7 @@ func (c *compiler) execute(args []string, keep int, mark program.Mark) {
 		c.in(s)
 	}
 	if len(files) > 1 {
-		c.in(program.Step{Sys: program.OpFail, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.N(int(unix.ENOENT))},
+		c.in(program.Step{Sys: program.OpFail, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.Flag(program.FmtErrno, uint64(unix.ENOENT))},
 			Hint: "no directory of PATH has a program of that name that the user may execute"})
 	}
 }

@@ -1,11 +1,8 @@
 package isolate
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"syscall"
 
@@ -65,49 +62,6 @@ func stepError(number int, s *program.Step, err error) *StepError {
 		e.Text = err.Error()
 	}
 	return e
-}
-
-// ReadStatus reads the status pipe of a child started from p to its end. It
-// gives nil when the child has executed its program, a *StepError when a step
-// failed or the child was ended before it came so far (then with Text, and the
-// step that began the part it was in), and another error when the pipe cannot
-// be read; with a read deadline set on r that is os.ErrDeadlineExceeded.
-//
-// A program without inside steps stands for one that is not known any more,
-// whose status another process may have read a part of: then the end of the
-// pipe is success, and any failure an error without details.
-func ReadStatus(r *os.File, p *program.Program) error {
-	buf := make([]byte, program.RecordSize)
-	at, final := 0, false
-	for {
-		n, err := io.ReadFull(r, buf)
-		switch {
-		case err == io.EOF && n == 0 && (final || len(p.Inside) == 0):
-			return nil
-		case err == io.EOF && n == 0:
-			e := stepError(len(p.Outside)+at, &p.Inside[at], nil)
-			e.Text = "the process was ended here or soon after"
-			e.Hint = "its group may have too little memory, or the starter has given up"
-			return e
-		case err != nil:
-			return fmt.Errorf("cannot read the status of start %q: %w", p.Name, err)
-		}
-		word := func(i int) uint32 { return binary.NativeEndian.Uint32(buf[4*i:]) }
-		origin, cause, value := word(1), word(2), word(3)
-		known := int(origin) < len(p.Inside)
-		switch {
-		case word(0) != program.RecordMagic, !known && len(p.Inside) > 0:
-			return fmt.Errorf("cannot read the status of start %q: the record is malformed", p.Name)
-		case !known && cause == program.CauseNone:
-			continue
-		case !known:
-			return fmt.Errorf("cannot start %q: step %d of its inside failed", p.Name, origin)
-		}
-		if cause != program.CauseNone {
-			return recordError(p, int(origin), cause, value)
-		}
-		at, final = int(origin), value != 0
-	}
 }
 
 func recordError(p *program.Program, origin int, cause, value uint32) *StepError {

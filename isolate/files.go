@@ -18,14 +18,18 @@ type Files struct {
 	// Prepare fails.
 	Groups func() (dir *os.File, procs map[string]*os.File, err error)
 
-	HookState *os.File // with hooks: read from its beginning by each of them
-	Console   *os.File // with Process.Console: a connected unix stream socket that takes the master and its name
-	Listener  *os.File // with Process.SeccompListener: a connected unix socket that takes the listener
+	HookState  *os.File // with hooks: a file (best a sealed memfd) read from its beginning by each of them
+	HookOutput *os.File // with hooks: their standard output and error; nil: /dev/null
+	Console    *os.File // with Process.Console: a connected unix stream socket that takes the master and its name
+	Listener   *os.File // with Process.SeccompListener: a connected unix socket that takes the listener
 	// Status, if set, is the child's end of the status pipe, for a caller that
-	// reads the other end itself (ReadStatus). nil: Prepare makes a pipe.
+	// reads the other end itself (StatusReader): a pipe, or a FIFO that lets another
+	// process read it later. Prepared.Wait is then an error. nil: Prepare makes a pipe.
 	Status *os.File
 
 	// Gate is what the child waits at before it executes anything; one byte lets
 	// it pass. nil: Prepare makes a pipe, whose other end Prepared.Proceed writes to.
+	// A FIFO opened for reading and writing keeps the child waiting when its starter
+	// has ended; then only a signal ends it, also when a step has failed.
 	Gate *os.File
 }

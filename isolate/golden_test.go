@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +84,7 @@ func TestGoldenPrograms(t *testing.T) {
 			Namespaces: Namespaces{Network: Namespace{Mode: NSJoin, Process: "web"}},
 			Process:    Process{Args: []string{"/app"}, User: "web", NoNewPrivileges: true, Rlimits: []Rlimit{{unix.RLIMIT_NOFILE, "nofile", 1024, 65536}}, Scheduling: Scheduling{Nice: &nice, OOMScoreAdjust: &oom}},
 		}),
+		"bare": goldenBare(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := Compile(spec)
@@ -100,4 +102,37 @@ func TestGoldenPrograms(t *testing.T) {
 		}
 		golden(t, "exec", p)
 	})
+}
+
+// goldenBare is what an engine asks for, and most of what only a bare container has.
+func goldenBare() *Spec {
+	persona, policy := uint64(8), 6
+	const sealed = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	return &Spec{
+		Name: "4f2a", Bare: true, Hostname: "box", Domainname: "example",
+		RootFS:     RootFS{Path: "/var/lib/rootfs", Writable: ReadOnly, Propagation: unix.MS_SLAVE | unix.MS_REC},
+		Namespaces: Namespaces{Network: Namespace{Mode: NSJoin, Path: "/run/netns/box"}, Cgroup: Namespace{Mode: NSHost}, Time: &TimeNamespace{Monotonic: 3600e9, Boottime: -1500e6}},
+		Mounts: []Mount{
+			{Type: FileSystem, FSType: "proc", Source: "proc", Target: "/proc", Set: sealed},
+			{Type: FileSystem, FSType: "tmpfs", Source: "tmpfs", Target: "/dev", Data: []string{"mode=755", "size=65536k"}, Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_RDONLY},
+			{Type: FileSystem, FSType: "devpts", Source: "devpts", Target: "/dev/pts", Data: []string{"newinstance", "ptmxmode=0666"}, Set: unix.MOUNT_ATTR_NOSUID},
+			{Type: CgroupFS, Target: "/sys/fs/cgroup", Set: sealed | unix.MOUNT_ATTR_RDONLY},
+			{Type: Bind, Source: "/srv/data", Target: "/data", Recursive: true, SetRecursive: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_SHARED | unix.MS_REC, NoSymlinks: true},
+			{Type: FileSystem, FSType: "tmpfs", Target: "/etc/new", CopyUp: true},
+			{Type: FileSystem, FSType: "overlay", Source: "overlay", Target: "/opt", Data: []string{"lowerdir=/" + strings.Repeat("x", 300)}},
+			{Type: Remount, Target: "/data", Set: unix.MOUNT_ATTR_NOEXEC},
+		},
+		CreateContainer: []Hook{{Path: "/usr/bin/hook", Args: []string{"hook", "create"}, Env: []string{"A=b"}, Timeout: 5e9}},
+		StartContainer:  []Hook{{Path: "/bin/ready"}},
+		SyncRuntime:     true,
+		MaskedPaths:     []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
+		Devices: []DeviceNode{{Path: "/dev/fuse", Make: &Node{Type: 'c', Major: 10, Minor: 229, Mode: 0o660, GID: 5}}},
+		Sysctl:  map[string]string{"net.ipv4.ip_forward": "1"},
+		Process: Process{
+			Args: []string{"/bin/app"}, Env: []string{"PATH=/bin"}, Dir: "/work", IDs: &IDs{UID: 1000, GID: 1000, Groups: []uint32{5}},
+			Console: true, ConsoleHeight: 24, ConsoleWidth: 80, AppArmor: "profile", SELinux: "a:b:c:d", Personality: &persona,
+			Scheduling: Scheduling{Policy: &policy, Runtime: 1e6, Deadline: 1e7, Period: 1e7, InitialAffinity: []int{0}, FinalAffinity: []int{0, 65}},
+		},
+		Cgroup: Cgroup{Unified: true},
+	}
 }

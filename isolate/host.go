@@ -70,7 +70,7 @@ func (pr *Prepared) cloneHostMounts(d hostMountsData) error {
 			}
 		}
 		list := &pr.lists[d.list-1]
-		*list = append(*list, listItem{p, int32(fd)})
+		*list = append(*list, listItem{path: p, fd: int32(fd)})
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (pr *Prepared) cloneHostMounts(d hostMountsData) error {
 func (pr *Prepared) findHostMasks(d hostMasksData) error {
 	for _, p := range hostMaskDirs {
 		if st, err := os.Stat(p); err == nil && st.IsDir() {
-			pr.lists[d.dirs-1] = append(pr.lists[d.dirs-1], listItem{p, -1})
+			pr.lists[d.dirs-1] = append(pr.lists[d.dirs-1], listItem{path: p, fd: -1})
 		}
 	}
 	for _, pattern := range hostMaskFiles {
@@ -90,7 +90,7 @@ func (pr *Prepared) findHostMasks(d hostMasksData) error {
 		}
 		for _, p := range files {
 			if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
-				pr.lists[d.files-1] = append(pr.lists[d.files-1], listItem{p, -1})
+				pr.lists[d.files-1] = append(pr.lists[d.files-1], listItem{path: p, fd: -1})
 			}
 		}
 	}

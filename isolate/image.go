@@ -47,6 +47,8 @@ func (pr *Prepared) argument(item listItem, l *program.Linker) func(program.Arg)
 			return program.Arg{Kind: program.Imm, Val: v.val}
 		case program.Item:
 			return program.Arg{Kind: program.Ptr, Val: l.Str(item.path)}
+		case program.ItemData:
+			return program.Arg{Kind: program.Ptr, Val: l.Str(item.data)}
 		case program.ItemReg:
 			return program.Arg{Kind: program.Reg, Val: uint64(l.Register(item.fd, len(pr.regs)))}
 		}

@@ -95,6 +95,12 @@ func (pr *Prepared) operation(s *program.Step) error {
 		return pr.findHostMasks(d)
 	case lowerData:
 		return pr.lowerDirs(d)
+	case hierarchiesData:
+		return pr.hierarchies(d)
+	case copyUpData:
+		return pr.copyUp(d)
+	case targetModeData:
+		return pr.targetMode(d)
 	case targetRootData:
 		return pr.targetRoot(d)
 	case userNSData:
@@ -170,7 +176,7 @@ func (pr *Prepared) lookup(d lookupData) error {
 		defer unix.Close(fd)
 		root = fd
 	}
-	u, err := user.Lookup(root, d.user, d.group, d.groups)
+	u, err := lookupUser(root, d)
 	if err != nil {
 		return err
 	}
@@ -199,8 +205,12 @@ func (pr *Prepared) lookup(d lookupData) error {
 		groups = binary.NativeEndian.AppendUint32(groups, g)
 	}
 	pr.late[d.countLate].val = uint64(len(u.Groups))
+	env := environment(d.env, u)
+	if d.given != nil {
+		env = withHome(d.env, u.Home)
+	}
 	pr.late[d.groupsLate] = lateValue{pr.add(append(groups, 0)), true}
-	pr.late[d.envLate] = lateValue{pr.addStrs(environment(d.env, u)), true}
+	pr.late[d.envLate] = lateValue{pr.addStrs(env), true}
 	return nil
 }
 

@@ -28,6 +28,8 @@ type Prepared struct {
 	status *os.File
 	gate   *os.File // nil when the caller has the gate
 	sync   *os.File // what the child waits at until Forked is done; nil without a wait
+	word   *os.File // what it waits at until Continue; nil without a wait
+	reader *StatusReader
 
 	regs   []int32
 	late   []lateValue
@@ -46,6 +48,7 @@ type lateValue struct {
 type listItem struct {
 	path string
 	fd   int32
+	data string // for an argument of kind ItemData
 }
 
 // Prepare runs the outside steps of p in this process: it opens what the
@@ -198,7 +201,7 @@ func (pr *Prepared) fill(f Files) error {
 	for _, std := range []struct {
 		name string
 		file *os.File
-	}{{regStdin, f.Stdin}, {regStdout, f.Stdout}, {regStderr, f.Stderr}} {
+	}{{regStdin, f.Stdin}, {regStdout, f.Stdout}, {regStderr, f.Stderr}, {regHookOutput, f.HookOutput}} {
 		r := pr.register(std.name)
 		if r == program.None {
 			continue
@@ -249,7 +252,12 @@ func (pr *Prepared) fill(f Files) error {
 		pr.owned = append(pr.owned, p[0], p[1])
 		pr.regs[pr.register(regInitRan)], pr.regs[pr.register(regInitRuns)] = int32(p[0]), int32(p[1])
 	}
-	return pr.pipes(f.Gate)
+	for name, file := range map[string]*os.File{regHookState: f.HookState, regConsole: f.Console} {
+		if err := pr.set(name, file); err != nil {
+			return err
+		}
+	}
+	return pr.pipes(f.Status, f.Gate)
 }
 
 // checkFilled sees to it that everything the inside steps take from the caller is there.
@@ -288,43 +296,59 @@ func (pr *Prepared) checkFilled() error {
 	return need(p.Inside)
 }
 
-// pipes makes the status pipe and the gate. The child's ends block, ours do not.
-func (pr *Prepared) pipes(gate *os.File) error {
-	make2 := func() (r, w int, err error) {
-		var p [2]int
-		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-			return -1, -1, fmt.Errorf("cannot make a pipe: %w", err)
-		}
-		return p[0], p[1], nil
-	}
-	r, w, err := make2()
-	if err != nil {
-		return err
-	}
-	pr.owned = append(pr.owned, w)
-	if i := pr.register(regSync); i != program.None {
-		r, w, err := make2()
+// pipes makes the status pipe, the gate and the pipe for the runtime's word.
+// The child's ends block, ours do not.
+func (pr *Prepared) pipes(status, gate *os.File) error {
+	if status != nil {
+		pr.regs[pr.program.Status] = int32(status.Fd())
+	} else {
+		r, w, err := pr.pipe()
 		if err != nil {
 			return err
 		}
-		pr.owned = append(pr.owned, r)
-		pr.regs[i], pr.sync = int32(r), os.NewFile(uintptr(w), regSync)
+		pr.status = parentEnd(r, "status")
+		pr.reader = NewStatusReader(pr.status, pr.program)
+		pr.regs[pr.program.Status] = int32(childEnd(pr, w))
 	}
-	unix.SetNonblock(r, true)
-	pr.status = os.NewFile(uintptr(r), "status")
-	pr.regs[pr.program.Status] = int32(w)
+	for name, file := range map[string]**os.File{regSync: &pr.sync, regWord: &pr.word} {
+		if i := pr.register(name); i != program.None {
+			r, w, err := pr.pipe()
+			if err != nil {
+				return err
+			}
+			*file = parentEnd(w, name)
+			pr.regs[i] = int32(childEnd(pr, r))
+		}
+	}
 	if gate != nil {
 		pr.regs[pr.program.Gate] = int32(gate.Fd())
 		return nil
 	}
-	if r, w, err = make2(); err != nil {
+	r, w, err := pr.pipe()
+	if err != nil {
 		return err
 	}
-	pr.owned = append(pr.owned, r)
-	unix.SetNonblock(w, true)
-	pr.gate = os.NewFile(uintptr(w), "gate")
-	pr.regs[pr.program.Gate] = int32(r)
+	pr.gate = parentEnd(w, "gate")
+	pr.regs[pr.program.Gate] = int32(childEnd(pr, r))
 	return nil
+}
+
+func (pr *Prepared) pipe() (r, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, fmt.Errorf("cannot make a pipe: %w", err)
+	}
+	return p[0], p[1], nil
+}
+
+func parentEnd(fd int, name string) *os.File {
+	unix.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), name)
+}
+
+func childEnd(pr *Prepared, fd int) int {
+	pr.owned = append(pr.owned, fd)
+	return fd
 }
 
 // own takes ownership of a descriptor just opened.
@@ -389,20 +413,38 @@ func (pr *Prepared) Proceed() error {
 	return nil // with EPIPE the child is gone, and the status tells why
 }
 
+// Continue lets a child go on that waits for the runtime's word (AtSync). It is an
+// error when the Spec has no SyncRuntime, or this was called before.
+func (pr *Prepared) Continue() error {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	if pr.word == nil {
+		return errors.New("cannot let the start continue: it does not wait for that, or was closed")
+	}
+	_, err := pr.word.Write([]byte{1})
+	pr.word.Close()
+	pr.word = nil
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("cannot let the start continue: %w", err)
+	}
+	return nil // with EPIPE the child is gone, and the status tells why
+}
+
 // Wait reads the status until the child has executed its program (nil), a step
 // failed (*StepError), or the deadline has passed (os.ErrDeadlineExceeded). The
 // zero time means no deadline.
-func (pr *Prepared) Wait(deadline time.Time) error {
+func (pr *Prepared) Wait(deadline time.Time) error { return pr.WaitUntil(AtProgram, deadline) }
+
+// WaitUntil is Wait for an earlier point, see StatusReader.Until. Calls come
+// one after the other, points in their order.
+func (pr *Prepared) WaitUntil(point Point, deadline time.Time) error {
 	pr.mu.Lock()
-	status := pr.status
+	reader := pr.reader
 	pr.mu.Unlock()
-	if status == nil {
-		return errors.New("cannot wait for the start: it was closed")
+	if reader == nil {
+		return errors.New("cannot wait for the start: it was closed, or somebody else reads its status")
 	}
-	if err := status.SetReadDeadline(deadline); err != nil {
-		return fmt.Errorf("cannot wait for the start: %w", err)
-	}
-	return ReadStatus(status, pr.program)
+	return reader.Until(point, deadline)
 }
 
 // Close releases everything. A child that still waits at the gate then leaves
@@ -411,7 +453,7 @@ func (pr *Prepared) Close() {
 	pr.Launched()
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	for _, f := range []**os.File{&pr.gate, &pr.sync} {
+	for _, f := range []**os.File{&pr.gate, &pr.sync, &pr.word} {
 		if *f != nil {
 			(*f).Close()
 			*f = nil
@@ -419,6 +461,6 @@ func (pr *Prepared) Close() {
 	}
 	if pr.status != nil {
 		pr.status.Close()
-		pr.status = nil
+		pr.status, pr.reader = nil, nil
 	}
 }

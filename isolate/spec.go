@@ -15,7 +15,7 @@ type Spec struct {
 	// Bare leaves out all built-in mounts and masks, and the default hostname: the
 	// container is what Mounts, Devices, MaskedPaths and ReadonlyPaths say, as an
 	// OCI bundle has it. /dev gets the default devices and links of the OCI
-	// runtime-spec where Mounts put a file system there.
+	// runtime-spec, unless Mounts bind something on it.
 	Bare bool
 	// NoPivot attaches the root by moving it and chroot instead of pivot_root, for
 	// a host whose root is an initramfs.
@@ -38,14 +38,18 @@ type Spec struct {
 	Init bool
 
 	// CreateContainer are run in the container's namespaces before its root
-	// becomes the root: their paths are the host's. StartContainer are run in the
-	// finished container, after the gate, before Process. Both get what
-	// Files.HookState holds on standard input; the first that does not exit with 0
-	// fails the start. They run with the starter's credentials.
+	// becomes the root, with the starter's credentials: their paths are the
+	// host's, and its /proc is there. StartContainer are run in the finished
+	// container, after the gate, before Process; what they execute is the
+	// container's, so they have the credentials, limits and filter of Process. Both
+	// get what Files.HookState holds on standard input; the first that does not
+	// exit with 0 fails the start. CreateContainer needs Bare.
 	CreateContainer, StartContainer []Hook
-	// SyncRuntime makes the child wait, when its namespaces exist and before its
-	// root file system is touched, for Prepared.Continue: the time for hooks in
-	// the runtime's namespaces and for setting up its network.
+	// SyncRuntime makes the child wait, when its namespaces, mounts and devices
+	// exist and before its root becomes the root, for Prepared.Continue: the time
+	// for hooks in the runtime's namespaces and for setting up its network. Settings
+	// (Sysctl) are written after that. That it waits is told by
+	// Prepared.WaitUntil(AtSync). It needs Bare.
 	SyncRuntime bool
 
 	MaskedPaths   []string // made unreadable; missing ones are passed over
@@ -60,20 +64,27 @@ type Spec struct {
 
 // RootFS is the root file system: exactly one of Host, Path and Layers.
 type RootFS struct {
-	Host        bool     // this machine's root, with private /tmp, /var/tmp, /run and the private paths of the host masked
-	Path        string   // a directory
-	Layers      []string // overlay, lowest first
-	Writable    Writable
-	StateDir    string // for Persistent: the directory that holds upper and work; made if missing
-	Propagation uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED …; 0 is MS_PRIVATE
+	Host     bool     // this machine's root, with private /tmp, /var/tmp, /run and the private paths of the host masked
+	Path     string   // a directory
+	Layers   []string // overlay, lowest first
+	Writable Writable
+	StateDir string // for Persistent: the directory that holds upper and work; made if missing
+	// Propagation is MS_PRIVATE, MS_SLAVE, MS_SHARED …; 0 is MS_PRIVATE. With Bare it
+	// is rootfsPropagation of the OCI runtime-spec, as runtimes have it: it says
+	// first what all mounts are to the host's (0: slaves; MS_SHARED: peers), then, once
+	// the root is the root, how mounts in it spread (with MS_REC: below it too).
+	Propagation uint64
 	IDMap       *IDMap // ids on disk to ids in the container; nil: as they are
 }
 
 // Hook is a program run beside the container's own.
 type Hook struct {
-	Path      string        // absolute
-	Args, Env []string      // nil Args: just Path
-	Timeout   time.Duration // after it the hook is killed, and the start fails; 0: none
+	Path      string   // absolute
+	Args, Env []string // nil Args: just Path
+	// Timeout is how long it may run; 0: no limit of its own. Whoever waits for the
+	// start (StatusReader.Until, Prepared.Wait) sees it pass and fails the start,
+	// and then ends the container and the hook with it.
+	Timeout time.Duration
 }
 
 // IDMap maps user and group ids. For a user namespace Outside are ids of the
@@ -108,7 +119,7 @@ const (
 	Volume                      // a directory kept by berth: Source is its path, made if missing with Mode and owner
 	FileSystem                  // a new file system of type FSType with the options Data, made in the container's namespaces
 	CgroupFS                    // the container's own part of the control groups, in the form the host has them (v2, or v1 hierarchies)
-	Remount                     // no new mount: that at Target gets the attributes of Set, Clear and the Recursive ones
+	Remount                     // changes the mount that is at Target already: its attributes and, with Data, the options of its file system
 )
 
 // Mount is one further mount. Target is resolved inside the root, and made if
@@ -122,7 +133,7 @@ type Mount struct {
 	Size                                     int64  // Tmpfs: bytes; 0: the kernel's default
 	Mode                                     uint32 // Tmpfs and new Volume; 0: 0755
 	User, Group                              string // owner of Tmpfs and new Volume, looked up inside the root; "": root
-	Propagation                              uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0 is MS_PRIVATE; with MS_REC for submounts too
+	Propagation                              uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED; with MS_REC for submounts too; 0 is MS_PRIVATE, with Bare what RootFS.Propagation makes of the host's
 
 	FSType string   // FileSystem
 	Data   []string // FileSystem: "key=value" or "key", as mount(8) -o takes them, without the flags below
@@ -152,8 +163,9 @@ type Namespace struct {
 	Process string
 }
 
-// Namespaces is the set of them. Mount is new or joined; a container that
-// joins one is not given a root of its own, so it takes Bare and no Mounts.
+// Namespaces is the set of them. Mount is new, or joined by a Bare container:
+// its root is then set up in that namespace, where its mounts stay; with an empty
+// RootFS it keeps the root that is there, and takes no Mounts.
 type Namespaces struct {
 	PID, UTS, IPC, Cgroup, Network, Mount Namespace
 

@@ -24,7 +24,12 @@ func (s *Spec) validate() error {
 	if err := s.pending(); err != nil {
 		return err
 	}
-	if err := s.RootFS.validate(); err != nil {
+	if !s.keepsRoot() {
+		if err := s.RootFS.validate(); err != nil {
+			return err
+		}
+	}
+	if err := s.validateBare(); err != nil {
 		return err
 	}
 	if len(s.Mounts)+len(s.MaskedPaths)+len(s.ReadonlyPaths)+len(s.Devices) > maxMounts {
@@ -38,8 +43,11 @@ func (s *Spec) validate() error {
 	if err := s.Namespaces.validate(); err != nil {
 		return err
 	}
-	if s.Hostname != "" && s.Namespaces.UTS.Mode == NSHost {
-		return errors.New("a hostname needs a UTS namespace of its own")
+	if s.Namespaces.UTS.Mode == NSHost && (s.Hostname != "" || s.Domainname != "") {
+		return errors.New("a hostname or domain name needs a UTS namespace of its own")
+	}
+	if len(s.Domainname) > maxHostname || strings.ContainsRune(s.Domainname, 0) {
+		return fmt.Errorf("domain name %q is longer than %d bytes or has a NUL in it", s.Domainname, maxHostname)
 	}
 	if len(s.Hostname) > maxHostname || strings.ContainsRune(s.Hostname, 0) {
 		return fmt.Errorf("hostname %q is longer than %d bytes or has a NUL in it", s.Hostname, maxHostname)
@@ -66,7 +74,11 @@ func (s *Spec) validate() error {
 		if err := checkTarget(d.Path); err != nil {
 			return fmt.Errorf("device: %w", err)
 		}
-		if !strings.HasPrefix(path.Clean(d.Path), "/dev/") {
+		if d.Make != nil {
+			if err := d.Make.check(d.Path); err != nil {
+				return err
+			}
+		} else if !strings.HasPrefix(path.Clean(d.Path), "/dev/") {
 			return fmt.Errorf("device %q is not below /dev", d.Path)
 		}
 	}
@@ -129,6 +141,7 @@ func (m *Mount) validate() error {
 		if err := checkSource(m.Source); err != nil {
 			return err
 		}
+	case FileSystem, CgroupFS, Remount: // see checkBare
 	case Tmpfs:
 		if m.Size < 0 {
 			return fmt.Errorf("size %d is negative", m.Size)
@@ -151,7 +164,13 @@ func (m *Mount) validate() error {
 }
 
 func (n *Namespaces) validate() error {
-	for _, ns := range n.list() {
+	if n.Mount.Mode == NSHost {
+		return errors.New("a container cannot be in the host's mount namespace")
+	}
+	if n.Time != nil && n.Time.Join != nil && n.Time.Join.Mode != NSJoin {
+		return errors.New("the time namespace to join has another mode")
+	}
+	for _, ns := range n.all() {
 		if ns.Mode == NSJoin && (ns.Path == "") == (ns.Process == "") {
 			return fmt.Errorf("the %s namespace to join must be given by exactly one of path and process", ns.name)
 		}
@@ -160,6 +179,16 @@ func (n *Namespaces) validate() error {
 		}
 	}
 	return nil
+}
+
+// all is list with the time namespace, if one is joined, and the mount
+// namespace: last, since what is before may need what is on the host.
+func (n *Namespaces) all() []namedNS {
+	list := n.list()
+	if n.Time != nil && n.Time.Join != nil {
+		list = append(list, namedNS{*n.Time.Join, "time", unix.CLONE_NEWTIME})
+	}
+	return append(list, namedNS{n.Mount, "mount", unix.CLONE_NEWNS})
 }
 
 type namedNS struct {
@@ -213,6 +242,17 @@ func (p *Process) validate() error {
 	case c.Ambient&^(c.Permitted&c.Inheritable) != 0:
 		return errors.New("an ambient capability must be permitted and inheritable too")
 	}
+	if err := p.Scheduling.validate(); err != nil {
+		return err
+	}
+	if p.Console && p.Terminal {
+		return errors.New("a console of its own and standard input as the terminal exclude each other")
+	}
+	for _, l := range []string{p.AppArmor, p.SELinux} {
+		if strings.ContainsRune(l, 0) || len(l) > 4096 {
+			return fmt.Errorf("label %q is longer than a page or has a NUL in it", l)
+		}
+	}
 	for _, r := range p.Rlimits {
 		if r.Resource < 0 || r.Resource > 15 {
 			return fmt.Errorf("unknown resource limit %d", r.Resource)
@@ -255,11 +295,22 @@ func (n *Namespaces) CheckSysctl(key, value string) error {
 	return nil
 }
 
+// sysctlPath is the file of a setting. As with sysctl(8), the separator that
+// comes first decides, and the other one then stands for itself:
+// net.ipv4.conf.eth0/100.forwarding is the setting of the interface eth0.100.
 func sysctlPath(key string) string {
-	if strings.Contains(key, "/") {
+	if i := strings.IndexAny(key, "./"); i < 0 || key[i] == '/' {
 		return strings.TrimPrefix(key, "/")
 	}
-	return strings.ReplaceAll(key, ".", "/")
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, key)
 }
 
 func checkArgs(args []string) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Fmt is how an argument prints.
@@ -62,6 +63,7 @@ const (
 	FmtSocket
 	FmtSocketType
 	FmtUmount
+	FmtErrno
 )
 
 // Format prints the program, one commented line a step. Steps of the outside
@@ -200,6 +202,8 @@ func (p *Program) argText(s *Step, i int, a Arg) string {
 		return "<path>"
 	case ItemReg:
 		return "<mount>"
+	case ItemData:
+		return "<data>"
 	case Bit:
 		return "<n>"
 	case FDPath:
@@ -221,6 +225,8 @@ func (p *Program) argText(s *Step, i int, a Arg) string {
 		return strconv.FormatInt(int64(a.Val), 10)
 	case FmtPtr:
 		return "NULL"
+	case FmtErrno:
+		return errnoName(syscall.Errno(a.Val))
 	case FmtMode:
 		return FlagNames(FmtMode, a.Val&^0o7777) + "|0" + strconv.FormatUint(a.Val&0o7777, 8)
 	case FmtDev:

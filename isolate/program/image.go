@@ -247,23 +247,33 @@ func (im *Image) check() error {
 	return nil
 }
 
+// isWord tells whether the first argument points to 32 bits of the arena, aligned.
+func (im *Image) isWord(op *Op) bool {
+	return op.Kinds[0] == Ptr && op.Vals[0]%4 == 0 && op.Vals[0] < uint64(len(im.Arena)) && op.Vals[0]+4 <= uint64(len(im.Arena))
+}
+
+// inArena tells whether an operation of our own works on the arena by offset.
+func inArena(nr uint32) bool { return nr == pseudo+2 || nr >= pseudo+5 && nr <= pseudo+7 }
+
 func (im *Image) checkOp(i int) error {
 	op := &im.Ops[i]
 	switch {
 	case op.Args > maxArgs || op.Flags&^flagsAll != 0:
 		return errors.New("malformed")
-	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+5):
+	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+8):
 		return errors.New("unknown operation")
 	case op.Jump != 0 && (int(op.Jump) <= i || int(op.Jump) > len(im.Ops)):
 		return errors.New("jump out of range")
 	case op.Dst < None || int(op.Dst) >= len(im.Regs):
 		return errors.New("register out of range")
-	case op.Nr == pseudo+2 && (op.Args != 1 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena))):
+	case op.Nr == pseudo+2 && (op.Args != 1 || !im.isWord(op)):
 		return errors.New("no status to look at")
-	case op.Nr == pseudo+5 && (op.Args != 2 || op.Kinds[0] != Ptr || op.Vals[0]+4 > uint64(len(im.Arena)) || op.Kinds[1] != Reg):
+	case op.Nr == pseudo+5 && (op.Args != 2 || !im.isWord(op) || op.Kinds[1] != Reg):
 		return errors.New("nowhere to store to")
 	case op.Nr == pseudo+4 && (op.Args != 1 || op.Kinds[0] != Reg):
 		return errors.New("nothing to wait for")
+	case (op.Nr == pseudo+6 || op.Nr == pseudo+7) && (op.Args != 4 || !im.isWord(op) || op.Kinds[1] != Imm || op.Kinds[2] != Imm || op.Kinds[3] != Imm):
+		return errors.New("nothing to compare")
 	}
 	for a := range int(op.Args) {
 		switch v := op.Vals[a]; op.Kinds[a] {
@@ -300,7 +310,7 @@ func (im *Image) relocate() {
 	for i := range im.Ops {
 		op := &im.Ops[i]
 		for a := range int(op.Args) {
-			if op.Kinds[a] == Ptr && op.Nr != pseudo+2 && op.Nr != pseudo+5 {
+			if op.Kinds[a] == Ptr && !inArena(op.Nr) {
 				op.Kinds[a] = Imm
 				op.Vals[a] += base
 			}

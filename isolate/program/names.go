@@ -46,7 +46,7 @@ var names = map[Fmt][]name{
 	FmtCloneFlags: {
 		{unix.CLONE_NEWNS, "CLONE_NEWNS"}, {unix.CLONE_NEWPID, "CLONE_NEWPID"}, {unix.CLONE_NEWUTS, "CLONE_NEWUTS"},
 		{unix.CLONE_NEWIPC, "CLONE_NEWIPC"}, {unix.CLONE_NEWNET, "CLONE_NEWNET"}, {unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
-		{unix.CLONE_NEWUSER, "CLONE_NEWUSER"}, {unix.CLONE_PIDFD, "CLONE_PIDFD"},
+		{unix.CLONE_NEWUSER, "CLONE_NEWUSER"}, {unix.CLONE_NEWTIME, "CLONE_NEWTIME"}, {unix.CLONE_PIDFD, "CLONE_PIDFD"},
 		{unix.CLONE_CLEAR_SIGHAND, "CLONE_CLEAR_SIGHAND"}, {uint64(unix.SIGCHLD), "SIGCHLD"},
 	},
 	FmtCloseRange: {{unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"}},
@@ -59,13 +59,16 @@ var names = map[Fmt][]name{
 	FmtFsmount: {{unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"}},
 	FmtFsmountAttr: {
 		{unix.MOUNT_ATTR_RDONLY, "RDONLY"}, {unix.MOUNT_ATTR_NOSUID, "NOSUID"}, {unix.MOUNT_ATTR_NODEV, "NODEV"},
-		{unix.MOUNT_ATTR_NOEXEC, "NOEXEC"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR__ATIME &^ unix.MOUNT_ATTR_NOATIME, "ATIME"},
+		{unix.MOUNT_ATTR_NOEXEC, "NOEXEC"}, {unix.MOUNT_ATTR__ATIME, "ATIME"}, {unix.MOUNT_ATTR_NOATIME, "NOATIME"}, {unix.MOUNT_ATTR_STRICTATIME, "STRICTATIME"},
+		{unix.MOUNT_ATTR_NODIRATIME, "NODIRATIME"}, {unix.MOUNT_ATTR_NOSYMFOLLOW, "NOSYMFOLLOW"},
 	},
-	FmtIoctl:  {{unix.TIOCSCTTY, "TIOCSCTTY"}, {unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}},
+	FmtIoctl:  {{unix.TIOCSCTTY, "TIOCSCTTY"}, {unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTN, "TIOCGPTN"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}},
 	FmtKeyctl: {{unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"}},
 	FmtMount: {
 		{unix.MS_BIND, "MS_BIND"}, {unix.MS_REMOUNT, "MS_REMOUNT"}, {unix.MS_RDONLY, "MS_RDONLY"},
 		{unix.MS_NOSUID, "MS_NOSUID"}, {unix.MS_NODEV, "MS_NODEV"}, {unix.MS_NOEXEC, "MS_NOEXEC"},
+		{unix.MS_NOATIME, "MS_NOATIME"}, {unix.MS_NODIRATIME, "MS_NODIRATIME"}, {unix.MS_STRICTATIME, "MS_STRICTATIME"},
+		{unix.MS_NOSYMFOLLOW, "MS_NOSYMFOLLOW"}, {unix.MS_MOVE, "MS_MOVE"},
 		{unix.MS_REC, "MS_REC"}, {unix.MS_PRIVATE, "MS_PRIVATE"}, {unix.MS_SLAVE, "MS_SLAVE"},
 		{unix.MS_SHARED, "MS_SHARED"}, {unix.MS_UNBINDABLE, "MS_UNBINDABLE"},
 	},
@@ -105,7 +108,7 @@ var names = map[Fmt][]name{
 	FmtSocketType: {{unix.SOCK_DGRAM, "SOCK_DGRAM"}, {unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}},
 	FmtMessage:    {{unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}},
 	FmtUmount:     {{unix.MNT_DETACH, "MNT_DETACH"}},
-	FmtMode:       {{unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFBLK, "S_IFBLK"}},
+	FmtMode:       {{unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFBLK, "S_IFBLK"}, {unix.S_IFIFO, "S_IFIFO"}},
 }
 
 // FlagNames spells a value in the names that format f has for it; what has no name is in hexadecimal.

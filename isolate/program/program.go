@@ -3,6 +3,7 @@ package program
 import (
 	"encoding/binary"
 	"syscall"
+	"time"
 )
 
 // Program is a compiled start. It is a value: nothing in it was looked up or
@@ -53,14 +54,15 @@ type Kind uint8
 
 // The kinds of arguments.
 const (
-	Imm     Kind = iota // Val itself
-	Ptr                 // address of the arena's byte Val
-	Reg                 // what register Val holds
-	Late                // a value known only to Prepare: Val is its index in Program.Late
-	Item                // the path of the list's current item, see Step.Each
-	ItemReg             // the descriptor of the list's current item
-	Bit                 // the current bit of Step.Loop
-	FDPath              // "/proc/self/fd/N" for register Val; outside steps only
+	Imm      Kind = iota // Val itself
+	Ptr                  // address of the arena's byte Val
+	Reg                  // what register Val holds
+	Late                 // a value known only to Prepare: Val is its index in Program.Late
+	Item                 // the path of the list's current item, see Step.Each
+	ItemReg              // the descriptor of the list's current item
+	Bit                  // the current bit of Step.Loop
+	FDPath               // "/proc/self/fd/N" for register Val; outside steps only
+	ItemData             // the second string of the list's current item
 )
 
 // Arg is one argument of a system call, and how it prints.
@@ -103,6 +105,10 @@ type Step struct {
 	Mark Mark
 	// Private steps are run by Prepare in a thread that has a mount namespace of its own.
 	Private bool
+
+	// Timeout is how long what begins with this marked step may take, up to the
+	// next mark; 0: no limit. Who reads the status looks at it; the child does not.
+	Timeout time.Duration
 
 	Path string // what it is done to, for messages
 	Why  string // what it is for: "the root is read-only"

@@ -253,6 +253,15 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		case pseudo + 3: // OpFail
 			e = syscall.Errno(op.Vals[0])
 			goto failed
+		case pseudo + 6, pseudo + 7: // OpExpect, OpRefuse
+			if (*(*uint32)(unsafe.Pointer(&im.Arena[op.Vals[0]]))&uint32(op.Vals[1]) == uint32(op.Vals[2])) != (op.Nr == pseudo+6) {
+				e = syscall.Errno(op.Vals[3])
+				goto failed
+			}
+			continue
+		case pseudo + 8: // OpHelper
+			r.passed = true
+			continue
 		}
 		loop = 1
 		if op.Flags&flagLoop != 0 {

@@ -9,6 +9,7 @@ type Sys uint16
 const (
 	SysInvalid Sys = iota
 	SysCapset
+	SysChroot
 	SysClone
 	SysClose
 	SysCloseRange
@@ -22,9 +23,11 @@ const (
 	SysFsconfig
 	SysFsmount
 	SysFsopen
+	SysFstatfs
 	SysIoctl
 	SysIoprioSet
 	SysKeyctl
+	SysLseek
 	SysMkdirat
 	SysMknodat
 	SysMount
@@ -32,16 +35,20 @@ const (
 	SysMoveMount
 	SysOpenTree
 	SysOpenat2
+	SysPersonality
 	SysPivotRoot
 	SysPrctl
 	SysPrlimit
 	SysRead
 	SysRtSigaction
 	SysRtSigprocmask
+	SysSchedSetaffinity
+	SysSchedSetattr
 	SysSchedSetscheduler
 	SysSeccomp
 	SysSendmmsg
 	SysSendmsg
+	SysSetdomainname
 	SysSethostname
 	SysSetgroups
 	SysSetns
@@ -50,6 +57,7 @@ const (
 	SysSetresuid
 	SysSetsid
 	SysSocket
+	SysStatx
 	SysSymlinkat
 	SysUmask
 	SysUmount2
@@ -64,22 +72,28 @@ const (
 	OpFail   // fail with errno argument 0
 	OpSync   // wait for a byte from register argument 0; without one, leave
 	OpStore  // write what register argument 1 holds to where argument 0 points, as 32 bits
+	OpExpect // the 32 bits that argument 0 points to, masked with argument 1, must be argument 2; else errno argument 3
+	OpRefuse // as OpExpect, but they must not be
+	OpHelper // this process is a helper: when a step fails it does not wait to be taken note of
 
 	// Pseudo operations outside; what they do is in package isolate.
 
-	OpLookup     // look the user, group and groups up
-	OpHostMounts // clone the host's mounts below the directories of the system
-	OpHostMasks  // find the private paths of the host that are there
-	OpMakeDir    // make a directory and its parents
-	OpDevice     // make a device node like the host's
-	OpIsDir      // is the descriptor a directory
-	OpCaps       // are the capabilities there
-	OpTargetRoot // open the root of a running process
-	OpLower      // give overlay its lower layers
-	OpUserNS     // make a user namespace for an idmapped mount
-	OpIDMap      // give a detached mount the map of a user namespace
-	OpShift      // give what is on a new file system to the ids of a user namespace
-	OpActAs      // take the file system ids of a user, keeping the capabilities
+	OpLookup      // look the user, group and groups up
+	OpHostMounts  // clone the host's mounts below the directories of the system
+	OpHostMasks   // find the private paths of the host that are there
+	OpMakeDir     // make a directory and its parents
+	OpDevice      // make a device node like the host's
+	OpIsDir       // is the descriptor a directory
+	OpCaps        // are the capabilities there
+	OpTargetRoot  // open the root of a running process
+	OpLower       // give overlay its lower layers
+	OpUserNS      // make a user namespace for an idmapped mount
+	OpIDMap       // give a detached mount the map of a user namespace
+	OpShift       // give what is on a new file system to the ids of a user namespace
+	OpActAs       // take the file system ids of a user, keeping the capabilities
+	OpHierarchies // find the cgroup hierarchies of the host
+	OpCopyUp      // copy what a tmpfs is mounted on into it
+	OpTargetMode  // find the mode of the directory that a tmpfs is mounted on
 
 	// Pseudo operations beside.
 
@@ -99,6 +113,7 @@ const pseudo = 1 << 20
 var sysTable = [...]sysInfo{
 	SysInvalid:           {"invalid", pseudo},
 	SysCapset:            {"capset", unix.SYS_CAPSET},
+	SysChroot:            {"chroot", unix.SYS_CHROOT},
 	SysClone:             {"clone", unix.SYS_CLONE},
 	SysClose:             {"close", unix.SYS_CLOSE},
 	SysCloseRange:        {"close_range", unix.SYS_CLOSE_RANGE},
@@ -112,9 +127,11 @@ var sysTable = [...]sysInfo{
 	SysFsconfig:          {"fsconfig", unix.SYS_FSCONFIG},
 	SysFsmount:           {"fsmount", unix.SYS_FSMOUNT},
 	SysFsopen:            {"fsopen", unix.SYS_FSOPEN},
+	SysFstatfs:           {"fstatfs", unix.SYS_FSTATFS},
 	SysIoctl:             {"ioctl", unix.SYS_IOCTL},
 	SysIoprioSet:         {"ioprio_set", unix.SYS_IOPRIO_SET},
 	SysKeyctl:            {"keyctl", unix.SYS_KEYCTL},
+	SysLseek:             {"lseek", unix.SYS_LSEEK},
 	SysMkdirat:           {"mkdirat", unix.SYS_MKDIRAT},
 	SysMknodat:           {"mknodat", unix.SYS_MKNODAT},
 	SysMount:             {"mount", unix.SYS_MOUNT},
@@ -122,16 +139,20 @@ var sysTable = [...]sysInfo{
 	SysMoveMount:         {"move_mount", unix.SYS_MOVE_MOUNT},
 	SysOpenTree:          {"open_tree", unix.SYS_OPEN_TREE},
 	SysOpenat2:           {"openat2", unix.SYS_OPENAT2},
+	SysPersonality:       {"personality", unix.SYS_PERSONALITY},
 	SysPivotRoot:         {"pivot_root", unix.SYS_PIVOT_ROOT},
 	SysPrctl:             {"prctl", unix.SYS_PRCTL},
 	SysPrlimit:           {"prlimit64", unix.SYS_PRLIMIT64},
 	SysRead:              {"read", unix.SYS_READ},
 	SysRtSigaction:       {"rt_sigaction", unix.SYS_RT_SIGACTION},
 	SysRtSigprocmask:     {"rt_sigprocmask", unix.SYS_RT_SIGPROCMASK},
+	SysSchedSetaffinity:  {"sched_setaffinity", unix.SYS_SCHED_SETAFFINITY},
+	SysSchedSetattr:      {"sched_setattr", unix.SYS_SCHED_SETATTR},
 	SysSchedSetscheduler: {"sched_setscheduler", unix.SYS_SCHED_SETSCHEDULER},
 	SysSeccomp:           {"seccomp", unix.SYS_SECCOMP},
 	SysSendmmsg:          {"sendmmsg", unix.SYS_SENDMMSG},
 	SysSendmsg:           {"sendmsg", unix.SYS_SENDMSG},
+	SysSetdomainname:     {"setdomainname", unix.SYS_SETDOMAINNAME},
 	SysSethostname:       {"sethostname", unix.SYS_SETHOSTNAME},
 	SysSetgroups:         {"setgroups", unix.SYS_SETGROUPS},
 	SysSetns:             {"setns", unix.SYS_SETNS},
@@ -140,6 +161,7 @@ var sysTable = [...]sysInfo{
 	SysSetresuid:         {"setresuid", unix.SYS_SETRESUID},
 	SysSetsid:            {"setsid", unix.SYS_SETSID},
 	SysSocket:            {"socket", unix.SYS_SOCKET},
+	SysStatx:             {"statx", unix.SYS_STATX},
 	SysSymlinkat:         {"symlinkat", unix.SYS_SYMLINKAT},
 	SysUmask:             {"umask", unix.SYS_UMASK},
 	SysUmount2:           {"umount2", unix.SYS_UMOUNT2},
@@ -151,6 +173,9 @@ var sysTable = [...]sysInfo{
 	OpFail:               {"fail", pseudo + 3},
 	OpSync:               {"sync", pseudo + 4},
 	OpStore:              {"store", pseudo + 5},
+	OpExpect:             {"expect", pseudo + 6},
+	OpRefuse:             {"refuse", pseudo + 7},
+	OpHelper:             {"helper", pseudo + 8},
 	OpLookup:             {"lookup_user", pseudo + 16},
 	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
 	OpHostMasks:          {"find_private_paths", pseudo + 18},
@@ -167,6 +192,9 @@ var sysTable = [...]sysInfo{
 	OpIDMaps:             {"write_id_maps", pseudo + 29},
 	OpOOMScore:           {"write_oom_score_adj", pseudo + 30},
 	OpRaise:              {"raise_limit", pseudo + 31},
+	OpHierarchies:        {"find_cgroup_hierarchies", pseudo + 32},
+	OpCopyUp:             {"copy_up", pseudo + 33},
+	OpTargetMode:         {"target_mode", pseudo + 34},
 }
 
 // Number is the system call's number on this architecture, and false for a pseudo operation.

@@ -1,0 +1,211 @@
+package isolate
+
+import (
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// bare compiles a container that is what its Spec says and nothing besides, as
+// an OCI bundle has it. The order is that of the OCI runtime-spec's lifecycle:
+// namespaces, mounts, devices, the runtime's hooks, the container's own hooks,
+// masks, and then the root becomes the root.
+func (c *compiler) bare() {
+	s := c.spec
+	c.outsideCaps()
+	c.outsideNamespaces()
+	c.outsideUserNamespace()
+	c.bareOutsideRoot()
+	c.bareOutsideMounts()
+
+	c.begin()
+	c.userNamespace()
+	c.initialAffinity(s.Cgroup)
+	c.joinGroups(s.Cgroup)
+	c.joinNamespaces()
+	if s.ownProc() {
+		c.makeProc()
+	}
+	c.timeNamespace()
+	c.names()
+	if s.keepsRoot() {
+		c.in(because(c.cwdDir("/", c.rootFD), "the root of the mount namespace that was joined"))
+		c.bareSync()
+		c.stage(func() { c.process(s.PreStart, s.Init) })
+		return
+	}
+	c.stage(c.bareRoot)
+	c.stage(c.bareMounts)
+	c.stage(c.bareDevices)
+	c.bareConsole()
+	c.bareWorkDir()
+	c.bareSync()
+	c.createContainer()
+	c.stage(c.bareFinish)
+	c.stage(func() { c.process(s.PreStart, s.Init) })
+}
+
+// keepsRoot tells whether the container has the root of the mount namespace that it joins.
+func (s *Spec) keepsRoot() bool {
+	return s.Namespaces.Mount.Mode == NSJoin && s.RootFS.empty()
+}
+
+// ownProc tells whether the start writes anything to /proc.
+func (s *Spec) ownProc() bool {
+	p := &s.Process
+	return len(s.Sysctl) > 0 || p.Scheduling.OOMScoreAdjust != nil || p.AppArmor != "" || p.SELinux != "" ||
+		s.Namespaces.Time != nil && s.Namespaces.Time.Join == nil
+}
+
+// bareOutsideRoot builds the root file system as a detached mount, and looks up what is needed of it.
+func (c *compiler) bareOutsideRoot() {
+	r := &c.spec.RootFS
+	c.rootFD = c.b.Register("root")
+	c.lookupRoot = c.rootFD
+	switch {
+	case c.spec.keepsRoot():
+		c.lookupRoot = program.None
+	case len(r.Layers) > 0 || r.Writable == Ephemeral || r.Writable == Persistent:
+		c.outsideOverlay(0)
+	default:
+		c.out(hint(because(c.openTree(program.CWD(), r.Path, c.rootFD, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE), "the root file system"), "is the directory there?"))
+		c.out(c.hostSide(c.rootFD, true, r.Path)...)
+		c.out(because(c.setattr(c.rootFD, false, 0, 0, unix.MS_PRIVATE), "what is mounted below it stays in the container"))
+		if r.IDMap != nil {
+			c.out(c.idmap(c.rootFD, c.idmapNS(r.IDMap), r.IDMap.Recursive, r.Path))
+		}
+	}
+	c.outsideUser()
+}
+
+// hostSide gives the steps that make a clone of the host's mounts what
+// RootFS.Propagation says: by default a slave, so that what the host unmounts
+// goes away here too, while nothing goes back.
+func (c *compiler) hostSide(mount int, recursive bool, p string) []program.Step {
+	var to uint64
+	switch c.spec.RootFS.Propagation &^ unix.MS_REC {
+	case unix.MS_SHARED: // a clone of a shared mount is its peer already
+		return nil
+	case 0, unix.MS_SLAVE:
+		to = unix.MS_SLAVE
+	default:
+		to = unix.MS_PRIVATE
+	}
+	s := because(c.setattr(mount, recursive, 0, 0, to), "how mounts of the host spread to it")
+	s.Path = p
+	return []program.Step{s}
+}
+
+// outsideUser finds out who the program runs as.
+func (c *compiler) outsideUser() {
+	p := c.proc
+	data := c.lookupProcess(c.lookupRoot)
+	why := "the user, and its groups and home"
+	if p.IDs != nil {
+		why = "the user is given; its home, if the environment has none"
+	}
+	c.out(program.Step{Sys: program.OpLookup, Dst: program.None, Path: "/etc/passwd", Why: why,
+		Hint: "use a numeric id, or add the name to /etc/passwd or /etc/group of the root file system",
+		Args: []program.Arg{c.b.Str(p.User), c.b.Str(p.Group)}, Data: data})
+}
+
+// bareRoot attaches the root where its directory is, so that hooks find the
+// container's mounts there; only then it is moved to the root.
+func (c *compiler) bareRoot() {
+	r := &c.spec.RootFS
+	if c.spec.Namespaces.Mount.Mode != NSJoin {
+		c.in(because(c.makePrivate(), "no mount of the container reaches the host"))
+	}
+	if r.Path == "" || r.Host {
+		c.in(because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"))
+		return
+	}
+	c.in(because(c.attachAt(c.rootFD, program.CWD(), r.Path), "attach the root file system where hooks look for it"))
+}
+
+// bareWorkDir makes the working directory if it is missing, while the root can be written.
+func (c *compiler) bareWorkDir() {
+	if dir := path.Clean("/" + c.proc.Dir); dir != "/" {
+		at := c.b.Register("working directory, to be made")
+		c.makeTarget(dir, at, pathOnly, targetDir, "the working directory, made if it is missing")
+	}
+}
+
+// bareSync lets the runtime run its hooks, then writes what they may have made possible.
+func (c *compiler) bareSync() {
+	if c.spec.SyncRuntime {
+		c.syncRuntime()
+	}
+	c.sysctls()
+}
+
+// bareFinish masks, write-protects, and makes the new root this process's root.
+func (c *compiler) bareFinish() {
+	s := c.spec
+	c.in(c.finally...)
+	c.bareMasks()
+	if s.RootFS.Writable == ReadOnly {
+		c.in(because(c.setattr(c.rootFD, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "the root is read-only"))
+	}
+	into := program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "the next steps work on the current directory", Args: []program.Arg{program.R(c.rootFD)}}
+	if s.NoPivot {
+		for _, p := range []string{"/proc", "/sys"} {
+			c.in(ignoring(program.Step{Sys: program.SysUmount2, Dst: program.None, Path: p, Why: "the host's " + p + " is not left below the new root",
+				Args: []program.Arg{c.b.Str(p), program.Flag(program.FmtUmount, unix.MNT_DETACH)}}, unix.EINVAL, unix.ENOENT))
+		}
+		c.in(into,
+			program.Step{Sys: program.SysMount, Dst: program.None, Path: "/", Why: "the root file system lies over the host's now",
+				Args: []program.Arg{c.b.Str("."), c.b.Str("/"), program.Null(), program.Flag(program.FmtMount, unix.MS_MOVE), program.Null()}},
+			program.Step{Sys: program.SysChroot, Dst: program.None, Path: "/", Why: "the root file system is the root now", Args: []program.Arg{c.b.Str(".")}})
+	} else {
+		c.in(into,
+			program.Step{Sys: program.SysPivotRoot, Dst: program.None, Path: "/", Args: []program.Arg{c.b.Str("."), c.b.Str(".")},
+				Why: "the root file system is the root now", Hint: "the host's own root must not be an initramfs: then say so with no-pivot"},
+			program.Step{Sys: program.SysUmount2, Dst: program.None, Path: "/", Why: "the host's root is gone",
+				Args: []program.Arg{c.b.Str("."), program.Flag(program.FmtUmount, unix.MNT_DETACH)}})
+	}
+	if v := s.RootFS.Propagation; v&^unix.MS_REC != 0 && v&^unix.MS_REC != unix.MS_PRIVATE {
+		c.in(because(c.setattr(c.rootFD, v&unix.MS_REC != 0, 0, 0, v&^unix.MS_REC), "how mounts in the root spread"))
+	}
+}
+
+// bareMasks is maskPaths for a container whose masked files look like /dev/null.
+func (c *compiler) bareMasks() {
+	s := c.spec
+	at, clone := c.b.Register("target"), c.b.Register("mask")
+	missing := func(p string) int {
+		step := c.open(c.rootFD, p, at, pathOnly, inRoot)
+		step.When = program.OnIgnored
+		return c.in(ignoring(because(step, "masked or read-only, if it is there"), unix.ENOENT, unix.ENOTDIR))
+	}
+	for _, p := range s.ReadonlyPaths {
+		why := p + " is read-only"
+		skip := missing(p)
+		c.in(because(c.openTree(program.R(at), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), why),
+			because(c.setattr(clone, true, unix.MOUNT_ATTR_RDONLY, 0, 0), why),
+			because(c.attach(clone, at, p), why))
+		c.b.Land(skip)
+	}
+	if len(s.MaskedPaths) == 0 {
+		return
+	}
+	const sealed = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	steps, dir := c.newFS("tmpfs", "nothing", sealed|unix.MOUNT_ATTR_NODEV, [][2]string{{"mode", "0555"}, {"nr_inodes", "1"}}, "what masked directories show")
+	c.in(steps...)
+	// The host's /proc goes with its root, and nothing needs it any more.
+	c.in(because(c.attachAt(dir, program.CWD(), "/proc"), "only what is attached can be cloned"))
+	for _, p := range s.MaskedPaths {
+		skip := missing(p)
+		c.in(because(c.openTree(program.R(dir), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
+		step := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR, unix.EINVAL)
+		step.Jump = 1
+		done := c.in(step)
+		c.in(because(c.openTree(program.CWD(), "/dev/null", clone, unix.OPEN_TREE_CLONE), "it is a file: the host's null device"),
+			because(c.setattr(clone, false, sealed, 0, 0), "which nobody in here changes"),
+			because(c.attach(clone, at, p), p+" shows nothing"))
+		c.b.Land(done)
+		c.b.Land(skip)
+	}
+}

@@ -1,0 +1,101 @@
+package isolate
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// defaultNodes are the devices and defaultLinks the links that the OCI
+// runtime-spec (config-linux.md, default devices; runtime-linux.md) wants in every container.
+var (
+	defaultNodes = []struct {
+		name         string
+		major, minor uint32
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
+	defaultLinks = [][2]string{{"ptmx", "pts/ptmx"}, {"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}}
+)
+
+// bareDevices makes the nodes, those of the Spec first: they stand instead of
+// the default ones of the same path. A /dev that is a bind of another is left alone.
+func (c *compiler) bareDevices() {
+	for i := range c.spec.Devices {
+		d := &c.spec.Devices[i]
+		p := path.Clean(d.Path)
+		if p == "/dev/ptmx" {
+			continue // it is a link to that of the container's own devpts
+		}
+		parent := c.rootFD
+		if dir := path.Dir(p); dir != "/" {
+			parent = c.b.Register("directory of " + p)
+			c.makeTarget(dir, parent, pathDir, targetDir, "the directory of the device "+p)
+		}
+		c.node(parent, p, d.Make)
+	}
+	if c.spec.bindsDev() {
+		return
+	}
+	c.devFD = c.b.Register("dev")
+	c.makeTarget("/dev", c.devFD, pathDir, targetDir, "the directory of devices")
+	for _, n := range defaultNodes {
+		c.node(c.devFD, "/dev/"+n.name, &Node{Type: 'c', Major: n.major, Minor: n.minor, Mode: 0o666})
+	}
+	for _, l := range defaultLinks {
+		c.in(ignoring(program.Step{Sys: program.SysSymlinkat, Dst: program.None, Path: "/dev/" + l[0], Why: "/dev/" + l[0],
+			Args: []program.Arg{c.b.Str(l[1]), program.R(c.devFD), c.b.Str(l[0])}}, unix.EEXIST))
+	}
+}
+
+// node makes a device node or FIFO in the directory parent. One that is there
+// already must be the same device; its mode is then left as it is. No link is followed.
+func (c *compiler) node(parent int, p string, n *Node) {
+	typ := map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR, 'p': unix.S_IFIFO}[n.Type]
+	name, why := path.Base(p), "device "+p
+	mk := ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: p, Why: why,
+		Hint: "this needs CAP_MKNOD, a root that can be written, and device rules of the group that let nodes be made",
+		Args: []program.Arg{program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, typ|uint64(n.Mode&0o7777)), program.Flag(program.FmtDev, unix.Mkdev(n.Major, n.Minor))}}, unix.EEXIST)
+	owned := n.UID != 0 || n.GID != 0
+	if !owned {
+		mk.Jump = 1
+	}
+	made := c.in(mk)
+	fd := c.b.Register("node " + p)
+	s := c.open(parent, name, fd, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	s.Path = p
+	const other = "what is there is another file: remove it from the root file system"
+	c.in(hint(because(s, why), other))
+	c.stat(fd, p, why)
+	c.compare(program.OpExpect, statxMode, unix.S_IFMT, typ, unix.EEXIST, p, "what is there must be the same device")
+	if n.Type != 'p' {
+		c.compare(program.OpExpect, statxMajor, 0xffffffff, uint64(n.Major), unix.EEXIST, p, "what is there must be the same device")
+		c.compare(program.OpExpect, statxMinor, 0xffffffff, uint64(n.Minor), unix.EEXIST, p, "what is there must be the same device")
+	}
+	if owned {
+		c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: p, Why: "the owner of " + p, Args: []program.Arg{
+			program.R(fd), c.b.Str(""), program.N(int(n.UID)), program.N(int(n.GID)), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
+		return
+	}
+	c.b.Land(made)
+}
+
+// check refuses nodes that cannot be.
+func (n *Node) check(p string) error {
+	switch {
+	case !strings.ContainsRune("bcp", rune(n.Type)) || n.Type == 0:
+		return fmt.Errorf("device %s: type %q is none of b, c and p", p, string(rune(cmp.Or(n.Type, '?'))))
+	case n.Mode&^0o7777 != 0:
+		return fmt.Errorf("device %s: mode %#o has more than permissions in it", p, n.Mode)
+	case n.Major > 0xfff || n.Minor > 0xfffff:
+		return fmt.Errorf("device %s: there is no number %d:%d", p, n.Major, n.Minor)
+	case path.Clean(p) == "/":
+		return fmt.Errorf("device %s: the path is the root itself", p)
+	case below(path.Clean(p), "/proc") || below(path.Clean(p), "/sys"):
+		return fmt.Errorf("device %s: nothing can be made below /proc and /sys", p)
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package isolate
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
+)
+
+// maxCPU is the highest number of processors that a kernel can be built for.
+const maxCPU = 8192
+
+// initialAffinity binds the child to processors before it enters its groups. A
+// child that is born in its group enters none; there the group's own processors
+// stand where the two have none in common.
+func (c *compiler) initialAffinity(g Cgroup) {
+	if cpus := c.proc.Scheduling.InitialAffinity; len(cpus) > 0 {
+		s := c.affinity(cpus, "the processors for the way into the groups")
+		if g.Unified {
+			s = ignoring(s, unix.EINVAL)
+		}
+		c.in(s)
+	}
+}
+
+func (c *compiler) affinity(cpus []int, why string) program.Step {
+	words := make([]uint64, slices.Max(cpus)/64+1)
+	for _, cpu := range cpus {
+		words[cpu/64] |= 1 << (cpu % 64)
+	}
+	return program.Step{Sys: program.SysSchedSetaffinity, Dst: program.None, Why: why, Hint: "are there such processors, and may the group use them?",
+		Args: []program.Arg{program.N(0), program.N(8 * len(words)), c.b.U64s(program.FmtBuf, words...)}}
+}
+
+// deadlines tells whether only sched_setattr(2) can say what is wanted.
+func (s *Scheduling) deadlines() bool { return s.Flags|s.Runtime|s.Deadline|s.Period != 0 }
+
+// attr is policy, nice value and parameters as sched_setattr(2) takes them (struct sched_attr).
+func (s *Scheduling) attr() []byte {
+	b := make([]byte, 0, 48)
+	policy, nice := 0, 0
+	if s.Policy != nil {
+		policy = *s.Policy
+	}
+	if s.Nice != nil {
+		nice = *s.Nice
+	}
+	b = binary.NativeEndian.AppendUint32(b, 48)
+	b = binary.NativeEndian.AppendUint32(b, uint32(policy))
+	b = binary.NativeEndian.AppendUint64(b, s.Flags)
+	b = binary.NativeEndian.AppendUint32(b, uint32(int32(nice)))
+	b = binary.NativeEndian.AppendUint32(b, uint32(s.Priority))
+	for _, v := range []uint64{s.Runtime, s.Deadline, s.Period} {
+		b = binary.NativeEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+func (s *Scheduling) validate() error {
+	if s.deadlines() && s.Policy == nil {
+		return fmt.Errorf("scheduling flags, runtime, deadline and period need a policy")
+	}
+	for _, cpu := range append(append([]int{}, s.InitialAffinity...), s.FinalAffinity...) {
+		if cpu < 0 || cpu >= maxCPU {
+			return fmt.Errorf("there is no processor %d", cpu)
+		}
+	}
+	return nil
+}
