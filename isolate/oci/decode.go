@@ -1,11 +1,8 @@
 package oci
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strconv"
 	"strings"
@@ -34,123 +31,125 @@ func Decode(text []byte, into any) error {
 	if !utf8.Valid(text) {
 		return errors.New("cannot read the JSON text: it is not UTF-8")
 	}
-	d := &decoder{text: text, json: json.NewDecoder(bytes.NewReader(text))}
-	d.json.UseNumber()
+	d := &decoder{scanner: scanner{text: text}}
 	if err := d.document(reflect.ValueOf(into).Elem()); err != nil {
 		return fmt.Errorf("cannot read the JSON text: %w", err)
 	}
 	return d.err("cannot read the JSON text")
 }
 
-// decoder goes through the tokens once. What a method returns is an error that
+// decoder goes through the text once. What a method returns is an error that
 // ends the reading; a wrong type is a fault, and the reading goes on behind it.
 type decoder struct {
 	report
-	text   []byte
-	json   *json.Decoder
+	scanner
 	values int
-	fields map[reflect.Type]map[string][]int // by JSON name
+	fields map[reflect.Type]map[string]field // by JSON name
 }
 
 func (d *decoder) document(v reflect.Value) error {
-	if err := d.value(v, "", 0); err != nil {
+	if err := d.value(v, nil, 0); err != nil {
 		return err
 	}
-	if _, err := d.json.Token(); err != io.EOF {
+	if d.peek(); d.pos < len(d.text) {
 		return d.at(errors.New("there is more text behind its end"))
 	}
 	return nil
 }
 
-// at puts the line to an error.
-func (d *decoder) at(err error) error {
-	offset := d.json.InputOffset()
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		offset = max(offset, syntax.Offset)
-	}
-	offset = min(max(offset, 0), int64(len(d.text)))
-	return fmt.Errorf("line %d: %w", 1+bytes.Count(d.text[:offset], []byte("\n")), err)
+// where is the place of a value. It is written out only for faults.
+type where struct {
+	above *where
+	name  string // of a member
+	index int    // of an element, when name is empty
+	inMap bool
 }
 
-func (d *decoder) token() (json.Token, error) {
-	t, err := d.json.Token()
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the text ends too early")
+func (w *where) String() string {
+	switch {
+	case w == nil:
+		return ""
+	case w.inMap:
+		return key(w.above.String(), w.name)
+	case w.name == "" && w.index >= 0:
+		return index(w.above.String(), w.index)
 	}
-	if err != nil {
-		return nil, d.at(err)
-	}
-	return t, nil
+	return dot(w.above.String(), w.name)
 }
 
 // value reads one value into v; an invalid v is one that nobody wants.
-func (d *decoder) value(v reflect.Value, path string, depth int) error {
+func (d *decoder) value(v reflect.Value, at *where, depth int) error {
 	if d.values++; d.values > maxValues {
 		return d.at(fmt.Errorf("there are more than %d values", maxValues))
 	}
 	if depth > maxDepth {
 		return d.at(fmt.Errorf("values are nested more than %d deep", maxDepth))
 	}
-	t, err := d.token()
-	if err != nil {
-		return err
-	}
-	if t == nil {
-		return nil
+	c := d.peek()
+	if c == 'n' {
+		return d.literal("null")
 	}
 	for v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
-	switch t := t.(type) {
-	case json.Delim:
-		if t == '{' {
-			return d.object(v, path, depth)
+	switch {
+	case c == '{':
+		return d.object(v, at, depth)
+	case c == '[':
+		return d.array(v, at, depth)
+	case c == '"':
+		text, err := d.str()
+		if err != nil {
+			return err
 		}
-		return d.array(v, path, depth)
-	case string:
-		switch v.Kind() {
-		case reflect.String:
-			v.SetString(t)
-		default:
-			d.mismatch(v, path, "a string")
+		if v.Kind() == reflect.String {
+			v.SetString(text)
+		} else {
+			d.mismatch(v, at, "a string")
 		}
-	case bool:
+	case c == 't' || c == 'f':
 		if v.Kind() == reflect.Bool {
-			v.SetBool(t)
-			return nil
+			v.SetBool(c == 't')
+		} else {
+			d.mismatch(v, at, "a boolean")
 		}
-		d.mismatch(v, path, "a boolean")
-	case json.Number:
-		d.number(v, path, t.String())
+		return d.literal(map[bool]string{true: "true", false: "false"}[c == 't'])
+	case c == '-' || c >= '0' && c <= '9':
+		text, err := d.number()
+		if err != nil {
+			return err
+		}
+		d.setNumber(v, at, text)
+	default:
+		return d.unexpected("a value")
 	}
 	return nil
 }
 
-func (d *decoder) number(v reflect.Value, path, text string) {
+func (d *decoder) setNumber(v reflect.Value, at *where, text string) {
 	switch {
 	case v.CanInt():
 		n, err := strconv.ParseInt(text, 10, v.Type().Bits())
 		if err != nil {
-			d.fault(path, "", "%s is not a whole number of %d bits with sign", quote(text), v.Type().Bits())
+			d.fault(at.String(), "", "%s is not a whole number of %d bits with sign", quote(text), v.Type().Bits())
 			return
 		}
 		v.SetInt(n)
 	case v.CanUint():
 		n, err := strconv.ParseUint(text, 10, v.Type().Bits())
 		if err != nil {
-			d.fault(path, "", "%s is not a whole number from 0 to %d", quote(text), ^uint64(0)>>(64-v.Type().Bits()))
+			d.fault(at.String(), "", "%s is not a whole number from 0 to %d", quote(text), ^uint64(0)>>(64-v.Type().Bits()))
 			return
 		}
 		v.SetUint(n)
 	default:
-		d.mismatch(v, path, "a number")
+		d.mismatch(v, at, "a number")
 	}
 }
 
 // mismatch notes a value of the wrong type, unless nobody wants it.
-func (d *decoder) mismatch(v reflect.Value, path, got string) {
+func (d *decoder) mismatch(v reflect.Value, at *where, got string) {
 	var want string
 	switch {
 	case !v.IsValid() || v.Kind() == reflect.Interface:
@@ -166,65 +165,74 @@ func (d *decoder) mismatch(v reflect.Value, path, got string) {
 	default:
 		want = "an object"
 	}
-	d.fault(path, "", "it is %s, want %s", got, want)
+	d.fault(at.String(), "", "it is %s, want %s", got, want)
 }
 
-func (d *decoder) array(v reflect.Value, path string, depth int) error {
+func (d *decoder) array(v reflect.Value, at *where, depth int) error {
+	d.pos++
 	wanted := v.Kind() == reflect.Slice
-	if !wanted {
-		d.mismatch(v, path, "an array")
+	if wanted {
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	} else {
-		v.SetLen(0)
+		d.mismatch(v, at, "an array")
 	}
-	for i := 0; d.json.More(); i++ {
+	for i := 0; ; i++ {
+		more, err := d.more(i == 0, ']')
+		if !more {
+			return err
+		}
 		var e reflect.Value
 		if wanted {
 			v.Grow(1)
 			v.SetLen(i + 1)
 			e = v.Index(i)
-			e.SetZero()
 		}
-		if err := d.value(e, index(path, i), depth+1); err != nil {
+		if err := d.value(e, &where{above: at, index: i}, depth+1); err != nil {
 			return err
 		}
 	}
-	if wanted && v.IsNil() {
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-	}
-	_, err := d.token()
-	return err
 }
 
-func (d *decoder) object(v reflect.Value, path string, depth int) error {
+func (d *decoder) object(v reflect.Value, at *where, depth int) error {
+	d.pos++
 	isMap := v.Kind() == reflect.Map
-	var fields map[string][]int
+	var fields map[string]field
 	switch {
 	case isMap:
 		v.Set(reflect.MakeMap(v.Type()))
 	case v.Kind() == reflect.Struct:
 		fields = d.fieldsOf(v.Type())
 	default:
-		d.mismatch(v, path, "an object")
+		d.mismatch(v, at, "an object")
 	}
-	seen := map[string]bool{}
-	for d.json.More() {
-		t, err := d.token()
+	var seen [maxFields]bool
+	for first := true; ; first = false {
+		more, err := d.more(first, '}')
+		if !more {
+			return err
+		}
+		if d.peek() != '"' {
+			return d.unexpected("a name in quotes")
+		}
+		name, err := d.str()
 		if err != nil {
 			return err
 		}
-		name := t.(string) // the decoder gives nothing else for the key of an object
-		member, to := dot(path, name), reflect.Value{}
-		switch {
-		case isMap:
-			member, to = key(path, name), reflect.New(v.Type().Elem()).Elem()
-		case fields[name] != nil:
-			to = v.FieldByIndex(fields[name])
+		if err := d.next(':', "a colon"); err != nil {
+			return err
 		}
-		if seen[name] {
-			d.fault(member, "leave one of them out", "it is given twice")
+		member, to, twice := &where{above: at, name: name, index: -1, inMap: isMap}, reflect.Value{}, false
+		if isMap {
+			to = reflect.New(v.Type().Elem()).Elem()
+			twice = v.MapIndex(reflect.ValueOf(name).Convert(v.Type().Key())).IsValid()
+		} else if f, ok := fields[name]; ok {
+			to = v.FieldByIndex(f.index)
+			twice, seen[f.number] = seen[f.number], true
+		}
+		if twice {
+			d.fault(member.String(), "leave one of them out", "it is given twice")
 			to = reflect.Value{}
 		}
-		seen[name] = true
 		if err := d.value(to, member, depth+1); err != nil {
 			return err
 		}
@@ -232,8 +240,6 @@ func (d *decoder) object(v reflect.Value, path string, depth int) error {
 			v.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), to)
 		}
 	}
-	_, err := d.token()
-	return err
 }
 
 func dot(path, name string) string {
@@ -243,25 +249,31 @@ func dot(path, name string) string {
 	return path + "." + name
 }
 
+// maxFields is more than any structure of the runtime-spec has.
+const maxFields = 64
+
+// field is one of a structure.
+type field struct {
+	index  []int // for FieldByIndex
+	number int   // from 0, by which it is told apart
+}
+
 // fieldsOf gives the fields of a structure by their JSON names, those of
 // embedded structures too.
-func (d *decoder) fieldsOf(t reflect.Type) map[string][]int {
+func (d *decoder) fieldsOf(t reflect.Type) map[string]field {
 	if f, ok := d.fields[t]; ok {
 		return f
 	}
-	out := map[string][]int{}
+	out := map[string]field{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous || !f.IsExported() || name == "-" {
+		if f.Anonymous || !f.IsExported() || name == "" || name == "-" {
 			continue
 		}
-		if name == "" {
-			name = f.Name
-		}
-		out[name] = f.Index
+		out[name] = field{f.Index, len(out)}
 	}
 	if d.fields == nil {
-		d.fields = map[reflect.Type]map[string][]int{}
+		d.fields = map[reflect.Type]map[string]field{}
 	}
 	d.fields[t] = out
 	return out

@@ -32,14 +32,14 @@ const maxFaults = 50
 // report collects faults and warnings.
 type report struct {
 	faults   []error
-	more     int // faults beyond maxFaults
+	left     int // faults beyond maxFaults
 	warnings []string
 }
 
 // fault notes that the value at path cannot be used. hint may be empty.
 func (r *report) fault(path, hint, format string, args ...any) {
 	if len(r.faults) == maxFaults {
-		r.more++
+		r.left++
 		return
 	}
 	r.faults = append(r.faults, &Fault{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
@@ -58,8 +58,8 @@ func (r *report) err(what string) error {
 		return nil
 	}
 	faults := r.faults
-	if r.more > 0 {
-		faults = append(faults[:len(faults):len(faults)], fmt.Errorf("and %d more", r.more))
+	if r.left > 0 {
+		faults = append(faults[:len(faults):len(faults)], fmt.Errorf("and %d more", r.left))
 	}
 	if len(faults) == 1 {
 		return fmt.Errorf("%s: %w", what, faults[0])

@@ -34,7 +34,7 @@ func (t *translator) mounts() {
 
 func (t *translator) mount(where string, m *specs.Mount) (isolate.Mount, bool) {
 	var out isolate.Mount
-	faults := len(t.faults) + t.more
+	faults := len(t.faults) + t.left
 	out.Target = t.destination(where+".destination", m.Destination)
 	o := t.options(where, m)
 	out.Set, out.Clear = o.own.set, o.own.clear
@@ -49,7 +49,7 @@ func (t *translator) mount(where string, m *specs.Mount) (isolate.Mount, bool) {
 		t.fileSystem(where, m, o, &out)
 	}
 	t.idmap(where, m, o, &out)
-	return out, faults == len(t.faults)+t.more
+	return out, faults == len(t.faults)+t.left
 }
 
 func (t *translator) destination(where, p string) string {

@@ -147,9 +147,10 @@ func (t *translator) overlaps(path string, list []isolate.IDRange, side string, 
 	}
 }
 
-// mapped tells whether an id exists in the container.
+// mapped tells whether an id exists in the container. A mapping that is missing
+// is a fault of its own.
 func mapped(list []isolate.IDRange, id uint32) bool {
-	return slices.ContainsFunc(list, func(r isolate.IDRange) bool { return id >= r.Inside && uint64(id) < uint64(r.Inside)+uint64(r.Count) })
+	return len(list) == 0 || slices.ContainsFunc(list, func(r isolate.IDRange) bool { return id >= r.Inside && uint64(id) < uint64(r.Inside)+uint64(r.Count) })
 }
 
 // timeNamespace takes the offsets of the two clocks that have one (time_namespaces(7)).

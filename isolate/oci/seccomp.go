@@ -28,7 +28,9 @@ func (t *translator) seccomp(out *isolate.Process) {
 		t.out.Listener = &Listener{Path: t.path(path+".listenerPath", s.ListenerPath), Metadata: s.ListenerMetadata}
 		out.SeccompListener = true
 	}
-	text, err := json.Marshal(s)
+	rules := *s
+	rules.ListenerPath, rules.ListenerMetadata = "", ""
+	text, err := json.Marshal(&rules)
 	if err != nil {
 		t.fault(path, "", "%v", err)
 		return
