@@ -195,7 +195,7 @@ func TestFaults(t *testing.T) {
 		{small, hook(specs.Hook{Path: "/a", Args: []string{"a", "\x00"}}), "hooks.startContainer[0].args[1]", "NUL"},
 		{small, hook(specs.Hook{Path: "/a", Env: []string{"\x00"}}), "hooks.startContainer[0].env[0]", "NUL"},
 
-		{small, linux(func(l *specs.Linux) { l.Seccomp = &specs.LinuxSeccomp{} }), "linux.seccomp", "defaultAction"},
+		{small, linux(func(l *specs.Linux) { l.Seccomp = &specs.LinuxSeccomp{} }), "linux.seccomp.defaultAction", "missing"},
 		{small, linux(func(l *specs.Linux) {
 			l.Seccomp = &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_ALLOW", ListenerMetadata: "a"}
 		}), "linux.seccomp.listenerMetadata", "no listener"},

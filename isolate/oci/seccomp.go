@@ -1,13 +1,10 @@
 package oci
 
 import (
-	"encoding/json"
-	"slices"
+	"strings"
 
 	"berth/isolate"
 	"berth/isolate/seccomp"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // seccomp compiles the filter into out.
@@ -17,28 +14,16 @@ func (t *translator) seccomp(out *isolate.Process) {
 	if s == nil {
 		return
 	}
-	notifies := s.DefaultAction == specs.ActNotify || slices.ContainsFunc(s.Syscalls, func(c specs.LinuxSyscall) bool { return c.Action == specs.ActNotify })
-	switch {
-	case s.ListenerMetadata != "" && s.ListenerPath == "":
-		t.fault(path+".listenerMetadata", "give listenerPath too", "there is no listener to hand it to")
-	case notifies && s.ListenerPath == "":
-		t.fault(path+".listenerPath", "give the socket of the agent that decides", "it is missing, and SCMP_ACT_NOTIFY needs it")
-	case notifies:
-		t.checkPath(path+".listenerPath", s.ListenerPath)
-		t.out.Listener = &Listener{Path: t.path(path+".listenerPath", s.ListenerPath), Metadata: s.ListenerMetadata}
-		out.SeccompListener = true
-	}
-	rules := *s
-	rules.ListenerPath, rules.ListenerMetadata = "", ""
-	text, err := json.Marshal(&rules)
+	profile, err := seccomp.FromOCI(s)
 	if err != nil {
-		t.fault(path, "", "%v", err)
+		for _, e := range joinedErrors(err) {
+			at, message, _ := strings.Cut(e.Error(), ": ")
+			t.fault(dot(path, at), "", "%s", message)
+		}
 		return
 	}
-	profile, err := seccomp.Parse(text)
-	if err != nil {
-		t.fault(path, "", "%v", err)
-		return
+	if names := profile.Unknown(); len(names) > 0 {
+		t.warn(path+".syscalls", "no architecture has these, they have no effect: %s", strings.Join(names, " "))
 	}
 	filter, flags, err := seccomp.Compile(profile, seccomp.Options{})
 	if err != nil {
@@ -46,4 +31,20 @@ func (t *translator) seccomp(out *isolate.Process) {
 		return
 	}
 	out.Seccomp, out.SeccompFlags = filter, flags
+	if !seccomp.Notifies(filter) {
+		return // the listener is then ignored, as config-linux.md says
+	}
+	if s.ListenerPath == "" {
+		t.fault(path+".listenerPath", "give the socket of the agent that decides", "it is missing, and SCMP_ACT_NOTIFY needs it")
+		return
+	}
+	t.out.Listener = &Listener{Path: t.path(path+".listenerPath", s.ListenerPath), Metadata: s.ListenerMetadata}
+	out.SeccompListener = true
+}
+
+func joinedErrors(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
 }
