@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 	defer func() {
 		if err != nil {
 			remove()
-			err = fmt.Errorf("cannot make the control group %s: %w", g.name, err)
+			err = fmt.Errorf("cannot make the control group %s: %w", g.where(), err)
 		}
 	}()
 	existed := false
@@ -70,6 +71,9 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 	}
 	return remove, nil
 }
+
+// where is the path that Lone was given, for messages.
+func (g *Group) where() string { return path.Join("/", g.tree.hierarchies[0].parents, g.name) }
 
 // checkEmpty refuses an existing group in which somebody lives.
 func (g *Group) checkEmpty(h *hierarchy) error {
@@ -149,15 +153,21 @@ func handDown(dir *os.File, want []string) error {
 	if err != nil {
 		return err
 	}
+	lacking := slices.DeleteFunc(slices.Clone(want), func(c string) bool { return !slices.Contains(has, c) || slices.Contains(enabled, c) })
+	if len(lacking) == 0 {
+		return nil
+	}
+	// A group with processes, but for the root, may hand down only controllers of
+	// threads, and if it does, no process can enter a group below it.
+	if existsAt(dir, "cgroup.type") {
+		if pids, err := pidsAt(dir); err != nil || len(pids) > 0 {
+			return errors.Join(err, fmt.Errorf("%s has processes of its own (%s); move them to a group below it", dir.Name(), joinInts(pids, 5)))
+		}
+	}
 	var failed error
-	for _, c := range want {
-		if slices.Contains(has, c) && !slices.Contains(enabled, c) {
-			if err := writeAt(dir, "cgroup.subtree_control", "+"+c); err != nil {
-				if errors.Is(err, unix.EBUSY) {
-					err = fmt.Errorf("%s has processes of its own: %w", dir.Name(), err)
-				}
-				failed = errors.Join(failed, fmt.Errorf("%s: %w", c, err))
-			}
+	for _, c := range lacking {
+		if err := writeAt(dir, "cgroup.subtree_control", "+"+c); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", c, err))
 		}
 	}
 	return failed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,6 +96,24 @@ func TestCreate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where other processes are in the group above, as in the root group of a
+// container, a container goes in without limits, and is refused with some.
+func TestRelativeToOthers(t *testing.T) {
+	if vmtest.Current() != "container" {
+		t.Log("is a part of TestVM, which runs it")
+		return
+	}
+	g := newGroup(t, Options{ID: newID()})
+	err := g.Create(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(5))}})
+	if err == nil || !strings.Contains(err.Error(), "pids") || !strings.Contains(err.Error(), "processes of its own") {
+		t.Errorf("with a limit: %v", err)
+	}
+	if g.Exists() {
+		t.Error("it is left behind")
+	}
+	create(t, nil)
 }
 
 // removeParents removes what Create has made above a group and leaves there.
@@ -377,6 +396,57 @@ func TestRemoveNested(t *testing.T) {
 	}
 	if err := g.Remove(); err != nil {
 		t.Errorf("the second Remove: %v", err)
+	}
+}
+
+// Without privileges a container goes without groups, if nothing is to be
+// limited; the rest of its life goes on as if it had one.
+func TestRootless(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("BERTH_OCIGROUP_ROOTLESS") == "" {
+		c := exec.Command("/proc/self/exe", "-test.v", "-test.run", "TestRootless$")
+		c.Env = append(os.Environ(), "BERTH_OCIGROUP_ROOTLESS=1")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	for _, drop := range []func() error{func() error { return unix.Setgroups(nil) }, func() error { return unix.Setresgid(65534, 65534, 65534) }, func() error { return unix.Setresuid(65534, 65534, 65534) }} {
+		if err := drop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range []Options{{ID: newID(), Rootless: true}, {ID: "x", Path: "/" + newID(), Rootless: true}} {
+		limited, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer limited.Close()
+		if err := limited.Create(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(5))}}); err == nil || !strings.Contains(err.Error(), "Delegate=yes") {
+			t.Errorf("a limit without privileges: %v", err)
+		}
+		g, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		if err := g.Create(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}}); err != nil || !g.None() {
+			t.Fatalf("no limit: %v, without a group: %v", err, g.None())
+		}
+		again, err := Load(g.Paths())
+		if err != nil || !again.None() {
+			t.Fatalf("Load gives %v, without a group: %v", err, again.None())
+		}
+		h, err := again.Open()
+		if err != nil || h.Dir != nil || len(h.Procs) > 0 {
+			t.Errorf("Open gives %+v, %v", h, err)
+		}
+		if err := errors.Join(again.Kill(), again.Thaw(), again.Remove(), again.WaitEmpty(deadline(t)), again.Set(&specs.LinuxResources{})); err != nil {
+			t.Error(err)
+		}
+		if err := again.Freeze(deadline(t)); err == nil {
+			t.Error("a container without a group was frozen")
+		}
 	}
 }
 

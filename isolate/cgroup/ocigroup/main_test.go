@@ -28,7 +28,7 @@ const helperEnv = "BERTH_OCIGROUP_HELPER"
 const legacyEnv = "BERTH_OCIGROUP_LEGACY"
 
 // stages are the places in which the tests run in the virtual machine.
-var stages = []vmtest.Stage{{Name: "root"}, {Name: "container", Group: "machine.slice/container", Namespace: true, Others: true, Tests: "TestCreate|TestRelative"}}
+var stages = []vmtest.Stage{{Name: "root"}, {Name: "container", Group: "machine.slice/container", Namespace: true, Others: true, Tests: "TestCreate$|TestRelative"}}
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(helperEnv); mode != "" {
