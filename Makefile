@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 GO ?= go
 
-BINARIES := berthd berth
+BINARIES := berthd berth berth-oci
 # Without cgo, paths and build id: the same sources give the same bytes everywhere.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
@@ -11,7 +11,7 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -bu
 
 all: build
 
-# bin/berthd and bin/berth, static.
+# bin/berthd, bin/berth and bin/berth-oci, static.
 build:
 	@for b in $(BINARIES); do echo "build bin/$$b"; $(BUILD) -o bin/$$b ./cmd/$$b || exit; done
 

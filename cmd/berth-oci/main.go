@@ -1,0 +1,164 @@
+// Command berth-oci runs OCI containers by berth's isolation core, behind the
+// command line that containerd, podman and docker expect of an OCI runtime.
+// Flags and printing are here; what the commands do is package isolate/runtime.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/runtime"
+)
+
+// version is set by the linker (make build).
+var version = "development"
+
+const name = "berth-oci"
+
+// invocation is one command line, taken apart.
+type invocation struct {
+	global values
+	values
+	args []string
+	log  *logger
+	rt   *runtime.Runtime // nil for commands that need none
+	code int              // the exit code if the command does not fail
+}
+
+// exitError is a failure with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func main() {
+	// Nobody may look into this process or a child of it that is not yet the
+	// container's program.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	os.Exit(execute(os.Args[1:]))
+}
+
+func execute(args []string) int {
+	stderr := &logger{out: os.Stderr}
+	if len(args) > maxArgs {
+		stderr.fail(fmt.Errorf("%d arguments are more than %d", len(args), maxArgs))
+		return 1
+	}
+	global, rest, err := parse(globalFlags, args, false)
+	switch {
+	case err == errHelp:
+		printHelp(os.Stdout)
+		return 0
+	case err != nil:
+		fmt.Printf("Incorrect Usage: %v\n\n", err)
+		printHelp(os.Stdout)
+		stderr.fail(err)
+		return 1
+	case global.bool("version"):
+		fmt.Printf("%s version %s\nspec: %s\ngo: %s\n", name, version, specs.Version, goruntime.Version())
+		return 0
+	}
+	log, err := openLog(global.text("log"), global.text("log-format"), global.bool("debug"))
+	if err != nil {
+		stderr.fail(err)
+		return 1
+	}
+	if len(rest) == 0 || rest[0] == "help" || rest[0] == "h" {
+		return help(rest, log)
+	}
+	c := find(rest[0])
+	if c == nil {
+		log.fail(fmt.Errorf("No help topic for '%s'", rest[0])) //nolint:staticcheck // callers know this text
+		return 3
+	}
+	return c.invoke(global, rest[1:], log)
+}
+
+// invoke parses what follows the command's name, and does it.
+func (c *command) invoke(global values, args []string, log *logger) int {
+	inv := &invocation{global: global, log: log}
+	var err error
+	inv.values, inv.args, err = parse(c.flags, args, !c.raw)
+	if err == errHelp {
+		c.help(os.Stdout)
+		return 0
+	}
+	if err != nil {
+		fmt.Printf("Incorrect Usage: %v\n\n", err)
+		c.help(os.Stdout)
+		log.fail(err)
+		return 1
+	}
+	if err := c.count(len(inv.args)); err != nil {
+		fmt.Print("Incorrect Usage.\n\n")
+		c.help(os.Stdout)
+		log.fail(err)
+		return 1
+	}
+	if global.bool("systemd-cgroup") && c.needsRuntime {
+		err = errors.New("cannot use --systemd-cgroup: berth-oci makes the control groups itself, by linux.cgroupsPath; set the caller to the cgroupfs driver")
+	}
+	if err == nil && c.needsRuntime {
+		inv.rt, err = open(global, log)
+	}
+	if err == nil {
+		err = c.run(inv)
+	}
+	if err != nil {
+		log.fail(err)
+		if coded, ok := errors.AsType[*exitError](err); ok {
+			return coded.code
+		}
+		return 1
+	}
+	return inv.code
+}
+
+// count checks the number of arguments.
+func (c *command) count(n int) error {
+	switch {
+	case c.exact && n != c.args:
+		return fmt.Errorf("%s: %q requires exactly %d argument(s)", name, c.name, c.args)
+	case n < c.args:
+		return fmt.Errorf("%s: %q requires a minimum of %d argument(s)", name, c.name, c.args)
+	case c.most > 0 && n > c.most:
+		return fmt.Errorf("%s: %q takes at most %d argument(s)", name, c.name, c.most)
+	}
+	return nil
+}
+
+// open opens the place of the containers.
+func open(global values, log *logger) (*runtime.Runtime, error) {
+	o := runtime.Options{Root: global.text("root"), Warn: log.warn}
+	switch v := global.text("rootless"); v {
+	case "", "auto":
+	case "true", "false":
+		on := v == "true"
+		o.Rootless = &on
+	default:
+		return nil, fmt.Errorf("invalid value %q for --rootless; it is true, false or auto", v)
+	}
+	return runtime.New(o)
+}
+
+func help(args []string, log *logger) int {
+	if len(args) < 2 {
+		printHelp(os.Stdout)
+		return 0
+	}
+	if c := find(args[1]); c != nil {
+		c.help(os.Stdout)
+		return 0
+	}
+	log.fail(fmt.Errorf("No help topic for '%s'", strings.TrimSpace(args[1]))) //nolint:staticcheck // callers know this text
+	return 3
+}

@@ -1,0 +1,240 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"berth/isolate"
+	"berth/isolate/cgroup"
+	"berth/isolate/oci"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// ExecOptions says how a further process is started in a container.
+type ExecOptions struct {
+	// Process changes a copy of the container's own process to what is wanted.
+	Process func(p *specs.Process) error
+
+	ConsoleSocket string // takes the master of the process' terminal; "": none
+	PIDFile       string // gets the pid of the process; "": none
+	Detach        bool   // come back when the program has been started
+	PreserveFDs   int
+	IgnorePaused  bool     // start it in a paused container too: it goes on with that
+	Cgroups       []string // groups inside the container's, as "[controllers:]path"
+}
+
+// execution is a further process in the making.
+type execution struct {
+	rt     *Runtime
+	o      ExecOptions
+	record *Record
+	target *os.File // pidfd of the container's first process
+
+	spec    *isolate.ExecSpec
+	handles *cgroup.Handles
+	pidFile *pidFile
+	console *os.File
+	near    *os.File
+	passed  []*os.File
+
+	status   *os.File
+	prepared *isolate.Prepared
+	child    *isolate.Child
+}
+
+// Exec starts a further process in a container that runs or was created. Detached
+// it then comes back with 0; else it passes signals and the terminal on, waits
+// for the process and gives its exit code.
+func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
+	x := &execution{rt: rt, o: o}
+	defer x.close()
+	var front *foreground
+	if !o.Detach {
+		var err error
+		if front, err = newForeground(false); err != nil {
+			return 0, err
+		}
+		defer front.close()
+	}
+	if err := x.find(id); err != nil {
+		return 0, err
+	}
+	if err := x.translate(); err != nil {
+		return 0, err
+	}
+	if err := x.start(); err != nil {
+		return 0, errors.Join(err, x.undo())
+	}
+	if o.Detach {
+		return 0, nil
+	}
+	var r *relay
+	if x.near != nil {
+		master, err := receiveDescriptor(x.near)
+		if err == nil {
+			r, err = startRelay(master)
+		}
+		if err != nil {
+			return 0, errors.Join(err, x.undo())
+		}
+		defer r.finish()
+	}
+	return front.wait(x.child.PID, x.child.PIDFD, r)
+}
+
+// find looks the container up.
+func (x *execution) find(id string) (err error) {
+	if x.record, err = x.rt.store.read(id); err != nil {
+		return err
+	}
+	status, pidfd, err := x.rt.status(x.record)
+	if err != nil {
+		return err
+	}
+	if pidfd >= 0 {
+		x.target = os.NewFile(uintptr(pidfd), "container")
+	}
+	switch {
+	case status == Stopped:
+		return errors.New("cannot exec in a stopped container")
+	case status == Creating:
+		return errors.New("cannot exec in a container that is being created")
+	case status == Paused && !x.o.IgnorePaused:
+		return errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+	}
+	return nil
+}
+
+// translate puts the process together, from what the container's configuration
+// was when it was made, and opens what callers have given.
+func (x *execution) translate() error {
+	text, err := oci.ReadFile(x.rt.store.dir(x.record.ID) + "/" + configFile)
+	if err != nil {
+		return err
+	}
+	var config specs.Spec
+	if err := oci.Decode(text, &config); err != nil {
+		return err
+	}
+	var p specs.Process
+	if config.Process != nil {
+		p = *config.Process
+	}
+	p.Args, p.Terminal = nil, false
+	if err := x.o.Process(&p); err != nil {
+		return err
+	}
+	if len(p.Args) == 0 {
+		return errors.New("process args cannot be empty")
+	}
+	switch {
+	case p.Terminal && x.o.Detach && x.o.ConsoleSocket == "":
+		return errors.New(noConsoleSocket)
+	case x.o.ConsoleSocket != "" && !(p.Terminal && x.o.Detach):
+		return errors.New("cannot use console socket if berth-oci will not detach or allocate tty")
+	}
+	var env []string
+	if x.passed, env, err = passedFiles(x.o.PreserveFDs); err != nil {
+		return err
+	}
+	p.Env = append(p.Env[:len(p.Env):len(p.Env)], env...)
+	host, err := oci.ThisHost()
+	if err != nil {
+		return err
+	}
+	x.spec, err = oci.TranslateExec(&config, &p, oci.Options{
+		Bundle: x.record.Bundle, ID: x.record.ID, Rootless: os.Geteuid() != 0,
+		PreserveFDs: len(x.passed), Console: p.Terminal, Host: host,
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case x.o.ConsoleSocket != "":
+		x.console, err = dialConsole(x.o.ConsoleSocket)
+	case p.Terminal:
+		x.near, x.console, err = socketPair("terminal")
+	}
+	if err != nil {
+		return err
+	}
+	x.pidFile, err = newPIDFile(x.o.PIDFile)
+	return err
+}
+
+// start starts the process and waits until it has executed its program.
+func (x *execution) start() error {
+	group, err := x.record.group()
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	if !group.None() {
+		if x.handles, err = group.Open(); err != nil {
+			return err
+		}
+		x.spec.Cgroup = isolate.Cgroup{Unified: group.Unified(), Legacy: group.Legacy()}
+	} else {
+		x.handles = &cgroup.Handles{}
+	}
+	program, err := isolate.CompileExec(x.spec)
+	if err != nil {
+		return err
+	}
+	ours, status, err := statusPipe()
+	if err != nil {
+		return err
+	}
+	x.status = ours
+	defer status.Close()
+	x.prepared, err = isolate.Prepare(program, isolate.Files{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: x.passed,
+		CgroupDir: x.handles.Dir, CgroupProcs: x.handles.Procs, Console: x.console, Status: status,
+		Processes: map[string]*os.File{isolate.TargetProcess: x.target},
+	})
+	if err != nil {
+		return err
+	}
+	if x.child, err = x.prepared.Fork(); err != nil {
+		return err
+	}
+	status.Close()
+	if err := x.prepared.Proceed(); err != nil {
+		return err
+	}
+	var deadline time.Time // none: a paused container's process starts when it is resumed
+	if !x.o.IgnorePaused {
+		deadline = time.Now().Add(isolate.DefaultStartTimeout)
+	}
+	if err := isolate.NewStatusReader(x.status, program).Until(isolate.AtProgram, deadline); err != nil {
+		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
+	}
+	return x.pidFile.write(x.child.PID)
+}
+
+// undo ends the process, if there is one.
+func (x *execution) undo() error {
+	if x.child == nil {
+		return nil
+	}
+	_ = x.child.Kill()
+	_, err := x.child.Wait()
+	return err
+}
+
+func (x *execution) close() {
+	for _, f := range append(x.passed, x.target, x.console, x.near, x.status) {
+		if f != nil {
+			f.Close()
+		}
+	}
+	x.pidFile.close()
+	if x.prepared != nil {
+		x.prepared.Close()
+	}
+	if x.handles != nil {
+		x.handles.Close()
+	}
+}

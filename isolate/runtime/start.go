@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate"
+)
+
+// Start lets the process of a created container execute its program, and waits
+// until it has. Where that fails the container is stopped; where a hook fails it
+// is stopped and deleted, as the runtime-spec demands.
+func (rt *Runtime) Start(id string) error {
+	if err := CheckID(id); err != nil {
+		return ErrNotExist
+	}
+	r, err := rt.pass(id)
+	if err != nil {
+		if isHook(err) {
+			err = errors.Join(err, rt.Delete(id, true))
+		}
+		return err
+	}
+	// The lock is free again: hooks may use it.
+	if err := runHooks("poststart", r.Poststart, r.hookState(Running, r.Process.PID)); err != nil {
+		return errors.Join(err, rt.Delete(id, true))
+	}
+	return nil
+}
+
+// pass opens the gate, under the lock.
+func (rt *Runtime) pass(id string) (*Record, error) {
+	l, err := rt.store.lock(id, lockWait)
+	if err != nil {
+		return nil, err
+	}
+	defer l.unlock()
+	r, err := rt.store.read(id)
+	if err != nil {
+		return nil, err
+	}
+	status, pidfd, err := rt.status(r)
+	if err != nil {
+		return nil, err
+	}
+	closeFD(pidfd)
+	switch status {
+	case Created:
+	case Stopped:
+		return nil, errors.New("cannot start a container that has stopped")
+	case Running:
+		return nil, errors.New("cannot start an already running container")
+	default:
+		return nil, fmt.Errorf("cannot start a container in the %s state", status)
+	}
+	reports, err := l.openStatus()
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the status of container %q: %w", id, err)
+	}
+	defer reports.Close()
+	gate, err := rt.openGate(id)
+	if err == nil {
+		_, err = gate.Write([]byte{1})
+		gate.Close()
+	}
+	switch {
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EPIPE):
+		return nil, errors.New("cannot start a container that has stopped")
+	case err != nil:
+		return nil, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
+	}
+	err = isolate.NewStatusReader(reports, programOf(id, r.Steps)).Until(isolate.AtProgram, time.Time{})
+	return r, startFailure(err, r.Args)
+}
+
+// isHook tells whether it was a hook that failed, of those that run in the container.
+func isHook(err error) bool {
+	step, ok := errors.AsType[*isolate.StepError](err)
+	return ok && strings.Contains(step.Why, "Container hook")
+}
