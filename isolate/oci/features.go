@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"berth/isolate/seccomp"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
@@ -62,5 +64,7 @@ func mountOptionNames() []string {
 
 func seccompFeatures() *features.Seccomp {
 	yes := true
-	return &features.Seccomp{Enabled: &yes}
+	out := &features.Seccomp{Enabled: &yes, SupportedFlags: seccomp.SupportedFlags()}
+	out.Actions, out.Operators, out.Archs, out.KnownFlags = seccomp.Known()
+	return out
 }

@@ -138,13 +138,15 @@ func (t *translator) hooks() {
 	if h == nil {
 		return
 	}
-	t.out.Prestart = t.checkHooks("hooks.prestart", h.Prestart)
+	//lint:ignore SA1019 deprecated, and still to be run
+	prestart := h.Prestart
+	t.out.Prestart = t.checkHooks("hooks.prestart", prestart)
 	t.out.CreateRuntime = t.checkHooks("hooks.createRuntime", h.CreateRuntime)
 	t.out.Poststart = t.checkHooks("hooks.poststart", h.Poststart)
 	t.out.Poststop = t.checkHooks("hooks.poststop", h.Poststop)
 	t.spec.CreateContainer = hooksInside(t.checkHooks("hooks.createContainer", h.CreateContainer))
 	t.spec.StartContainer = hooksInside(t.checkHooks("hooks.startContainer", h.StartContainer))
-	t.spec.SyncRuntime = len(h.Prestart)+len(h.CreateRuntime) > 0
+	t.spec.SyncRuntime = len(prestart)+len(h.CreateRuntime) > 0
 }
 
 // maxHookTimeout is what a time.Duration holds, far below it.

@@ -8,7 +8,6 @@ import (
 	"berth/isolate"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // mountOptions are the options of one mount, sorted by what they are for.
@@ -145,11 +144,12 @@ func (t *translator) bind(where string, m *specs.Mount, o mountOptions, out *iso
 	}
 }
 
-// remount changes what is mounted already.
+// remount changes what is mounted already: the mount, and with data its file system.
 func (t *translator) remount(where string, m *specs.Mount, o mountOptions, out *isolate.Mount) {
 	out.Type = isolate.Remount
-	if len(o.superBlock)+len(o.data) > 0 {
-		t.fault(where+".options", "give it to the mount itself", "remount changes the options of a mount only, which %s is not", quote(strings.Join(append(o.superBlock, o.data...), ",")))
+	out.Data = o.data
+	if len(o.superBlock) > 0 {
+		t.fault(where+".options", "give it to the mount itself", "remount cannot change %s", quote(strings.Join(o.superBlock, ",")))
 	}
 	if o.copyUp {
 		t.fault(where+".options", "leave it out", "tmpcopyup does not go with remount")
@@ -187,9 +187,6 @@ func (t *translator) fileSystem(where string, m *specs.Mount, o mountOptions, ou
 		if label := t.linux.MountLabel; label != "" && t.labelled() {
 			out.Data = append(out.Data, "context="+label)
 		}
-	}
-	if path.IsAbs(m.Source) && o.own.set&unix.MOUNT_ATTR_RDONLY != 0 && out.Type == isolate.FileSystem {
-		out.Data = append(out.Data, "ro") // a device may be read-only itself
 	}
 }
 

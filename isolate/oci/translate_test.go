@@ -163,6 +163,7 @@ func TestTranslate(t *testing.T) {
 			h := func(name string) []specs.Hook {
 				return []specs.Hook{{Path: "/" + name, Args: []string{name}, Env: []string{"A=1"}, Timeout: ptr(3)}}
 			}
+			//lint:ignore SA1019 deprecated, and still to be run
 			c.Hooks = &specs.Hooks{Prestart: h("prestart"), CreateRuntime: h("createRuntime"), CreateContainer: h("createContainer"), StartContainer: h("startContainer"), Poststart: h("poststart"), Poststop: h("poststop")}
 		}, nil, "Spec.CreateContainer[0].Path = /createContainer\nSpec.CreateContainer[0].Args[0] = createContainer\nSpec.CreateContainer[0].Env[0] = A=1\nSpec.CreateContainer[0].Timeout = 3s\n" +
 			"Spec.StartContainer[0].Path = /startContainer\nSpec.StartContainer[0].Args[0] = startContainer\nSpec.StartContainer[0].Env[0] = A=1\nSpec.StartContainer[0].Timeout = 3s\nSpec.SyncRuntime = true\n" +
@@ -190,15 +191,15 @@ func TestTranslate(t *testing.T) {
 		{"label without SELinux", small, func(c *specs.Spec) { tmpfs()(c); c.Linux.MountLabel = "a:b:c" }, func(o *Options) { o.Host = &Host{} },
 			memory + "\nWarnings[0] = linux.mountLabel: the kernel has no SELinux: no mount is labelled"},
 		{"a device", small, mount(specs.Mount{Destination: "/mnt", Type: "ext4", Source: "/dev/sdb1", Options: []string{"ro"}}), nil,
-			"Spec.Mounts[0].Type = 3\nSpec.Mounts[0].Source = /dev/sdb1\nSpec.Mounts[0].Target = /mnt\nSpec.Mounts[0].FSType = ext4\nSpec.Mounts[0].Data[0] = ro\nSpec.Mounts[0].Set = 0x1"},
+			"Spec.Mounts[0].Type = 3\nSpec.Mounts[0].Source = /dev/sdb1\nSpec.Mounts[0].Target = /mnt\nSpec.Mounts[0].FSType = ext4\nSpec.Mounts[0].Set = 0x1"},
 		{"proc", small, mount(specs.Mount{Destination: "/proc", Type: "proc", Source: "proc"}), nil,
 			"Spec.Mounts[0].Type = 3\nSpec.Mounts[0].Source = proc\nSpec.Mounts[0].Target = /proc\nSpec.Mounts[0].FSType = proc\nSpec.Mounts[0].NoSymlinks = true"},
 		{"cgroup", small, mount(specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "relatime"}}), nil,
 			"Spec.Mounts[0].Type = 4\nSpec.Mounts[0].Target = /sys/fs/cgroup\nSpec.Mounts[0].Set = 0x1\nSpec.Mounts[0].Clear = 0x70"},
 		{"cgroup2", small, mount(specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup2", Source: "cgroup2"}), nil,
 			"Spec.Mounts[0].Type = 3\nSpec.Mounts[0].Source = cgroup2\nSpec.Mounts[0].Target = /sys/fs/cgroup\nSpec.Mounts[0].FSType = cgroup2"},
-		{"remount", small, mount(specs.Mount{Destination: "/proc", Options: []string{"remount", "ro", "exec"}}), nil,
-			"Spec.Mounts[0].Type = 5\nSpec.Mounts[0].Target = /proc\nSpec.Mounts[0].Set = 0x1\nSpec.Mounts[0].Clear = 0x8"},
+		{"remount", small, mount(specs.Mount{Destination: "/proc", Options: []string{"remount", "ro", "exec", "hidepid=2"}}), nil,
+			"Spec.Mounts[0].Type = 5\nSpec.Mounts[0].Target = /proc\nSpec.Mounts[0].Data[0] = hidepid=2\nSpec.Mounts[0].Set = 0x1\nSpec.Mounts[0].Clear = 0x8"},
 		{"remount of a bind is one", small, bind("remount", "bind", "ro"), nil, bound + "\nSpec.Mounts[0].Set = 0x1"},
 		{"idmap of its own", small, mount(specs.Mount{Destination: "/mnt", Source: "/src", Options: []string{"rbind", "ridmap"},
 			UIDMappings: []specs.LinuxIDMapping{{ContainerID: 1, HostID: 2, Size: 3}}, GIDMappings: []specs.LinuxIDMapping{{ContainerID: 4, HostID: 5, Size: 6}}}), nil,

@@ -2,8 +2,11 @@ package seccomp
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // FromOCI gives the profile of an OCI configuration that was read already. Its
@@ -35,6 +38,35 @@ func texts[T ~string](list []T) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = string(s)
+	}
+	return out
+}
+
+// Known gives the names that profiles may have: of actions, operators,
+// architectures and flags, each sorted.
+func Known() (actionNames, operators, arches, flags []string) {
+	for _, a := range actions {
+		actionNames = append(actionNames, a.name)
+	}
+	for _, o := range ops {
+		operators = append(operators, o.name)
+	}
+	return sorted(actionNames), sorted(operators), sorted(ociArches), slices.Sorted(maps.Keys(flagBits))
+}
+
+// SupportedFlags gives the names of the flags that the running kernel takes. It
+// asks by a filter that cannot be read: a kernel that knows the flag gives EFAULT
+// for that, one that does not gives EINVAL (seccomp(2)).
+func SupportedFlags() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(flagBits)) {
+		flags := flagBits[name]
+		if flags == waitKillable {
+			flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER // which it does not go without
+		}
+		if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), 0); errno == unix.EFAULT {
+			out = append(out, name)
+		}
 	}
 	return out
 }

@@ -308,9 +308,12 @@ func ociMounts(s *isolate.Spec) []oci.Mount {
 		for _, f := range []struct {
 			set  bool
 			name string
-		}{{m.ReadOnly, "ro"}, {m.ReadOnly && m.Recursive, "rro"}, {m.NoSuid, "nosuid"}, {m.NoDev, "nodev"}, {m.NoExec, "noexec"}, {m.NoAtime, "noatime"}} {
+		}{{m.ReadOnly, "ro"}, {m.NoSuid, "nosuid"}, {m.NoDev, "nodev"}, {m.NoExec, "noexec"}, {m.NoAtime, "noatime"}} {
 			if f.set {
 				o.Options = append(o.Options, f.name)
+			}
+			if f.set && m.Recursive { // the plain one is for the mount itself only
+				o.Options = append(o.Options, "r"+f.name)
 			}
 		}
 		if m.IDMap != nil {
