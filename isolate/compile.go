@@ -67,6 +67,7 @@ type compiler struct {
 	scratch, maskDir, maskFile              int
 	procFS, sysFS                           int
 	memfd, initRuns, initRan                int
+	ruleset, landlockOn, landlockNet        int // a register; late values, None where there is nothing to ask
 	mounts                                  []mountRegs
 	hostMounts, hostMasks                   int // lists
 	placed                                  []placed
@@ -94,7 +95,7 @@ type mountRegs struct {
 
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
-	c := &compiler{b: b, proc: proc, memfd: program.None, procFS: program.None, ptsFS: program.None}
+	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None, procFS: program.None, ptsFS: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")

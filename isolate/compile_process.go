@@ -34,6 +34,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 	if withInit {
 		c.memfd, c.initRuns, c.initRan = c.slot(regInit), c.slot(regInitRuns), c.slot(regInitRan)
 	}
+	c.landlockRules()
 	c.raiseDescriptors()
 	c.limits()
 	c.labels()
@@ -65,6 +66,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 		// Whoever lets this pass the gate has the listener by then. What can be
 		// done before the filter is, since the filter may hand it to the listener.
 		c.last(3 + p.ExtraFiles)
+		c.landlock()
 		c.seccomp()
 	}
 	c.in(program.Step{Sys: program.OpGate, Mark: program.Stage, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
@@ -131,9 +133,15 @@ func (c *compiler) raiseDescriptors() {
 		regs = append(regs, c.slot(regHookState), c.slot(regHookOutput))
 	}
 	base := 3 + c.proc.ExtraFiles
+	raise := func(r int) program.Step {
+		return program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
+			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}}
+	}
 	for _, r := range slices.Compact(regs) {
-		c.in(program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
-			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}})
+		c.in(raise(r))
+	}
+	if c.ruleset != program.None {
+		c.in(ifLate(c.landlockOn, raise(c.ruleset)))
 	}
 	if c.memfd != program.None {
 		// This one must not stay open under its old number too: its closing is what is waited for.
@@ -200,6 +208,14 @@ func (c *compiler) last(keep int) {
 		Args: []program.Arg{program.Flag(program.FmtSigHow, unix.SIG_SETMASK), none, program.Null(), program.N(8)}})
 }
 
+func executeHint(p *Process) string {
+	h := "it must exist and be executable inside the root, its interpreter too"
+	if p.Landlock != nil && len(p.Landlock.Rules) > 0 {
+		h += "; the Landlock rules must let both be read and executed"
+	}
+	return h
+}
+
 // execute is the end of a branch: the filter, then the program.
 func (c *compiler) execute(args []string, keep int, mark program.Mark) {
 	early := c.proc.NoNewPrivileges && c.proc.SeccompListener // see process
@@ -207,6 +223,7 @@ func (c *compiler) execute(args []string, keep int, mark program.Mark) {
 		c.last(keep)
 	}
 	if c.proc.NoNewPrivileges && !early {
+		c.landlock()
 		c.seccomp()
 	}
 	argv := c.b.Strs(args)
@@ -214,7 +231,7 @@ func (c *compiler) execute(args []string, keep int, mark program.Mark) {
 	files := c.candidates(args[0])
 	for i, f := range files {
 		s := program.Step{Sys: program.SysExecve, Mark: mark, Dst: program.None, Path: f, Why: "execute " + args[0],
-			Hint: "it must exist and be executable inside the root, its interpreter too",
+			Hint: executeHint(c.proc),
 			Args: []program.Arg{c.b.Str(f), argv, env}}
 		if i < len(files)-1 || len(files) > 1 {
 			s.Ignore = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}

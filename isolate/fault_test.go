@@ -37,6 +37,7 @@ func everything(t testing.TB) *Spec {
 	spec.Process.Rlimits = []Rlimit{{unix.RLIMIT_CORE, "core", 0, 0}}
 	spec.Process.Seccomp = denyMkdir(mkdirNumbers...)
 	spec.Process.User = "daemon"
+	spec.Process.Landlock = &Landlock{BestEffort: true, Rules: systemRules(LandlockRule{Path: "/run/mark", Write: true})}
 	return spec
 }
 

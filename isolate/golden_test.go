@@ -73,9 +73,10 @@ func TestGoldenPrograms(t *testing.T) {
 			Process: Process{Args: []string{"/bin/getty"}, Terminal: true},
 		},
 		"listener": {
-			Name:    "agent",
-			RootFS:  RootFS{Path: "/srv/agent"},
-			Process: Process{Args: []string{"/app"}, NoNewPrivileges: true, Seccomp: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}, SeccompListener: true},
+			Name:   "agent",
+			RootFS: RootFS{Path: "/srv/agent"},
+			Process: Process{Args: []string{"/app"}, NoNewPrivileges: true, Seccomp: []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}, SeccompListener: true,
+				Landlock: &Landlock{Rules: []LandlockRule{{Path: "/usr", Read: true, Execute: true}}, TCPBind: []uint16{80}, ScopeSignals: true}},
 		},
 		"user": inUserNS(&Spec{
 			Name:       "shop",

@@ -101,6 +101,8 @@ func (pr *Prepared) operation(s *program.Step) error {
 		return pr.copyUp(d)
 	case targetModeData:
 		return pr.targetMode(d)
+	case landlockData:
+		return pr.landlock(d)
 	case targetRootData:
 		return pr.targetRoot(d)
 	case userNSData:

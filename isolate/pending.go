@@ -4,12 +4,11 @@ import "fmt"
 
 // pending refuses what the Spec can say and Compile cannot do yet.
 func (s *Spec) pending() error {
-	p := &s.Process
 	for _, f := range []struct {
 		name string
 		set  bool
 	}{
-		{"Unprivileged", s.Unprivileged}, {"Process.Landlock", p.Landlock != nil},
+		{"Unprivileged", s.Unprivileged},
 	} {
 		if f.set {
 			return fmt.Errorf("%s is not supported yet", f.name)

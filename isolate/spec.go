@@ -248,17 +248,30 @@ type IDs struct {
 	Groups   []uint32
 }
 
-// Landlock is what landlock(7) allows; everything else that the kernel's ABI
-// handles is refused.
+// Landlock is what landlock(7) allows the program and all that come from it; it
+// needs NoNewPrivileges. What is open already (the standard streams, ExtraFiles)
+// stays so.
+//
+// A kernel whose Landlock ABI lacks something of this fails the start, with the
+// ABI that it takes: 3 (Linux 6.2) for Rules, 4 (6.7) for ports, 6 (6.12) for the
+// scopes. With BestEffort what it lacks is left out, up to all of it.
 type Landlock struct {
+	// Rules are the only access to files; without any it is not restricted. The
+	// program needs Read and Execute, its interpreter Execute too, its libraries Read.
 	Rules []LandlockRule
 	// TCPBind and TCPConnect are the ports allowed; nil: any, empty: none.
 	TCPBind, TCPConnect []uint16
-	// Scoped refuses abstract unix sockets and signals across the domain.
-	Scoped bool
+	// ScopeAbstractUnix refuses connections to abstract unix sockets, ScopeSignals
+	// signals, where the other side is none of the program's own.
+	ScopeAbstractUnix, ScopeSignals bool
+	BestEffort                      bool
 }
 
-// LandlockRule allows access below a path inside the container.
+// LandlockRule allows access to a path inside the container and all below it; the
+// path must be there. Read is reading files and listing directories; Write is
+// writing, truncating, making, linking, renaming and removing files of all types,
+// and ioctl(2) on devices (refused elsewhere from ABI 5 on, Linux 6.10); Execute
+// is executing files.
 type LandlockRule struct {
 	Path                 string
 	Read, Write, Execute bool

@@ -232,6 +232,9 @@ func (p *Process) validate() error {
 	if err := p.validateSeccomp(); err != nil {
 		return err
 	}
+	if err := p.validateLandlock(); err != nil {
+		return err
+	}
 	if p.Umask&^0o777 != 0 {
 		return fmt.Errorf("umask %#o is more than 0777", p.Umask)
 	}

@@ -33,6 +33,9 @@ const (
 	FmtCapHeader
 	FmtFilter
 	FmtIfreq
+	FmtLandlock     // struct landlock_ruleset_attr
+	FmtLandlockPath // struct landlock_path_beneath_attr
+	FmtLandlockPort // struct landlock_net_port_attr
 	FmtSignals
 	FmtDisposition
 	FmtInts // 32-bit values, by the next argument's count
@@ -47,6 +50,10 @@ const (
 	FmtFsmountAttr
 	FmtFsopen
 	FmtIoctl
+	FmtLandlockFS
+	FmtLandlockNet
+	FmtLandlockScope
+	FmtLandlockRule
 	FmtKeyctl
 	FmtMessage
 	FmtMount
@@ -264,6 +271,12 @@ func (p *Program) memText(s *Step, i int, a Arg) string {
 		return fmt.Sprintf("{%d instructions}", binary.NativeEndian.Uint16(mem))
 	case FmtIfreq:
 		return fmt.Sprintf("{%q, IFF_UP|IFF_RUNNING}", p.str(a.Val))
+	case FmtLandlock:
+		return "{fs=" + FlagNames(FmtLandlockFS, u64(mem, 0)) + ", net=" + FlagNames(FmtLandlockNet, u64(mem, 8)) + ", scoped=" + FlagNames(FmtLandlockScope, u64(mem, 16)) + "}"
+	case FmtLandlockPath:
+		return "{" + FlagNames(FmtLandlockFS, u64(mem, 0)) + "}"
+	case FmtLandlockPort:
+		return fmt.Sprintf("{%s, port=%d}", FlagNames(FmtLandlockNet, u64(mem, 0)), u64(mem, 8))
 	case FmtSignals:
 		if u64(mem, 0) == 0 {
 			return "[]"

@@ -14,6 +14,12 @@ const (
 	clonePidfd        = unix.CLONE_PIDFD
 )
 
+// The kinds of rules of landlock_add_rule(2), which x/sys does not have.
+const (
+	LandlockRulePath = 1 // LANDLOCK_RULE_PATH_BENEATH
+	LandlockRulePort = 2 // LANDLOCK_RULE_NET_PORT
+)
+
 // name is one symbolic value. In a set of flags it stands for its bits; in an
 // enumeration for exactly its value.
 type name struct {
@@ -24,7 +30,7 @@ type name struct {
 // enums are the formats whose values are one of several, the others are sets of flags.
 var enums = map[Fmt]bool{
 	FmtFcntl: true, FmtFsconfig: true, FmtIoctl: true, FmtKeyctl: true, FmtPrctl: true,
-	FmtAmbient: true, FmtResource: true, FmtSeccomp: true, FmtSigHow: true, FmtSocket: true, FmtMode: true,
+	FmtAmbient: true, FmtResource: true, FmtSeccomp: true, FmtSigHow: true, FmtLandlockRule: true, FmtSocket: true, FmtMode: true,
 }
 
 var names = map[Fmt][]name{
@@ -64,6 +70,17 @@ var names = map[Fmt][]name{
 	},
 	FmtIoctl:  {{unix.TIOCSCTTY, "TIOCSCTTY"}, {unix.TIOCSPTLCK, "TIOCSPTLCK"}, {unix.TIOCGPTN, "TIOCGPTN"}, {unix.TIOCGPTPEER, "TIOCGPTPEER"}, {unix.TIOCSWINSZ, "TIOCSWINSZ"}, {unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}},
 	FmtKeyctl: {{unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"}},
+	FmtLandlockFS: {
+		{unix.LANDLOCK_ACCESS_FS_EXECUTE, "EXECUTE"}, {unix.LANDLOCK_ACCESS_FS_WRITE_FILE, "WRITE_FILE"}, {unix.LANDLOCK_ACCESS_FS_READ_FILE, "READ_FILE"},
+		{unix.LANDLOCK_ACCESS_FS_READ_DIR, "READ_DIR"}, {unix.LANDLOCK_ACCESS_FS_REMOVE_DIR, "REMOVE_DIR"}, {unix.LANDLOCK_ACCESS_FS_REMOVE_FILE, "REMOVE_FILE"},
+		{unix.LANDLOCK_ACCESS_FS_MAKE_CHAR, "MAKE_CHAR"}, {unix.LANDLOCK_ACCESS_FS_MAKE_DIR, "MAKE_DIR"}, {unix.LANDLOCK_ACCESS_FS_MAKE_REG, "MAKE_REG"},
+		{unix.LANDLOCK_ACCESS_FS_MAKE_SOCK, "MAKE_SOCK"}, {unix.LANDLOCK_ACCESS_FS_MAKE_FIFO, "MAKE_FIFO"}, {unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK, "MAKE_BLOCK"},
+		{unix.LANDLOCK_ACCESS_FS_MAKE_SYM, "MAKE_SYM"}, {unix.LANDLOCK_ACCESS_FS_REFER, "REFER"}, {unix.LANDLOCK_ACCESS_FS_TRUNCATE, "TRUNCATE"},
+		{unix.LANDLOCK_ACCESS_FS_IOCTL_DEV, "IOCTL_DEV"},
+	},
+	FmtLandlockNet:   {{unix.LANDLOCK_ACCESS_NET_BIND_TCP, "BIND_TCP"}, {unix.LANDLOCK_ACCESS_NET_CONNECT_TCP, "CONNECT_TCP"}},
+	FmtLandlockScope: {{unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET, "ABSTRACT_UNIX_SOCKET"}, {unix.LANDLOCK_SCOPE_SIGNAL, "SIGNAL"}},
+	FmtLandlockRule:  {{LandlockRulePath, "LANDLOCK_RULE_PATH_BENEATH"}, {LandlockRulePort, "LANDLOCK_RULE_NET_PORT"}},
 	FmtMount: {
 		{unix.MS_BIND, "MS_BIND"}, {unix.MS_REMOUNT, "MS_REMOUNT"}, {unix.MS_RDONLY, "MS_RDONLY"},
 		{unix.MS_NOSUID, "MS_NOSUID"}, {unix.MS_NODEV, "MS_NODEV"}, {unix.MS_NOEXEC, "MS_NOEXEC"},

@@ -27,6 +27,9 @@ const (
 	SysIoctl
 	SysIoprioSet
 	SysKeyctl
+	SysLandlockAddRule
+	SysLandlockCreateRuleset
+	SysLandlockRestrictSelf
 	SysLseek
 	SysMkdirat
 	SysMknodat
@@ -94,6 +97,7 @@ const (
 	OpHierarchies // find the cgroup hierarchies of the host
 	OpCopyUp      // copy what a tmpfs is mounted on into it
 	OpTargetMode  // find the mode of the directory that a tmpfs is mounted on
+	OpLandlock    // does the kernel's Landlock have what the rules take
 
 	// Pseudo operations beside.
 
@@ -195,6 +199,11 @@ var sysTable = [...]sysInfo{
 	OpHierarchies:        {"find_cgroup_hierarchies", pseudo + 32},
 	OpCopyUp:             {"copy_up", pseudo + 33},
 	OpTargetMode:         {"target_mode", pseudo + 34},
+	OpLandlock:           {"check_landlock", pseudo + 35},
+
+	SysLandlockAddRule:       {"landlock_add_rule", unix.SYS_LANDLOCK_ADD_RULE},
+	SysLandlockCreateRuleset: {"landlock_create_ruleset", unix.SYS_LANDLOCK_CREATE_RULESET},
+	SysLandlockRestrictSelf:  {"landlock_restrict_self", unix.SYS_LANDLOCK_RESTRICT_SELF},
 }
 
 // Number is the system call's number on this architecture, and false for a pseudo operation.
