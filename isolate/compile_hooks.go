@@ -56,6 +56,7 @@ func (c *compiler) hook(h *Hook, what string, withFilter bool) {
 	fork := c.in(step)
 	// In its process: registers written here are its own.
 	c.in(program.Step{Sys: program.OpHelper, Dst: program.None, Why: "a hook that cannot be executed ends at once"},
+		c.prctl(prctlOp(unix.PR_SET_PDEATHSIG), program.N(int(unix.SIGKILL)), program.N(0), "it ends with the start that it belongs to"),
 		program.Step{Sys: program.SysLseek, Dst: program.None, Path: regHookState, Why: "the state from its beginning", Hint: "the state must be in a file",
 			Args: []program.Arg{program.R(state), program.N(0), program.N(unix.SEEK_SET)}})
 	for _, r := range []int{state, output} {
