@@ -38,6 +38,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 	c.raiseDescriptors()
 	c.limits()
 	c.labels()
+	c.lookUpProgram()
 	if !p.NoNewPrivileges {
 		// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before
 		// the capabilities go, and must allow what is left of this program.

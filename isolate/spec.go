@@ -16,6 +16,7 @@ type Spec struct {
 	// container is what Mounts, Devices, MaskedPaths and ReadonlyPaths say, as an
 	// OCI bundle has it. /dev gets the default devices and links of the OCI
 	// runtime-spec, unless Mounts bind something on it.
+	// That the program exists is seen before the gate.
 	Bare bool
 	// NoPivot attaches the root by moving it and chroot instead of pivot_root, for
 	// a host whose root is an initramfs.

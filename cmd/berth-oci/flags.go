@@ -61,11 +61,6 @@ func (v values) duration(name string) time.Duration {
 	return d
 }
 
-// usageError is a command line that cannot be understood.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-
 // maxArgs bounds the command line: more than any caller gives, and less than
 // what would be a burden.
 const maxArgs = 1 << 16

@@ -274,6 +274,16 @@ func (w *world) readable(fd int) {
 	}
 }
 
+// shell runs a script in a directory.
+func (w *world) shell(dir, script string) {
+	w.t.Helper()
+	cmd := exec.Command("/bin/sh", "-ec", script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+}
+
 // golden compares a text with a file of testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()

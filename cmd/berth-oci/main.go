@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	goruntime "runtime"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -77,7 +76,7 @@ func execute(args []string) int {
 	}
 	c := find(rest[0])
 	if c == nil {
-		log.fail(fmt.Errorf("No help topic for '%s'", rest[0])) //nolint:staticcheck // callers know this text
+		log.fail(noSuchCommand(rest[0]))
 		return 3
 	}
 	return c.invoke(global, rest[1:], log)
@@ -159,6 +158,11 @@ func help(args []string, log *logger) int {
 		c.help(os.Stdout)
 		return 0
 	}
-	log.fail(fmt.Errorf("No help topic for '%s'", strings.TrimSpace(args[1]))) //nolint:staticcheck // callers know this text
+	log.fail(noSuchCommand(args[1]))
 	return 3
 }
+
+// noSuchCommand is worded as runc's.
+type noSuchCommand string
+
+func (c noSuchCommand) Error() string { return fmt.Sprintf("No help topic for '%s'", string(c)) }

@@ -38,11 +38,18 @@ func (rt *Runtime) Create(id string, o CreateOptions) error {
 		return err
 	}
 	defer c.close()
-	err = c.create()
-	if err != nil {
-		return errors.Join(err, c.undo())
+	if err := c.create(); err != nil {
+		return both(err, c.undo())
 	}
 	return nil
+}
+
+// both joins what went wrong with what went wrong in clearing up after it.
+func both(err, undo error) error {
+	if undo == nil {
+		return err
+	}
+	return fmt.Errorf("%w; and then: %w", err, undo)
 }
 
 const noConsoleSocket = "cannot allocate tty if berth-oci will detach without setting console socket"

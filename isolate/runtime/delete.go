@@ -36,8 +36,11 @@ func (rt *Runtime) delete(id string, force bool) (*Record, error) {
 	}
 	defer l.unlock()
 	r, err := rt.store.read(id)
-	if err == ErrNotExist && force {
-		return nil, errors.Join(l.remove(), err)
+	if err == ErrNotExist && force { // what a creation left that was killed before its first record
+		if err := l.remove(); err != nil {
+			return nil, err
+		}
+		return nil, ErrNotExist
 	}
 	if err != nil {
 		return nil, err

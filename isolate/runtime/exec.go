@@ -65,7 +65,7 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 		return 0, err
 	}
 	if err := x.start(); err != nil {
-		return 0, errors.Join(err, x.undo())
+		return 0, both(err, x.undo())
 	}
 	if o.Detach {
 		return 0, nil
@@ -77,7 +77,7 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 			r, err = startRelay(master)
 		}
 		if err != nil {
-			return 0, errors.Join(err, x.undo())
+			return 0, both(err, x.undo())
 		}
 		defer r.finish()
 	}

@@ -109,7 +109,7 @@ func startFailure(err error, args []string) error {
 	}
 	arg0 := strconv.Quote(args[0])
 	switch {
-	case !strings.Contains(args[0], "/"):
+	case !strings.Contains(args[0], "/") && errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("exec: %s: executable file not found in $PATH", arg0)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("exec: %s: stat %s: %w", arg0, args[0], unix.ENOENT)

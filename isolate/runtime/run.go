@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"errors"
 	"time"
 
 	"berth/isolate"
@@ -33,15 +32,15 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 	}
 	defer c.close()
 	if err := c.keepTerminal(); err != nil {
-		return 0, errors.Join(err, c.undo())
+		return 0, both(err, c.undo())
 	}
 	if err := c.run(); err != nil {
-		return 0, errors.Join(err, c.undo())
+		return 0, both(err, c.undo())
 	}
 	var r *relay
 	if c.near != nil {
 		if r, err = c.relay(); err != nil {
-			return 0, errors.Join(err, c.undo())
+			return 0, both(err, c.undo())
 		}
 	}
 	c.dir.unlock()
@@ -66,7 +65,7 @@ func (rt *Runtime) runDetached(id string, o RunOptions) error {
 	}
 	defer c.close()
 	if err := c.run(); err != nil {
-		return errors.Join(err, c.undo())
+		return both(err, c.undo())
 	}
 	return nil
 }

@@ -21,13 +21,13 @@ func (rt *Runtime) Start(id string) error {
 	r, err := rt.pass(id)
 	if err != nil {
 		if isHook(err) {
-			err = errors.Join(err, rt.Delete(id, true))
+			err = both(err, rt.Delete(id, true))
 		}
 		return err
 	}
 	// The lock is free again: hooks may use it.
 	if err := runHooks("poststart", r.Poststart, r.hookState(Running, r.Process.PID)); err != nil {
-		return errors.Join(err, rt.Delete(id, true))
+		return both(err, rt.Delete(id, true))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -202,7 +203,11 @@ func (l *locked) remove() error {
 
 // clear removes whatever is in the directory.
 func (l *locked) clear() error {
-	names, err := l.dir.Readdirnames(-1)
+	_, err := l.dir.Seek(0, io.SeekStart)
+	var names []string
+	if err == nil {
+		names, err = l.dir.Readdirnames(-1)
+	}
 	for _, name := range names {
 		err = errors.Join(err, os.Remove(l.file(name)))
 	}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/isolate/runtime"
+)
+
+// A program that is not there is told at create, in the words that podman and
+// docker make their exit codes 127 and 126 of, and nothing is left.
+func TestMissingProgram(t *testing.T) {
+	w := newWorld(t)
+	for arg, want := range map[string]string{
+		"nonexistent":       `unable to start container process: exec: "nonexistent": executable file not found in $PATH`,
+		"/nonexistent":      `exec: "/nonexistent": stat /nonexistent: no such file or directory`,
+		"/bin/true/nothing": `exec: "/bin/true/nothing": not a directory`,
+		"/etc":              `exec: "/etc": permission denied`,
+		"/config":           `exec: "/config": permission denied`,
+	} {
+		bundle := w.bundle(func(c *specs.Spec) {
+			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/config", Type: "bind", Source: "config.json", Options: []string{"bind"}})
+		}, arg)
+		for _, verb := range []string{"create", "run"} {
+			id := w.id()
+			w.fails(1, "berth-oci "+verb+" failed: ", verb, "-b", bundle, id)
+			w.fails(1, want, verb, "-b", bundle, id)
+			w.fails(1, "container does not exist", "state", id)
+		}
+	}
+}
+
+// What only executing shows is told at start; the container is then stopped.
+func TestStartFails(t *testing.T) {
+	w := newWorld(t)
+	bundle := w.bundle(func(c *specs.Spec) { c.Process.User = specs.User{UID: 1000, GID: 1000} }, "/secret/true")
+	w.shell(bundle, "mkdir -m 700 rootfs/secret && cp rootfs/bin/busybox rootfs/secret/true")
+	id := w.id()
+	w.run("create", "-b", bundle, id)
+	pid := w.state(id).PID
+	w.fails(1, `exec: "/secret/true": permission denied`, "start", id)
+	w.ended(pid)
+	w.want(id, runtime.Stopped)
+	w.fails(1, "cannot start a container that has stopped", "start", id)
+	w.run("delete", id)
+}
