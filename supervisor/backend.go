@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"berth/config"
 	"berth/reaper"
@@ -130,6 +129,7 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 		return st, nil
 	}
 	st.Cgroup = group.Path()
+	st.Paused, _ = group.Frozen() // gone meanwhile: not paused
 	if stats, err := group.Stats(); err == nil {
 		st.CPUUsec, st.Memory = &stats.CPU.UsageUsec, &stats.Memory.Current
 		st.MemoryMax, st.MemoryPeak = stats.Memory.Max, stats.Memory.Peak
@@ -159,6 +159,9 @@ func commandLine(pid int) string {
 }
 
 func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error) {
+	if c.Verb == api.VerbPause || c.Verb == api.VerbResume {
+		return b.pause(ctx, c)
+	}
 	if c.Verb == core.VerbKill {
 		if c.Signal == "" {
 			c.Signal = "TERM"
@@ -235,55 +238,6 @@ func (b backend) Spec(ctx context.Context, name string, oci bool) ([]byte, error
 		return units.Format(cfg), nil
 	}
 	return container.OCI(cfg, b.env)
-}
-
-func (b backend) Stats(ctx context.Context, names []string) ([]api.Stats, error) {
-	type entry struct {
-		name string
-		run  *run
-	}
-	var list []entry
-	var failed error
-	err := b.ask(ctx, func() {
-		wanted := names
-		if len(wanted) == 0 {
-			wanted = b.state.Names()
-		}
-		for _, name := range wanted {
-			u, ok := b.state.Unit(name)
-			if !ok {
-				failed = b.notFound(name)
-				return
-			}
-			if r := b.runs[u.Incarnation]; r != nil {
-				list = append(list, entry{name, r})
-			} else if len(names) > 0 {
-				failed = &api.Error{Code: "not-running", Message: fmt.Sprintf("unit %s is not running", name)}
-				return
-			}
-		}
-	})
-	if err == nil {
-		err = failed
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := []api.Stats{}
-	for _, e := range list {
-		e.run.mu.Lock()
-		group := e.run.group
-		e.run.mu.Unlock()
-		if group == nil {
-			continue
-		}
-		stats, err := group.Stats()
-		if err != nil {
-			continue // it ended between the look and the reading
-		}
-		out = append(out, api.Stats{Unit: e.name, Time: time.Now(), Stats: stats})
-	}
-	return out, nil
 }
 
 func (b backend) Events(ctx context.Context) iter.Seq[api.Event] { return b.events.subscribe(ctx) }

@@ -23,9 +23,14 @@ func (s *Supervisor) do(e core.Effect) {
 		// Signals are quick, and must not wait behind a hook that hangs.
 		if r := s.runs[e.Incarnation]; r != nil {
 			s.signal(r, e.Signal, e.Whole)
-			if u, ok := s.state.Unit(e.Unit); ok && u.Phase == core.Stopping {
+			u, ok := s.state.Unit(e.Unit)
+			stopping := ok && u.Phase == core.Stopping
+			if stopping {
 				// A stopped process (SIGSTOP, job control) acts on nothing else.
 				s.signal(r, "CONT", e.Whole)
+			}
+			if stopping || e.Signal == "KILL" {
+				s.thawForStop(r)
 			}
 		}
 	case core.KillGroup:

@@ -39,6 +39,13 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 		forget()
 		return nil, errNotRunning
 	}
+	if frozen, err := group.Frozen(); err == nil && frozen {
+		if !fresh { // it would be frozen too, and could not even be given up
+			forget()
+			return nil, errPaused
+		}
+		_ = group.Thaw() // paused when its main process was killed
+	}
 	c, err := container.Build(cfg, s.env)
 	if err != nil {
 		forget()

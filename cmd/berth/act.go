@@ -76,6 +76,15 @@ one. Exits with 3 if a unit is not running.`,
 	return c
 }
 
+func (a *app) pauseCommand(verb, short string) *cobra.Command {
+	c := a.verbCommand(verb, short)
+	c.Long = `Freezes all processes of running units, or lets them run on. A paused unit is
+running for all others; nothing can be executed in it. To stop one, or to send it
+KILL, resumes it; other signals wait until it is resumed. Exits with 3 if a unit
+is not running.`
+	return c
+}
+
 func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "reload [UNIT...]", Short: "Read the unit files again, or have units reload themselves",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -15,10 +16,19 @@ func (a *app) statsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "stats [UNIT...]", Short: "Show what units use: cpu, memory, io, processes, pressure",
 		Long: `Shows what units use, all that run or those named. With -o json all figures of
-their control groups are given, as counters, in bytes and microseconds.`,
+their control groups are given, as counters, in bytes and microseconds.
+
+With -o nsinit they are given as nsinit's stats command has them, with the
+figures of the network interfaces, in bytes and nanoseconds: as one object if one
+unit is named, and else as one by unit.`,
+		Example: `  berth stats
+  berth stats -o nsinit web`,
 		ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			if a.output == "nsinit" {
+				return a.printContainers(ctx, args)
+			}
 			last, err := a.client().Stats(ctx, args)
 			if err != nil {
 				return err
@@ -41,6 +51,22 @@ their control groups are given, as counters, in bytes and microseconds.`,
 	}
 	c.Flags().DurationVar(&interval, "interval", 200*time.Millisecond, "span over which the CPU share is taken")
 	return c
+}
+
+// printContainers prints figures in the shape of nsinit's stats.
+func (a *app) printContainers(ctx context.Context, names []string) error {
+	all, err := a.client().Containers(ctx, names)
+	if err != nil {
+		return err
+	}
+	if len(names) == 1 {
+		one := all[names[0]]
+		if one == nil {
+			return &exitError{exitNotRunning, fmt.Sprintf("unit %s is not running", names[0])}
+		}
+		return a.printJSON(one)
+	}
+	return a.printJSON(all)
 }
 
 func (a *app) printStats(before, now []api.Stats) {

@@ -133,6 +133,9 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 		a.field("Loaded", strings.Join(st.Files, ", "))
 	}
 	state := p.in(color, string(st.Phase))
+	if st.Paused {
+		state += ", " + p.in(yellow, "paused")
+	}
 	if st.Reason != "" {
 		state += " (" + safe(st.Reason) + ")"
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"iter"
+
+	"berth/isolate/cgroup/nsinit"
 )
 
 // Backend is what the server asks: the supervisor. Its methods may be called
@@ -20,6 +22,8 @@ type Backend interface {
 	Spec(ctx context.Context, unit string, oci bool) ([]byte, error)
 	// Stats gives those of the named units, or of all that run.
 	Stats(ctx context.Context, units []string) ([]Stats, error)
+	// Containers gives the same figures in the shape of nsinit's stats, by unit.
+	Containers(ctx context.Context, units []string) (map[string]*nsinit.Container, error)
 	// Events yields events until ctx ends; a slow reader loses the oldest.
 	Events(ctx context.Context) iter.Seq[Event]
 	Logs(ctx context.Context, q LogQuery) iter.Seq2[LogEntry, error]

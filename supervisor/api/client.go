@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"berth/isolate/cgroup/nsinit"
 )
 
 // Client speaks to a daemon. Its methods may be called from any goroutine;
@@ -143,6 +145,11 @@ func (c *Client) Spec(ctx context.Context, unit string, oci bool) ([]byte, error
 // Stats gives those of the named units, or of all that run.
 func (c *Client) Stats(ctx context.Context, units []string) ([]Stats, error) {
 	return call[[]Stats](ctx, c, "GET", "/v1/stats", url.Values{"unit": units}, nil)
+}
+
+// Containers gives the same figures in the shape of nsinit's stats, by unit.
+func (c *Client) Containers(ctx context.Context, units []string) (map[string]*nsinit.Container, error) {
+	return call[map[string]*nsinit.Container](ctx, c, "GET", "/v1/stats", url.Values{"unit": units, "form": {"nsinit"}}, nil)
 }
 
 // Reexec has the daemon replace itself by the program on disk.

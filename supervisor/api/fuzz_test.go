@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"berth/isolate/cgroup/nsinit"
 )
 
 // stub answers everything at once; what is fuzzed is the reading of requests.
@@ -28,7 +30,10 @@ func (stub) Command(context.Context, Command) (*Result, error)  { return &Result
 func (stub) Reload(context.Context) (*Reload, error)            { return &Reload{}, nil }
 func (stub) Plan(context.Context) (*Reload, error)              { return &Reload{}, nil }
 func (stub) Spec(context.Context, string, bool) ([]byte, error) { return []byte("[unit]\n"), nil }
-func (stub) Stats(context.Context, []string) ([]Stats, error)   { return []Stats{}, nil }
+func (stub) Containers(context.Context, []string) (map[string]*nsinit.Container, error) {
+	return map[string]*nsinit.Container{}, nil
+}
+func (stub) Stats(context.Context, []string) ([]Stats, error) { return []Stats{}, nil }
 func (stub) Events(context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) { yield(Event{Unit: "web"}) }
 }

@@ -112,8 +112,17 @@ func (s *Server) Handler() http.Handler {
 		return answer(w, out, err)
 	})
 	handle("GET /v1/stats", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		out, err := s.backend.Stats(r.Context(), r.URL.Query()["unit"])
-		return answer(w, out, err)
+		units := r.URL.Query()["unit"]
+		switch form := r.URL.Query().Get("form"); form {
+		case "":
+			out, err := s.backend.Stats(r.Context(), units)
+			return answer(w, out, err)
+		case "nsinit":
+			out, err := s.backend.Containers(r.Context(), units)
+			return answer(w, out, err)
+		default:
+			return &Error{Code: "usage", Message: fmt.Sprintf("form=%q is no form of statistics; there is nsinit", form)}
+		}
 	})
 	handle("GET /v1/events", RoleRead, s.eventStream)
 	handle("GET /v1/logs", RoleRead, s.logStream)

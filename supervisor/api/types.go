@@ -45,6 +45,7 @@ type Status struct {
 	CPUUsec     *uint64          `json:"cpu_usec,omitempty"`
 	Cgroup      string           `json:"cgroup,omitempty"`
 	Processes   []Process        `json:"processes,omitempty"`
+	Paused      bool             `json:"paused,omitempty"` // its processes are frozen
 	Requires    []string         `json:"requires,omitempty"`
 	RequiredBy  []string         `json:"required_by,omitempty"`
 }
@@ -79,6 +80,13 @@ type Command struct {
 	Signal  string    `json:"signal,omitempty"` // kill: without SIG; "": TERM
 	Whole   bool      `json:"whole,omitempty"`  // kill: every process of the group
 }
+
+// The verbs that are done beside the state machine: the kernel alone keeps
+// whether a unit is paused, and it is Running all the same.
+const (
+	VerbPause  core.Verb = "pause"
+	VerbResume core.Verb = "resume"
+)
 
 // Result answers a Command.
 type Result struct {

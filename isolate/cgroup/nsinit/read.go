@@ -329,10 +329,17 @@ func (r *reader) psi(file string) *PSI {
 	return psi
 }
 
-// Interfaces gives what went over the network interfaces of the namespace that a
-// process is in, but for the loopback, in the order of /proc/PID/net/dev. The
-// caller makes sure that the process is the one meant.
+// Interfaces gives what went over the network interfaces of a process' network
+// namespace, but for the loopback, in the order of /proc/PID/net/dev; none if
+// that is this process' own. The caller makes sure that the process is the one
+// meant.
 func Interfaces(pid int) ([]Interface, error) {
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err == nil {
+		if of, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil && of == own {
+			return []Interface{}, nil
+		}
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", pid))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the network interfaces of process %d: %w", pid, err)
