@@ -76,12 +76,19 @@ one. Exits with 3 if a unit is not running.`,
 	return c
 }
 
-func (a *app) pauseCommand(verb, short string) *cobra.Command {
-	c := a.verbCommand(verb, short)
-	c.Long = `Freezes all processes of running units, or lets them run on. A paused unit is
+func (a *app) pauseCommand() *cobra.Command {
+	c := a.verbCommand("pause", "Freeze the processes of units where they are")
+	c.Long = `Freezes all processes of running units, until berth resume. A paused unit is
 running for all others; nothing can be executed in it. To stop one, or to send it
 KILL, resumes it; other signals wait until it is resumed. Exits with 3 if a unit
 is not running.`
+	return c
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	c := a.verbCommand("resume", "Let paused units run on")
+	c.Long = `Lets the processes of paused units run on; a unit that is not paused stays as it
+is. Exits with 3 if a unit is not running.`
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,11 +67,43 @@ func (g *Group) signalAll(signal unix.Signal) error {
 		return err
 	}
 	var failed error
+	for some := range slices.Chunk(pids, signalChunk) {
+		failed = errors.Join(failed, g.signalSome(some, signal))
+	}
+	return failed
+}
+
+// signalChunk is how many processes signalSome holds a descriptor of at a time.
+const signalChunk = 200
+
+// signalSome sends to those of the processes that are seen in the group while a
+// pidfd holds them: a pid that was given to another process meanwhile is not hit.
+func (g *Group) signalSome(pids []int, signal unix.Signal) error {
+	held := make(map[int]int, len(pids))
+	defer func() {
+		for _, fd := range held {
+			unix.Close(fd)
+		}
+	}()
+	var failed error
 	for _, pid := range pids {
-		if pid == os.Getpid() {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err == nil {
+			held[pid] = fd
+		} else if err != unix.ESRCH && err != unix.EINVAL { // gone, its pid perhaps a thread's
+			failed = errors.Join(failed, fmt.Errorf("process %d: %w", pid, err))
+		}
+	}
+	inside, err := g.Pids()
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	for _, pid := range inside {
+		fd, is := held[pid]
+		if !is || pid == os.Getpid() {
 			continue
 		}
-		if err := unix.Kill(pid, signal); err != nil && err != unix.ESRCH {
+		if err := unix.PidfdSendSignal(fd, signal, nil, 0); err != nil && err != unix.ESRCH {
 			failed = errors.Join(failed, fmt.Errorf("process %d: %w", pid, err))
 		}
 	}

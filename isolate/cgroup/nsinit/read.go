@@ -229,7 +229,7 @@ func (b *BlockIO) unifiedLine(fields []string) {
 	for _, field := range fields[1:] {
 		key, value, _ := strings.Cut(field, "=")
 		entry := BlockEntry{Major: major, Minor: minor, Op: "Read", Value: number(value)}
-		if key[0] == 'w' {
+		if strings.HasPrefix(key, "w") {
 			entry.Op = "Write"
 		}
 		switch key {

@@ -40,6 +40,7 @@ var readbacks = []readback{
 		map[string]map[string]string{"memory": {"memory.oom_control": "oom_kill_disable 1"}}},
 	{"memory.kernelTCP", specs.LinuxResources{Memory: &specs.LinuxMemory{KernelTCP: ptr(int64(8 * mib))}},
 		map[string]map[string]string{"memory": {"memory.kmem.tcp.limit_in_bytes": "8388608"}}},
+	//lint:ignore SA1019 bundles have it still
 	{"memory.useHierarchy", specs.LinuxResources{Memory: &specs.LinuxMemory{UseHierarchy: ptr(true), Kernel: ptr(int64(mib))}},
 		map[string]map[string]string{"memory": {"memory.use_hierarchy": "1"}, "v2": {}}},
 	{"cpu.shares", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr(uint64(512))}},
