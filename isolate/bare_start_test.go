@@ -199,7 +199,7 @@ func TestGateAndStatusAsFIFOs(t *testing.T) {
 	for _, c := range []struct {
 		program string
 		ok      bool
-	}{{"/bin/true", true}, {"/not/there", false}} {
+	}{{"/bin/true", true}, {"./not/there", false}} {
 		dir := t.TempDir()
 		gate, status := filepath.Join(dir, "gate"), filepath.Join(dir, "status")
 		for _, f := range []string{gate, status} {

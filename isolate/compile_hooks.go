@@ -14,13 +14,19 @@ const (
 	regHookState  = "hook state"
 	regHookOutput = "hook output"
 	regWord       = "the runtime's word"
+	regLateGate   = "gate after the word"
 )
 
 // syncRuntime lets the runtime know that the namespaces and mounts are there,
-// and waits for its word. The other end closed means that it has given up.
+// and waits for its word. The other end closed means that it has given up. Up
+// to here that pipe is the gate too, at which a child waits that has failed: the
+// gate may be a FIFO that nobody's end closes, and a runtime that has ended
+// before it took note of the child would leave it there for ever.
 func (c *compiler) syncRuntime() {
 	c.in(program.Step{Sys: program.OpSync, Dst: program.None, Mark: program.Stage, Why: "the runtime runs its hooks and sets up the network",
-		Args: []program.Arg{program.R(c.slot(regWord))}})
+		Args: []program.Arg{program.R(c.slot(regWord))}},
+		program.Step{Sys: program.SysFcntl, Dst: c.b.P.Gate, Path: "gate", Why: "the runtime knows this process: it may wait for another one now",
+			Args: []program.Arg{program.R(c.slot(regLateGate)), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(3)}})
 }
 
 // isSync tells whether a step is the one that syncRuntime makes.

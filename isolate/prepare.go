@@ -320,8 +320,12 @@ func (pr *Prepared) pipes(status, gate *os.File) error {
 			pr.regs[i] = int32(childEnd(pr, r))
 		}
 	}
+	gateReg := pr.program.Gate
+	if late := pr.register(regLateGate); late != program.None {
+		pr.regs[gateReg], gateReg = pr.regs[pr.register(regWord)], late
+	}
 	if gate != nil {
-		pr.regs[pr.program.Gate] = int32(gate.Fd())
+		pr.regs[gateReg] = int32(gate.Fd())
 		return nil
 	}
 	r, w, err := pr.pipe()
@@ -329,7 +333,7 @@ func (pr *Prepared) pipes(status, gate *os.File) error {
 		return err
 	}
 	pr.gate = parentEnd(w, "gate")
-	pr.regs[pr.program.Gate] = int32(childEnd(pr, r))
+	pr.regs[gateReg] = int32(childEnd(pr, r))
 	return nil
 }
 

@@ -262,10 +262,9 @@ func (c *creation) prepare() (err error) {
 		groups = func() (*os.File, map[string]*os.File, error) { return dir, procs, nil }
 	}
 	spec.Cgroup = isolate.Cgroup{Unified: c.group.Unified(), Legacy: c.group.Legacy()}
-	// Without a group, a process whose pid was not yet written down when this one
-	// ended could not be found again: it is not to go on by itself then.
-	// And hooks are told the pid, which without a PID namespace is not always 1.
-	spec.SyncRuntime = spec.SyncRuntime || c.gated && c.group.None() || c.containerHooks() && c.record.SharedPID
+	// A process at a FIFO waits for ever: it comes there only when it is written
+	// down, and ends with this one before. And hooks are told the pid.
+	spec.SyncRuntime = spec.SyncRuntime || c.gated || c.containerHooks() && c.record.SharedPID
 	if c.program, err = isolate.Compile(spec); err != nil {
 		return err
 	}
