@@ -8,11 +8,11 @@ import (
 
 // Description tells what this host's groups can do, for status and logs.
 type Description struct {
-	Version     string                 `json:"version"` // v2, v1 or hybrid
+	Version     string                 `json:"version"` // v2, v1, hybrid or none
 	Path        string                 `json:"path"`    // of the sub-tree, as /proc/PID/cgroup shows it
 	Hierarchies []HierarchyDescription `json:"hierarchies"`
 	Missing     map[string]string      `json:"missing,omitempty"` // controllers that cannot be used, and why
-	Kill        string                 `json:"kill"`              // how a group is killed: cgroup.kill, freezer or signals
+	Kill        string                 `json:"kill"`              // how a group is killed: cgroup.kill, freezer or signals; without groups: pid namespaces
 	Devices     string                 `json:"devices"`           // how devices are refused: bpf, devices (v1) or none
 	// OOMGroup: the kernel kills a whole group for lack of memory. Where it
 	// cannot, who wants it does it when OOMKills has grown.
@@ -29,6 +29,9 @@ type HierarchyDescription struct {
 
 // Describe tells what this host's groups can do.
 func (t *Tree) Describe() Description {
+	if t.None() {
+		return Description{Version: "none", Missing: maps.Clone(t.missing), Kill: "pid namespaces", Devices: "none"}
+	}
 	d := Description{
 		Path:    strings.TrimSuffix(t.lifecycle().path, "/") + "/" + t.sliceName,
 		Missing: maps.Clone(t.missing),
@@ -68,6 +71,9 @@ func (t *Tree) Describe() Description {
 
 // String says it in one line.
 func (d Description) String() string {
+	if d.Version == "none" {
+		return "no cgroup: nothing is limited or counted, and what a unit has started ends with its PID namespace"
+	}
 	var controllers []string
 	for _, h := range d.Hierarchies {
 		controllers = append(controllers, h.Controllers...)

@@ -24,6 +24,9 @@ func (g *Group) Name() string { return g.name }
 // Path is the group's path in the hierarchy that says which processes belong to
 // it, as /proc/PID/cgroup shows it.
 func (g *Group) Path() string {
+	if g.tree.None() {
+		return ""
+	}
 	return path.Join(g.tree.lifecycle().path, g.tree.sliceName, g.name)
 }
 
@@ -204,6 +207,9 @@ func (h *Handles) Close() {
 // process' PID namespace numbers them, sorted. None is no error, nor is a group
 // that does not exist.
 func (g *Group) Pids() ([]int, error) {
+	if g.tree.None() {
+		return nil, nil
+	}
 	var pids []int
 	err := g.walk(g.tree.lifecycle(), func(dir *os.File) error {
 		here, err := pidsAt(dir)

@@ -29,6 +29,11 @@ type Options struct {
 	// that must move along when this process has to leave its group, so that
 	// processes which they start later are found below the same base.
 	Processes []int
+	// OrNone has Open give a tree without any hierarchy where no group can be made,
+	// for an ordinary user to whom none is delegated. Groups of it are only names:
+	// they have no process that can be seen, limited or killed, so whoever uses
+	// them keeps its containers in PID namespaces, and kills these.
+	OrNone bool
 }
 
 // Tree is the sub-tree of groups that one daemon owns. Its methods may be used
@@ -114,7 +119,7 @@ func open(opt Options, mountinfo, membership string) (*Tree, error) {
 			t.by[c] = h
 		}
 	}
-	if len(t.hierarchies) == 0 {
+	if len(t.hierarchies) == 0 && !opt.OrNone {
 		for _, reason := range t.missing {
 			return nil, fmt.Errorf("cannot make control groups: %s", reason)
 		}
@@ -303,7 +308,7 @@ func (t *Tree) unified() *hierarchy {
 }
 
 // lifecycle is the hierarchy that says which processes belong to a group: v2
-// where there is one, else the freezer's, else the first.
+// where there is one, else the freezer's, else the first; nil where there is none.
 func (t *Tree) lifecycle() *hierarchy {
 	if h := t.unified(); h != nil {
 		return h
@@ -311,8 +316,14 @@ func (t *Tree) lifecycle() *hierarchy {
 	if h := t.by["freezer"]; h != nil {
 		return h
 	}
+	if len(t.hierarchies) == 0 {
+		return nil
+	}
 	return t.hierarchies[0]
 }
+
+// None tells whether there is no group at all; see Options.OrNone.
+func (t *Tree) None() bool { return len(t.hierarchies) == 0 }
 
 // UnitOf tells which group of this tree a process is in, by its /proc/PID/cgroup;
 // "" when it is in none. Processes in groups nested below count.
