@@ -15,7 +15,7 @@ func DefaultDirs() []string {
 
 // Options say where units come from.
 type Options struct {
-	Dirs []string // search directories, highest first; nil: DefaultDirs
+	Dirs []string // search directories, highest first; nil: those of this user
 }
 
 // Set is one generation: all units that there are, decoded and checked. It is
@@ -54,7 +54,7 @@ const maxTries = 5
 func Load(o Options) (*Set, error) {
 	dirs := o.Dirs
 	if dirs == nil {
-		dirs = DefaultDirs()
+		dirs = OwnPlaces().Units
 	}
 	for try := 1; ; try++ {
 		set, err := load(dirs, MaxUnits)

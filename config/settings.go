@@ -47,7 +47,7 @@ type Setting struct {
 func AllSettings() []Setting {
 	return []Setting{
 		{Key: "units", Default: quoteList(DefaultDirs()), list: func(s *Settings) *[]string { return &s.Units }, check: absolute,
-			Help: "Search directories for unit files, highest first. A file higher up replaces one of the same name."},
+			Help: "Search directories for unit files, highest first. A file higher up replaces one of the same name. An ordinary user's: ~/.config/berth/units, units in runtime-dir, ~/.local/share/berth/units."},
 		{Key: "reload", Default: `"auto"`, Values: []string{"auto", "manual"}, text: func(s *Settings) *string { return &s.Reload },
 			Help: "What happens when unit files change: auto applies the change as soon as it has settled and is valid. manual is not supported yet."},
 		{Key: "log-level", Default: `"info"`, Values: []string{"debug", "info", "warn", "error"}, text: func(s *Settings) *string { return &s.LogLevel },
@@ -55,9 +55,9 @@ func AllSettings() []Setting {
 		{Key: "log-target", Default: `"auto"`, Values: []string{"auto", "journald", "console", "kmsg"}, text: func(s *Settings) *string { return &s.LogTarget },
 			Help: "Where the daemon's own log goes. auto: to journald if it runs, else to standard error."},
 		{Key: "runtime-dir", Default: `"/run/berth"`, text: func(s *Settings) *string { return &s.RuntimeDir }, check: absolute,
-			Help: "Directory for what need not outlive a boot. Never visible in a container."},
+			Help: "Directory for what need not outlive a boot. Never visible in a container. An ordinary user's: $XDG_RUNTIME_DIR/berth."},
 		{Key: "state-dir", Default: `"/var/lib/berth"`, text: func(s *Settings) *string { return &s.StateDir }, check: absolute,
-			Help: "Directory for what is kept: volumes, persistent root file systems, log files where there is no journald."},
+			Help: "Directory for what is kept: volumes, persistent root file systems, log files where there is no journald. An ordinary user's: ~/.local/state/berth."},
 		{Key: "socket", Default: `""`, text: func(s *Settings) *string { return &s.Socket }, check: socketPath,
 			Help: "The control socket. Empty: berth.sock in runtime-dir."},
 		{Key: "read-group", Default: `""`, text: func(s *Settings) *string { return &s.ReadGroup }, check: groupName,
@@ -69,11 +69,13 @@ func AllSettings() []Setting {
 	}
 }
 
-// DefaultSettings are what holds where nothing is written.
+// DefaultSettings are what holds where nothing is written. The places are those
+// of the user that this process runs as.
 func DefaultSettings() Settings {
+	p := OwnPlaces()
 	return Settings{
-		Units: DefaultDirs(), Reload: "auto", LogLevel: "info", LogTarget: "auto",
-		RuntimeDir: "/run/berth", StateDir: "/var/lib/berth", Socket: "/run/berth/berth.sock",
+		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto",
+		RuntimeDir: p.RuntimeDir, StateDir: p.StateDir, Socket: p.Socket(),
 	}
 }
 

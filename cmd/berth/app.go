@@ -7,13 +7,21 @@ import (
 	"os"
 	"time"
 
+	"berth/config"
 	"berth/supervisor/api"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
-const defaultSocket = "/run/berth/berth.sock"
+// defaultSocket is that of the user's own berthd, or if it has none the machine's.
+func defaultSocket() string {
+	own := config.OwnPlaces().Socket()
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	return config.SystemPlaces().Socket()
+}
 
 // app is what all commands share.
 type app struct {
@@ -50,7 +58,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 	}
 	socket := os.Getenv("BERTH_SOCKET")
 	if socket == "" {
-		socket = defaultSocket
+		socket = defaultSocket()
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.socket, "socket", socket, "control socket of berthd (also BERTH_SOCKET)")

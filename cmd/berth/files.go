@@ -17,7 +17,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const defaultStateDir = "/var/lib/berth"
+// defaultStateDir is where volumes and persistent roots of this user are.
+func defaultStateDir() string { return config.OwnPlaces().StateDir }
 
 // load reads unit directories; files named singly are read with the directory
 // they are in, and only their own faults are kept.
@@ -73,7 +74,7 @@ arguments it checks the directories that berthd reads.`,
   berth check web.toml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				args = existing(config.DefaultDirs())
+				args = existing(config.OwnPlaces().Units)
 			}
 			set, _, err := load(args)
 			if err != nil {
@@ -170,13 +171,13 @@ a step, without running any. This needs no berthd.`,
 
 func (a *app) planSyscalls(arg string, dirs []string) error {
 	if len(dirs) == 0 {
-		dirs = existing(config.DefaultDirs())
+		dirs = existing(config.OwnPlaces().Units)
 	}
 	u, err := unitOf(arg, dirs)
 	if err != nil {
 		return err
 	}
-	c, err := container.Build(u, container.Environment{StateDir: defaultStateDir, Unified: true, IDs: idrange.New(defaultStateDir).Look})
+	c, err := container.Build(u, container.Environment{StateDir: defaultStateDir(), Unified: true, IDs: idrange.New(defaultStateDir()).Look})
 	if err != nil {
 		return err
 	}
@@ -234,7 +235,7 @@ func (a *app) specFile(path string, oci bool) error {
 	}
 	switch {
 	case oci:
-		text, err := container.OCI(u, container.Environment{StateDir: defaultStateDir, IDs: idrange.New(defaultStateDir).Look})
+		text, err := container.OCI(u, container.Environment{StateDir: defaultStateDir(), IDs: idrange.New(defaultStateDir()).Look})
 		if err != nil {
 			return err
 		}

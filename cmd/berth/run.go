@@ -93,7 +93,7 @@ be started. Nothing of it is left afterwards, even when berth itself is killed.`
 	f.StringVar(&o.cpuMax, "cpu-max", "", "processor time, as 150% or 1.5 (cgroup.cpu-max)")
 	f.BoolVar(&o.init, "init", false, "a minimal init as PID 1 (service.init)")
 	f.StringArrayVar(&o.set, "set", nil, "any key, as SECTION.KEY=VALUE with the value in TOML")
-	f.StringVar(&o.stateDir, "state-dir", defaultStateDir, "where volumes and persistent roots are")
+	f.StringVar(&o.stateDir, "state-dir", defaultStateDir(), "where volumes and persistent roots are")
 	f.BoolVarP(&o.tty, "tty", "t", false, "a terminal, even if this is none")
 	f.BoolVarP(&o.noTTY, "no-tty", "T", false, "no terminal, even if this is one")
 	_ = c.MarkFlagDirname("rootfs") // the flag exists

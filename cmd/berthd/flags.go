@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/config"
 	"berth/reaper"
 )
 
@@ -52,10 +53,10 @@ Flags, each over its key in the settings file:
 `)
 		f.PrintDefaults()
 	}
-	f.StringVar(&o.config, "config", "/etc/berth/berthd.toml", "settings `file`; may be missing")
-	f.Var(&o.units, "units", "unit `directory`, several times for several, highest first (default /etc/berth/units, /run/berth/units, /usr/lib/berth/units)")
-	f.StringVar(&o.runtimeDir, "runtime-dir", "", "`directory` of the control socket (default /run/berth)")
-	f.StringVar(&o.stateDir, "state-dir", "", "`directory` of volumes, persistent layers and log files (default /var/lib/berth)")
+	f.StringVar(&o.config, "config", config.OwnPlaces().Settings, "settings `file`; may be missing")
+	f.Var(&o.units, "units", "unit `directory`, several times for several, highest first (default /etc/berth/units, /run/berth/units, /usr/lib/berth/units; an ordinary user's: below ~/.config/berth, its runtime directory, ~/.local/share/berth)")
+	f.StringVar(&o.runtimeDir, "runtime-dir", "", "`directory` of the control socket (default /run/berth; an ordinary user's: $XDG_RUNTIME_DIR/berth)")
+	f.StringVar(&o.stateDir, "state-dir", "", "`directory` of volumes, persistent layers and log files (default /var/lib/berth; an ordinary user's: ~/.local/state/berth)")
 	f.StringVar(&o.cgroup, "cgroup-parent", "", "control `group` below which berth.slice is made (default: the one berthd is in)")
 	f.StringVar(&o.slice, "slice", "berth.slice", "`name` of the group of all units; a second berthd on a machine needs another")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (default info)")

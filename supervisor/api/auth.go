@@ -24,8 +24,9 @@ const (
 
 func (r Role) String() string { return [...]string{"none", "read", "operate", "admin"}[r] }
 
-// Roles maps peers to roles. Root of berthd's own user and PID namespace is
-// always admin; a group id of -1 gives its role to nobody.
+// Roles maps peers to roles. In berthd's own user and PID namespace root is
+// always admin, and so is the user that berthd runs as; a group id of -1 gives
+// its role to nobody.
 type Roles struct {
 	ReadGID, OperateGID int
 }
@@ -133,7 +134,7 @@ func (r Roles) of(p peer) Role {
 	if p.why != "" {
 		return RoleNone
 	}
-	if p.uid == 0 {
+	if p.uid == 0 || p.uid == os.Geteuid() {
 		return RoleAdmin
 	}
 	role := RoleNone
