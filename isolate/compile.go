@@ -29,6 +29,11 @@ func Compile(spec *Spec) (*program.Program, error) {
 		return c.b.P, nil
 	}
 
+	if spec.Unprivileged {
+		c.unprivileged()
+		return c.b.P, nil
+	}
+
 	// Outside: what can be opened and built without being in the container.
 	c.outsideCaps()
 	c.outsideNamespaces()
@@ -73,7 +78,13 @@ type compiler struct {
 	placed                                  []placed
 	path                                    []string
 
+	// Without privileges.
+	inside bool     // what is else made outside is made by the child
+	bound  []string // nodes of the host below /dev that are bound
+
 	// Of a bare container.
+	rootAt     int // where its root is attached, if that was opened beforehand
+	nested     int // late: nodes cannot be made, since berth itself is in a user namespace
 	cgroupForm *hierarchiesData
 	devFD      int            // register of its /dev
 	ptsFS      int            // register of its devpts, or None
@@ -91,11 +102,14 @@ type mountRegs struct {
 	fd    int
 	isDir int // late; None when always one
 	mode  int // list; 0: none
+
+	made, uid, gid int // late: of a directory that the child gives to its owner if it was made
 }
 
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
-	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None, procFS: program.None, ptsFS: program.None}
+	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None,
+		procFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")
@@ -261,6 +275,10 @@ func (c *compiler) stage(f func()) {
 
 func (c *compiler) out(steps ...program.Step) {
 	for _, s := range steps {
+		if _, call := s.Sys.Number(); call && c.inside {
+			c.b.In(s)
+			continue
+		}
 		c.b.Out(s)
 	}
 }

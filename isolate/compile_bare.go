@@ -17,14 +17,24 @@ func (c *compiler) bare() {
 	c.outsideCaps()
 	c.outsideNamespaces()
 	c.outsideUserNamespace()
-	c.bareOutsideRoot()
-	c.bareOutsideMounts()
+	if s.Unprivileged {
+		c.lookupRoot = c.openForLookup()
+	} else {
+		c.bareOutsideRoot()
+		c.bareOutsideMounts()
+	}
 
 	c.begin()
 	c.userNamespace()
 	c.initialAffinity(s.Cgroup)
 	c.joinGroups(s.Cgroup)
 	c.joinNamespaces()
+	if s.Unprivileged {
+		c.inside = true
+		c.bareOutsideRoot()
+		c.bareOutsideMounts()
+		c.inside = false
+	}
 	if s.ownProc() {
 		c.makeProc()
 	}
@@ -63,10 +73,14 @@ func (s *Spec) ownProc() bool {
 func (c *compiler) bareOutsideRoot() {
 	r := &c.spec.RootFS
 	c.rootFD = c.b.Register("root")
-	c.lookupRoot = c.rootFD
+	if !c.inside {
+		c.lookupRoot = c.rootFD
+	}
 	switch {
 	case c.spec.keepsRoot():
 		c.lookupRoot = program.None
+	case c.inside && (len(r.Layers) > 0 || r.Writable == Ephemeral || r.Writable == Persistent):
+		c.insideOverlay()
 	case len(r.Layers) > 0 || r.Writable == Ephemeral || r.Writable == Persistent:
 		c.outsideOverlay(0)
 	default:
@@ -122,7 +136,12 @@ func (c *compiler) bareRoot() {
 		c.in(because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"))
 		return
 	}
-	c.in(because(c.attachAt(c.rootFD, program.CWD(), r.Path), "attach the root file system where hooks look for it"))
+	const why = "attach the root file system where hooks look for it"
+	if c.rootAt != program.None {
+		c.in(because(c.attach(c.rootFD, c.rootAt, r.Path), why))
+		return
+	}
+	c.in(because(c.attachAt(c.rootFD, program.CWD(), r.Path), why))
 }
 
 // bareWorkDir makes the working directory if it is missing, while the root can be written.

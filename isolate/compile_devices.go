@@ -3,6 +3,7 @@ package isolate
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -51,9 +52,71 @@ func (c *compiler) bareDevices() {
 	}
 }
 
-// node makes a device node or FIFO in the directory parent. One that is there
-// already must be the same device; its mode is then left as it is. No link is followed.
+// node gives the directory parent a device node or FIFO. In a user namespace no
+// device can be made: the host's node is bound in its place.
 func (c *compiler) node(parent int, p string, n *Node) {
+	switch {
+	case n.Type == 'p':
+		c.makeNode(parent, p, n)
+	case c.spec.Namespaces.User != nil:
+		c.bindNode(parent, p, n)
+	default:
+		if c.nested == program.None {
+			c.nested = c.b.LateValue("berth is in a user namespace")
+			c.b.Out(program.Step{Sys: program.OpNested, Dst: program.None, Path: "/proc/self/uid_map", Why: "whether devices can be made", Data: nestedData{c.nested}})
+		}
+		from := len(c.b.P.Inside)
+		c.makeNode(parent, p, n)
+		c.only(from, true)
+		from = len(c.b.P.Inside)
+		c.bindNode(parent, p, n)
+		c.only(from, false)
+	}
+}
+
+// only makes the inside steps from a number on depend on whether berth is nested.
+func (c *compiler) only(from int, unless bool) {
+	for i := from; i < len(c.b.P.Inside); i++ {
+		c.b.P.Inside[i].If, c.b.P.Inside[i].Unless = c.nested+1, unless
+	}
+}
+
+type nestedData struct{ late int }
+
+// isNested tells whether this process is in another user namespace than the machine's first.
+func (pr *Prepared) isNested(d nestedData) error {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return err
+	}
+	if f := strings.Fields(string(text)); len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295" {
+		pr.late[d.late].val = 1
+	}
+	return nil
+}
+
+// bindNode binds the host's node of the same path, if it is the same device.
+func (c *compiler) bindNode(parent int, p string, n *Node) {
+	typ := map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR}[n.Type]
+	name, why := path.Base(p), "the host's "+p
+	node, at := c.b.Register("host's "+p), c.b.Register("at "+p)
+	const other = "no device can be made in a user namespace: the host must have it at the same path"
+	c.in(hint(because(c.openTree(program.CWD(), p, node, unix.OPEN_TREE_CLONE), why), other))
+	c.stat(node, p, why)
+	for _, f := range [][3]uint64{{statxMode, unix.S_IFMT, typ}, {statxMajor, 0xffffffff, uint64(n.Major)}, {statxMinor, 0xffffffff, uint64(n.Minor)}} {
+		c.compare(program.OpExpect, f[0], f[1], f[2], unix.ENODEV, p, "the host's node must be the same device")
+	}
+	s := c.open(parent, name, at, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	s.Path = p
+	c.in(because(c.setattr(node, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, 0, unix.MS_PRIVATE), "what is not allowed on it"),
+		ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: p, Why: "where " + why + " is bound", Args: []program.Arg{
+			program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, unix.S_IFREG|0o644), program.N(0)}}, unix.EEXIST),
+		because(s, "where "+why+" is bound"), because(c.attach(node, at, p), why))
+}
+
+// makeNode makes a device node or FIFO in the directory parent. One that is there
+// already must be the same device; its mode is then left as it is. No link is followed.
+func (c *compiler) makeNode(parent int, p string, n *Node) {
 	typ := map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR, 'p': unix.S_IFIFO}[n.Type]
 	name, why := path.Base(p), "device "+p
 	mk := ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: p, Why: why,

@@ -58,7 +58,7 @@ func (c *compiler) joinNamespaces() {
 			reg = c.slot(regProcess(ns.Process))
 		}
 		// In a new user namespace the child may not enter what belongs to another.
-		if ns.flag == unix.CLONE_NEWPID || c.ids() != nil {
+		if ns.flag == unix.CLONE_NEWPID || c.newUser() {
 			c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: reg, Kind: ns.flag})
 			continue
 		}
@@ -130,6 +130,7 @@ func (c *compiler) builtinMounts() {
 
 	dev := c.clone("dev", "dev", unix.MOUNT_ATTR_NOEXEC, unix.MOUNT_ATTR_NODEV)
 	c.in(because(c.attach(dev, c.mountpoint("/dev"), "/dev"), "a /dev of its own"))
+	c.bindDevices(dev)
 	steps, pts := c.newFS("devpts", "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
 		c.ptsOptions(), "terminals of its own")
 	c.in(steps...)

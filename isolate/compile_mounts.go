@@ -65,12 +65,12 @@ func (c *compiler) bareOutsideMounts() {
 	for i := range c.spec.Mounts {
 		m := &c.spec.Mounts[i]
 		what := fmt.Sprintf("mount %d on %s", i+1, m.Target)
-		regs := mountRegs{isDir: program.None}
+		regs := mountRegs{isDir: program.None, made: program.None}
 		switch {
 		case m.Type == Bind:
 			regs.fd, regs.isDir = c.b.Register(what), c.b.LateValue(what+" is a directory")
 			flags := uint64(unix.OPEN_TREE_CLONE)
-			if m.Recursive {
+			if m.Recursive || c.inside { // as for the root, see insideRoot
 				flags |= unix.AT_RECURSIVE
 			}
 			c.out(hint(because(c.openTree(program.CWD(), m.Source, regs.fd, flags), what), "is the source there on the host?"))
@@ -79,8 +79,7 @@ func (c *compiler) bareOutsideMounts() {
 			if m.IDMap != nil {
 				c.out(c.idmap(regs.fd, c.idmapNS(m.IDMap), m.IDMap.Recursive && m.Recursive, m.Target))
 			}
-			c.out(program.Step{Sys: program.OpIsDir, Dst: program.None, Path: m.Source, Args: []program.Arg{program.R(regs.fd)},
-				Why: "its target is made like it", Data: isDirData{regs.fd, regs.isDir}})
+			c.isDirectory(m.Source, &regs, what)
 		case m.CopyUp:
 			steps, fd := c.newFS("tmpfs", what, 0, nil, what)
 			regs.fd = fd
@@ -95,7 +94,7 @@ func (c *compiler) bareOutsideMounts() {
 		case m.Type == FileSystem && m.FSType == "tmpfs" && !slices.ContainsFunc(m.Data, func(o string) bool { return strings.HasPrefix(o, "mode=") }):
 			regs.mode = c.b.List("mode of " + m.Target)
 			c.out(program.Step{Sys: program.OpTargetMode, Dst: program.None, Path: m.Target, Why: "a tmpfs has the mode of what it lies on",
-				Args: []program.Arg{program.R(c.rootFD), c.b.Str(m.Target)}, Data: targetModeData{c.rootFD, m.Target, regs.mode}})
+				Args: []program.Arg{program.R(c.lookupRoot), c.b.Str(m.Target)}, Data: targetModeData{c.lookupRoot, m.Target, regs.mode}})
 		case m.Type == CgroupFS:
 			c.outsideCgroupFS()
 		}

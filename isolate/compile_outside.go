@@ -40,6 +40,7 @@ type makeDirData struct {
 	mode             uint32
 	uidLate, gidLate int    // owner of a directory that was made; None: left as it is
 	ids              *IDMap // what the owner's ids stand for on disk; nil: the same
+	madeLate         int    // told that it was made; None: not wanted
 }
 
 type deviceData struct {
@@ -100,7 +101,9 @@ func (c *compiler) outsideNamespaces() {
 func (c *compiler) outsideRoot() {
 	r := &c.spec.RootFS
 	c.rootFD = c.b.Register("root")
-	c.lookupRoot = c.rootFD
+	if !c.inside {
+		c.lookupRoot = c.rootFD
+	}
 	if r.Host {
 		c.lookupRoot = program.None // /etc may be a mount of its own, which the root does not show
 	}
@@ -111,7 +114,9 @@ func (c *compiler) outsideRoot() {
 	if r.Writable == ReadOnly {
 		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
-	if r.Writable == Ephemeral || r.Writable == Persistent || len(r.Layers) > 0 {
+	if c.inside {
+		c.insideRoot(attrs)
+	} else if r.Writable == Ephemeral || r.Writable == Persistent || len(r.Layers) > 0 {
 		c.outsideOverlay(attrs)
 	} else {
 		src, flags := "/", uint64(unix.OPEN_TREE_CLONE)
@@ -140,10 +145,16 @@ func (c *compiler) outsideRoot() {
 		if r.IDMap != nil {
 			userNS = c.idmapNS(r.IDMap)
 		}
-		c.out(program.Step{Sys: program.OpHostMounts, Dst: program.None, Data: hostMountsData{c.hostMounts, userNS},
-			Why: "what the host has mounted below /usr, /etc, /opt, /srv and /var belongs to its root"})
 		c.hostMasks = c.b.List("private directory")
-		c.out(program.Step{Sys: program.OpHostMasks, Dst: program.None, Data: hostMasksData{c.hostMasks, c.b.List("private file")},
+		files := c.b.List("private file")
+		if c.inside {
+			c.out(program.Step{Sys: program.OpHostOthers, Dst: program.None, Data: hostOthersData{c.hostMasks, files},
+				Why: "what the host has mounted elsewhere is no container's business"})
+		} else {
+			c.out(program.Step{Sys: program.OpHostMounts, Dst: program.None, Data: hostMountsData{c.hostMounts, userNS},
+				Why: "what the host has mounted below /usr, /etc, /opt, /srv and /var belongs to its root"})
+		}
+		c.out(program.Step{Sys: program.OpHostMasks, Dst: program.None, Data: hostMasksData{c.hostMasks, files},
 			Why: "what of the host's root is no container's business"})
 	}
 }
@@ -199,7 +210,7 @@ func (c *compiler) outsideOverlay(attrs uint64) {
 		}{{"", 0o700}, {"/upper", 0o755}, {"/work", 0o700}} {
 			dir := path.Clean(r.StateDir) + d.name
 			c.out(program.Step{Sys: program.OpMakeDir, Dst: program.None, Path: dir, Args: []program.Arg{c.b.Str(dir), program.Flag(program.FmtOct, uint64(d.mode))},
-				Why: "where writes to the root are kept", Data: makeDirData{dir, d.mode, program.None, program.None, onDisk}})
+				Why: "where writes to the root are kept", Data: makeDirData{dir, d.mode, program.None, program.None, onDisk, program.None}})
 		}
 	}
 	private(
@@ -323,6 +334,10 @@ func (c *compiler) outsideDev(dev int) {
 		name         string
 		major, minor uint64
 	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		if c.inside {
+			c.inChild(dev, n.name, uint32(n.major), uint32(n.minor))
+			continue
+		}
 		c.out(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "/dev/" + n.name, Why: "/dev/" + n.name,
 			Hint: "berth needs CAP_MKNOD, and device rules that let it make nodes",
 			Args: []program.Arg{program.R(dev), c.b.Str(n.name), program.Flag(program.FmtMode, unix.S_IFCHR|0o666), program.Flag(program.FmtDev, n.major<<8|n.minor)}},
@@ -343,6 +358,10 @@ func (c *compiler) outsideDev(dev int) {
 	}
 	for _, d := range c.spec.Devices {
 		name := path.Clean(d.Path)[len("/dev/"):]
+		if c.inside {
+			c.inChild(dev, name, 0, 0)
+			continue
+		}
 		c.out(program.Step{Sys: program.OpDevice, Dst: program.None, Path: d.Path, Why: "device " + d.Path, Args: []program.Arg{program.R(dev), c.b.Str(name)},
 			Hint: "is the device there on the host?", Data: deviceData{dev, d.Path, name}})
 	}
@@ -363,7 +382,7 @@ func (c *compiler) outsideMounts() {
 	for i := range c.spec.Mounts {
 		m := &c.spec.Mounts[i]
 		what := fmt.Sprintf("mount %d on %s", i+1, m.Target)
-		regs := mountRegs{isDir: program.None}
+		regs := mountRegs{isDir: program.None, made: program.None}
 		uid, gid := program.None, program.None
 		if m.User != "" || m.Group != "" {
 			uid, gid = c.b.LateValue("uid of "+what), c.b.LateValue("gid of "+what)
@@ -400,17 +419,21 @@ func (c *compiler) outsideMounts() {
 		}
 		if m.Type == Volume {
 			onDisk := c.ids()
-			if m.IDMap != nil {
+			if m.IDMap != nil || c.inside {
 				onDisk = nil
 			}
+			if c.inside { // the child gives it to its owner
+				uid, gid = c.giveLater(&regs, what, uid, gid)
+			}
 			c.out(program.Step{Sys: program.OpMakeDir, Dst: program.None, Path: m.Source, Why: "the volume of " + what,
-				Args: []program.Arg{c.b.Str(m.Source), program.Flag(program.FmtOct, mode)}, Data: makeDirData{m.Source, m.Mode, uid, gid, onDisk}})
+				Args: []program.Arg{c.b.Str(m.Source), program.Flag(program.FmtOct, mode)}, Data: makeDirData{m.Source, m.Mode, uid, gid, onDisk, regs.made}})
 		} else {
 			regs.isDir = c.b.LateValue(what + " is a directory")
 		}
 		regs.fd = c.b.Register(what)
 		flags := uint64(unix.OPEN_TREE_CLONE)
-		if m.Recursive {
+		recursive := m.Recursive || c.inside // as for the root, see insideRoot
+		if recursive {
 			flags |= unix.AT_RECURSIVE
 		}
 		c.out(hint(because(c.openTree(program.CWD(), m.Source, regs.fd, flags), what), "is the source there on the host?"))
@@ -418,18 +441,34 @@ func (c *compiler) outsideMounts() {
 		if m.NoAtime {
 			clear = unix.MOUNT_ATTR__ATIME
 		}
-		s := c.setattr(regs.fd, m.Recursive, mountAttrs(m), clear, propagation(m.Propagation))
+		s := c.setattr(regs.fd, recursive, mountAttrs(m), clear, propagation(m.Propagation))
 		s.Path = m.Target
 		c.out(because(s, "what is not allowed on "+what))
 		if m.IDMap != nil {
 			c.out(c.idmap(regs.fd, c.idmapNS(m.IDMap), m.IDMap.Recursive && m.Recursive, m.Target))
 		}
+		if regs.made != program.None {
+			c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: m.Target, Why: "the owner of " + what, If: regs.made + 1, Args: []program.Arg{
+				program.R(regs.fd), c.b.Str(""), program.L(regs.uid), program.L(regs.gid), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
+		}
 		if regs.isDir != program.None {
-			c.out(program.Step{Sys: program.OpIsDir, Dst: program.None, Path: m.Source, Args: []program.Arg{program.R(regs.fd)},
-				Why: "its target is made like it", Data: isDirData{regs.fd, regs.isDir}})
+			c.isDirectory(m.Source, &regs, what)
 		}
 		c.mounts = append(c.mounts, regs)
 	}
+}
+
+// isDirectory finds out whether what is bound is a directory.
+func (c *compiler) isDirectory(source string, regs *mountRegs, what string) {
+	fd := regs.fd
+	if c.inside {
+		fd = c.b.Register("source of " + what)
+		s := c.openat2(program.CWD(), c.b.Str(source), fd, pathOnly, 0)
+		s.Path = source
+		c.b.Out(because(s, what))
+	}
+	c.out(program.Step{Sys: program.OpIsDir, Dst: program.None, Path: source, Args: []program.Arg{program.R(fd)},
+		Why: "its target is made like it", Data: isDirData{fd, regs.isDir}})
 }
 
 func mountAttrs(m *Mount) uint64 {

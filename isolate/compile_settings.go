@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,7 +68,15 @@ func (c *compiler) writeProc(p, value, why, help string) {
 	file := c.b.Register("setting")
 	open := hint(because(c.open(c.procFS, p, file, openWrite, beneath), why), help)
 	open.Path = "/proc/" + p
-	c.in(open, program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/" + p, Why: why, Check: true, Want: uint64(len(value)), Hint: help,
+	if c.newUser() && strings.HasPrefix(p, "self/") {
+		// The files of a process that is not dumpable are root's outside. While it is
+		// dumpable here nobody else is in its user namespace who could trace it.
+		c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(1), program.N(0), "its own files in /proc are its own"), open,
+			c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "nobody may trace this process any more"))
+	} else {
+		c.in(open)
+	}
+	c.in(program.Step{Sys: program.SysWrite, Dst: program.None, Path: "/proc/" + p, Why: why, Check: true, Want: uint64(len(value)), Hint: help,
 		Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}})
 }
 

@@ -13,6 +13,9 @@ import (
 // regSync is the child's end of the pipe at which it waits while it is worked on from outside.
 const regSync = "sync"
 
+// regReady is the child's end of the pipe by which it tells that it can be worked on from outside.
+const regReady = "ready"
+
 type idMapsData struct{ user *UserNamespace }
 
 type userNSData struct {
@@ -39,19 +42,26 @@ type oomData struct{ value int }
 // hintIDMap is for file systems that no mount can show with other ids.
 const hintIDMap = "not every file system can be idmapped (ext4, xfs, btrfs and overlay's layers can, tmpfs from Linux 6.3 on); use one that can, or have its files belong to the ids of the range"
 
-// ids is the map of a user namespace that is made new; nil without one, and for
-// one that is joined, whose map is not known here.
+// ids is the map of the user namespace; nil without one, and for one that is
+// joined and whose map was not told.
 func (c *compiler) ids() *IDMap {
-	if c.spec == nil || c.spec.Namespaces.User == nil || c.spec.Namespaces.User.Join != nil {
+	if c.spec == nil || c.spec.Namespaces.User == nil || c.spec.Namespaces.User.Map.empty() {
 		return nil
 	}
 	return &c.spec.Namespaces.User.Map
 }
 
+func (m *IDMap) empty() bool { return len(m.UIDs)+len(m.GIDs) == 0 }
+
+// newUser tells whether the container gets a new user namespace.
+func (c *compiler) newUser() bool {
+	return c.spec != nil && c.spec.Namespaces.User != nil && c.spec.Namespaces.User.Join == nil
+}
+
 // outsideUserNamespace has the child born in a user namespace of its own. All
 // other new namespaces come from the same clone3 and so belong to it.
 func (c *compiler) outsideUserNamespace() {
-	if c.ids() != nil {
+	if c.newUser() {
 		c.b.P.CloneFlags |= unix.CLONE_NEWUSER
 	}
 }
@@ -69,6 +79,14 @@ func (c *compiler) userNamespace() {
 			Hint: cmp.Or(map[bool]string{true: "newuidmap and newgidmap must be there, and /etc/subuid and /etc/subgid must give this user the ranges"}[u.Tools],
 				"mapping other ids than its own needs CAP_SETUID and CAP_SETGID in berth's user namespace, which must have the outside ids")})
 	}
+	if c.spec.Unprivileged {
+		// The files of a process that is not dumpable are root's, and the maps are
+		// among them. Nobody else is in its user namespace, so nobody but the user
+		// itself can trace it meanwhile.
+		c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(1), program.N(0), "the starter may write the maps"),
+			program.Step{Sys: program.SysWrite, Dst: program.None, Check: true, Want: 1, Why: "tell the starter",
+				Args: []program.Arg{program.R(c.slot(regReady)), c.b.Str("x"), program.N(1)}})
+	}
 	c.in(program.Step{Sys: program.OpSync, Dst: program.None, Mark: program.Stage, Why: "wait until what needs privileges of the starter is done",
 		Args: []program.Arg{program.R(c.slot(regSync))}})
 	if u.Join != nil {
@@ -80,17 +98,25 @@ func (c *compiler) userNamespace() {
 			Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, unix.CLONE_NEWUSER)},
 			Hint: "it must be another than berth's own, and one below it"})
 	}
+	if c.spec.Unprivileged {
+		c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "nobody may trace this process any more"))
+	}
+	if u.Join != nil {
+		// Only now: what is made before would belong to the starter's user namespace.
+		c.in(program.Step{Sys: program.SysUnshare, Dst: program.None, Args: []program.Arg{program.Flag(program.FmtCloneFlags, c.unshared)},
+			Why: "namespaces that belong to the user namespace"})
+	}
+	if r := &c.spec.RootFS; c.spec.Bare && r.Path != "" && !c.spec.Unprivileged && c.spec.Namespaces.Mount.Mode != NSJoin {
+		// The user namespace's root need not be able to get to that directory.
+		c.rootAt = c.b.Register("where the root is")
+		c.in(because(c.cwdDir(r.Path, c.rootAt), "where the root file system is attached"))
+	}
 	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "root's group of the user namespace", Args: []program.Arg{program.N(0), program.N(0), program.N(0)}},
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "root of the user namespace", Args: []program.Arg{program.N(0), program.N(0), program.N(0)}})
 	if !u.DenySetgroups {
 		c.in(program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "none of the starter's groups is kept", Args: []program.Arg{program.N(0), program.Null()}})
 	}
 	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable"))
-	if u.Join != nil {
-		// Only now: what is made before would belong to the starter's user namespace.
-		c.in(program.Step{Sys: program.SysUnshare, Dst: program.None, Args: []program.Arg{program.Flag(program.FmtCloneFlags, c.unshared)},
-			Why: "namespaces that belong to the user namespace"})
-	}
 }
 
 // childPID is the late value that holds the child's pid beside.
@@ -176,7 +202,7 @@ func (c *compiler) idmap(mount, userNS int, recursive bool, p string) program.St
 // the ids that stand for the same numbers outside.
 func (c *compiler) shift(fd int, private bool) {
 	ids := c.ids()
-	if ids == nil {
+	if ids == nil || c.inside { // what the child makes has the ids of its user namespace
 		return
 	}
 	c.out(program.Step{Sys: program.OpShift, Dst: program.None, Private: private, Why: "it belongs to the ids of the user namespace",
@@ -189,6 +215,9 @@ func (c *compiler) shift(fd int, private bool) {
 func (c *compiler) kernelFS(steps []program.Step, kind string) {
 	u := c.spec.Namespaces.User
 	for _, ns := range c.spec.Namespaces.list() {
+		if ns.name == kind && c.sharesHost(kind, ns.Namespace, steps[len(steps)-1].Dst) {
+			return
+		}
 		if ns.name != kind || u == nil || ns.Mode == NSNew || ns.Mode == NSJoin && u.Join != nil {
 			continue
 		}
@@ -247,12 +276,17 @@ func (s *Spec) validateUser() error {
 	if m := s.RootFS.IDMap; m != nil && s.RootFS.Writable == Persistent && !m.mapsRoot() {
 		return errors.New("the map of a persistent root must have root (id 0) in it")
 	}
+	if err := s.validateUnprivileged(); err != nil {
+		return err
+	}
 	u := s.Namespaces.User
 	if u == nil {
 		return nil
 	}
 	if u.Join != nil {
-		return u.validateJoin(&s.Namespaces)
+		if err := u.validateJoin(&s.Namespaces); err != nil || u.Map.empty() {
+			return err
+		}
 	}
 	if err := u.Map.validate(); err != nil {
 		return fmt.Errorf("the user namespace: %w", err)
@@ -260,7 +294,7 @@ func (s *Spec) validateUser() error {
 	if !u.Map.mapsRoot() {
 		return errors.New("the user namespace: root (id 0 inside) must be mapped, for users and groups: it is who sets the container up")
 	}
-	if s.Namespaces.PID.Mode == NSJoin && !s.Bare {
+	if u.Join == nil && s.Namespaces.PID.Mode == NSJoin && !s.Bare {
 		return errors.New("a container with a new user namespace cannot join a PID namespace, whose /proc it could not mount; join the user namespace of that container too")
 	}
 	if u.DenySetgroups && len(s.Process.Groups) > 0 {
@@ -286,7 +320,7 @@ func (u *UserNamespace) validateJoin(n *Namespaces) error {
 	switch {
 	case u.Join.Mode != NSJoin || (u.Join.Path == "") == (u.Join.Process == ""):
 		return errors.New("the user namespace to join must be given by exactly one of path and process")
-	case len(u.Map.UIDs)+len(u.Map.GIDs) > 0 || u.Tools:
+	case u.Tools || u.DenySetgroups:
 		return errors.New("a user namespace that is joined has its map already")
 	case n.PID.Mode == NSNew:
 		return errors.New("a container that joins a user namespace cannot have a new PID namespace; join the PID namespace of the same container, or the host's")

@@ -86,6 +86,12 @@ func TestGoldenPrograms(t *testing.T) {
 			Process:    Process{Args: []string{"/app"}, User: "web", NoNewPrivileges: true, Rlimits: []Rlimit{{unix.RLIMIT_NOFILE, "nofile", 1024, 65536}}, Scheduling: Scheduling{Nice: &nice, OOMScoreAdjust: &oom}},
 		}),
 		"bare": goldenBare(),
+		"unprivileged": {
+			Name: "own", Unprivileged: true,
+			RootFS:     RootFS{Host: true},
+			Namespaces: Namespaces{Network: Namespace{Mode: NSHost}, User: &UserNamespace{DenySetgroups: true, Map: IDMap{UIDs: []IDRange{{0, 1000, 1}}, GIDs: []IDRange{{0, 1000, 1}}}}},
+			Process:    Process{Args: []string{"/app"}, NoNewPrivileges: true},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := Compile(spec)

@@ -75,6 +75,33 @@ func (pr *Prepared) cloneHostMounts(d hostMountsData) error {
 	return nil
 }
 
+// otherMounts gives the topmost mount points of the host that are neither its
+// system nor covered by what a container has there of its own.
+func otherMounts() ([]string, error) {
+	covered := append([]string{"/proc", "/sys", "/dev"}, hostTmpDirs...)
+	covered = append(covered, hostMaskDirs...)
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		p := m.Mountpoint
+		system := (belowAny(p, hostSystemDirs) || strings.HasPrefix(p, "/lib")) && (slices.Contains(hostSystemDirs, p) || slices.Contains(hostFSTypes, m.FSType))
+		return p == "/" || system || belowAny(p, covered), false
+	})
+	if err != nil {
+		return nil, err
+	}
+	var points []string
+	for _, m := range infos {
+		points = append(points, m.Mountpoint)
+	}
+	slices.Sort(points)
+	var out []string
+	for _, p := range slices.Compact(points) {
+		if !belowAny(p, out) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
 // findHostMasks sees which of the private paths there are. What the root shows
 // is the host's own file system, so links on it are the administrator's.
 func (pr *Prepared) findHostMasks(d hostMasksData) error {

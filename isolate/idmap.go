@@ -3,6 +3,7 @@ package isolate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -314,6 +316,17 @@ func (pr *Prepared) Forked(pid, pidfd int) error {
 		}
 	}
 	p := pr.program
+	if pr.ready != nil {
+		// At its end without a byte the child has failed, and the status tells why.
+		if err := pr.ready.SetReadDeadline(time.Now().Add(DefaultStartTimeout)); err != nil {
+			return fmt.Errorf("cannot wait for the child: %w", err)
+		}
+		if n, err := pr.ready.Read(make([]byte, 1)); err == io.EOF && n == 0 {
+			return pr.release()
+		} else if err != nil {
+			return fmt.Errorf("cannot wait for the child: %w", err)
+		}
+	}
 	for i := range p.Beside {
 		s := &p.Beside[i]
 		n := len(p.Outside) + len(p.Inside) + i

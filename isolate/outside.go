@@ -105,6 +105,14 @@ func (pr *Prepared) operation(s *program.Step) error {
 		return pr.landlock(d)
 	case targetRootData:
 		return pr.targetRoot(d)
+	case nestedData:
+		return pr.isNested(d)
+	case rootDirsData:
+		return pr.rootDirs(d)
+	case hostOthersData:
+		return pr.hostOthers(d)
+	case isDeviceData:
+		return pr.isDevice(d)
 	case userNSData:
 		return pr.makeUserNS(d)
 	case idmapData:
@@ -287,6 +295,9 @@ func (pr *Prepared) makeDir(d makeDirData) error {
 			return fmt.Errorf("/%s: %w", strings.Join(names[:i+1], "/"), err)
 		}
 		dir = next
+		if made && last && d.madeLate != program.None {
+			pr.late[d.madeLate].val = 1
+		}
 		if made && last {
 			err = unix.Fchmod(dir, mode)
 			if uid, gid, owned := pr.ownerOf(d); err == nil && owned {

@@ -28,6 +28,7 @@ type Prepared struct {
 	status *os.File
 	gate   *os.File // nil when the caller has the gate
 	sync   *os.File // what the child waits at until Forked is done; nil without a wait
+	ready  *os.File // says that it waits at sync; nil where that need not be known
 	word   *os.File // what it waits at until Continue; nil without a wait
 	reader *StatusReader
 
@@ -310,6 +311,14 @@ func (pr *Prepared) pipes(status, gate *os.File) error {
 		pr.reader = NewStatusReader(pr.status, pr.program)
 		pr.regs[pr.program.Status] = int32(childEnd(pr, w))
 	}
+	if i := pr.register(regReady); i != program.None {
+		r, w, err := pr.pipe()
+		if err != nil {
+			return err
+		}
+		pr.ready = parentEnd(r, regReady)
+		pr.regs[i] = int32(childEnd(pr, w))
+	}
 	for name, file := range map[string]**os.File{regSync: &pr.sync, regWord: &pr.word} {
 		if i := pr.register(name); i != program.None {
 			r, w, err := pr.pipe()
@@ -457,7 +466,7 @@ func (pr *Prepared) Close() {
 	pr.Launched()
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	for _, f := range []**os.File{&pr.gate, &pr.sync, &pr.word} {
+	for _, f := range []**os.File{&pr.gate, &pr.sync, &pr.ready, &pr.word} {
 		if *f != nil {
 			(*f).Close()
 			*f = nil

@@ -177,7 +177,7 @@ type Namespaces struct {
 // UserNamespace is one made new with Map, or joined.
 type UserNamespace struct {
 	Join *Namespace // nil: new
-	Map  IDMap
+	Map  IDMap      // of one that is joined: what it has, if that is known
 	// Deny writes "deny" to setgroups before the group map, which the kernel
 	// demands of a starter without privileges that maps its own group only.
 	DenySetgroups bool

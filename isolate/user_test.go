@@ -333,7 +333,7 @@ func TestRefusedUserNamespaces(t *testing.T) {
 		{&UserNamespace{Map: ownIDs()}, func(s *Spec) { s.Namespaces.PID = Namespace{Mode: NSJoin, Process: "x"} }, "cannot join a PID namespace"},
 		{join(Namespace{Mode: NSJoin}), nil, "exactly one of path and process"},
 		{join(Namespace{Mode: NSJoin, Path: "/x"}), nil, "cannot have a new PID namespace"},
-		{&UserNamespace{Join: &Namespace{Mode: NSJoin, Path: "/x"}, Map: ids(IDRange{0, 1, 1})}, nil, "has its map already"},
+		{&UserNamespace{Join: &Namespace{Mode: NSJoin, Path: "/x"}, Tools: true}, nil, "has its map already"},
 		{nil, func(s *Spec) { s.RootFS.IDMap = &IDMap{} }, "the map of the root file system: no user ids"},
 		{nil, func(s *Spec) {
 			m := ids(IDRange{1, 100, 1})

@@ -21,9 +21,6 @@ func (s *Spec) validate() error {
 	if s == nil {
 		return errors.New("there is no spec")
 	}
-	if err := s.pending(); err != nil {
-		return err
-	}
 	if !s.keepsRoot() {
 		if err := s.RootFS.validate(); err != nil {
 			return err

@@ -93,6 +93,10 @@ const (
 	OpUserNS      // make a user namespace for an idmapped mount
 	OpIDMap       // give a detached mount the map of a user namespace
 	OpShift       // give what is on a new file system to the ids of a user namespace
+	OpRootDirs    // open where users are looked up, without privileges
+	OpHostOthers  // find what the host has mounted beside its system
+	OpNested      // is this process in a user namespace of its own
+	OpIsDevice    // is the path of the host that device
 	OpActAs       // take the file system ids of a user, keeping the capabilities
 	OpHierarchies // find the cgroup hierarchies of the host
 	OpCopyUp      // copy what a tmpfs is mounted on into it
@@ -192,6 +196,10 @@ var sysTable = [...]sysInfo{
 	OpUserNS:             {"make_user_namespace", pseudo + 25},
 	OpIDMap:              {"idmap_mount", pseudo + 26},
 	OpShift:              {"shift_owners", pseudo + 27},
+	OpRootDirs:           {"open_root", pseudo + 35},
+	OpHostOthers:         {"find_other_mounts", pseudo + 36},
+	OpNested:             {"check_user_namespace", pseudo + 38},
+	OpIsDevice:           {"check_device", pseudo + 37},
 	OpActAs:              {"act_as", pseudo + 28},
 	OpIDMaps:             {"write_id_maps", pseudo + 29},
 	OpOOMScore:           {"write_oom_score_adj", pseudo + 30},
