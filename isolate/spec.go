@@ -259,13 +259,15 @@ type IDs struct {
 type Landlock struct {
 	// Rules are the only access to files; without any it is not restricted. The
 	// program needs Read and Execute, its interpreter Execute too, its libraries Read.
-	Rules []LandlockRule
+	Rules []LandlockRule `json:"rules,omitempty"`
 	// TCPBind and TCPConnect are the ports allowed; nil: any, empty: none.
-	TCPBind, TCPConnect []uint16
+	TCPBind    []uint16 `json:"tcp-bind,omitzero"`
+	TCPConnect []uint16 `json:"tcp-connect,omitzero"`
 	// ScopeAbstractUnix refuses connections to abstract unix sockets, ScopeSignals
 	// signals, where the other side is none of the program's own.
-	ScopeAbstractUnix, ScopeSignals bool
-	BestEffort                      bool
+	ScopeAbstractUnix bool `json:"scope-abstract-unix-sockets,omitempty"`
+	ScopeSignals      bool `json:"scope-signals,omitempty"`
+	BestEffort        bool `json:"best-effort,omitempty"`
 }
 
 // LandlockRule allows access to a path inside the container and all below it; the
@@ -274,8 +276,10 @@ type Landlock struct {
 // and ioctl(2) on devices (refused elsewhere from ABI 5 on, Linux 6.10); Execute
 // is executing files.
 type LandlockRule struct {
-	Path                 string
-	Read, Write, Execute bool
+	Path    string `json:"path"`
+	Read    bool   `json:"read,omitempty"`
+	Write   bool   `json:"write,omitempty"`
+	Execute bool   `json:"execute,omitempty"`
 }
 
 // Capabilities are the five sets, as bit masks over the capability numbers of

@@ -3,6 +3,7 @@ package units
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/google/shlex"
@@ -29,6 +30,30 @@ func (d *decoder) list(n *node, f Field) []string {
 		}
 		first[s] = item
 		out = append(out, s)
+	}
+	return out
+}
+
+// ports decodes an array of port numbers, which is not nil even if it is empty.
+func (d *decoder) ports(n *node, f Field) Ports {
+	if !d.is(n, array, f) {
+		return nil
+	}
+	out := Ports{}
+	for _, item := range n.items {
+		if !d.is(item, integer, f) {
+			continue
+		}
+		port, err := parseInteger(item.text)
+		if err != nil || port < 0 || port > 65535 {
+			d.rep.fail("U008", item.at, "a port is a number from 0 to 65535", "%s: %s is not a port", displayKey(f), item.text)
+			continue
+		}
+		if slices.Contains(out, int(port)) {
+			d.rep.warn("U033", item.at, "remove one of the two", "port %d is listed twice", port)
+			continue
+		}
+		out = append(out, int(port))
 	}
 	return out
 }

@@ -213,6 +213,9 @@ func (d *decoder) assign(n *node, v reflect.Value, f Field) {
 	case *[]string:
 		*p = d.list(n, f)
 		return
+	case *Ports:
+		*p = d.ports(n, f)
+		return
 	case *[]Dependency:
 		*p = d.dependencies(n, f)
 		return

@@ -93,6 +93,8 @@ const (
 	TypeSeccomp      Type = "seccomp profile"
 	TypeSyscalls     Type = "list of system calls"
 	TypeAccess       Type = "device access"
+	TypeFileAccess   Type = "file access"
+	TypePorts        Type = "list of ports"
 	TypeLimit        Type = "resource limit"
 	TypeSysctl       Type = "kernel parameter"
 	TypeNetwork      Type = "network mode"

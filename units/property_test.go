@@ -105,6 +105,10 @@ func sample(t *rapid.T, f Field) string {
 		return list(`"mount"`, `"open_tree"`)
 	case TypeAccess:
 		return pick(`"r"`, `"rwm"`)
+	case TypeFileAccess:
+		return pick(`"r"`, `"rwx"`)
+	case TypePorts:
+		return list("80", "0", "65535")
 	case TypeLimit:
 		return pick("0", "65536", `"1K:unlimited"`, `"infinity"`, `{ soft = 1, hard = "2K" }`, `"64M"`)
 	case TypeSysctl:

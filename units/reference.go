@@ -93,6 +93,10 @@ func notation(t Type) string {
 		return `, as "0-1,4"`
 	case TypeAccess:
 		return `, of the letters r, w and m`
+	case TypeFileAccess:
+		return `, of the letters r, w and x`
+	case TypePorts:
+		return `, as [80, 443]`
 	case TypeLimit:
 		return `, as 1024, "1024:4096", { soft = 1024, hard = 4096 } or "unlimited"`
 	case TypeDependencies:

@@ -126,6 +126,10 @@ func shapeOf(f Field) object {
 		return object{"type": "string", "pattern": octal.text}
 	case TypeAccess:
 		return object{"type": "string", "pattern": access.text}
+	case TypeFileAccess:
+		return object{"type": "string", "pattern": fileAccess.text}
+	case TypePorts:
+		return object{"type": "array", "items": object{"type": "integer", "minimum": 0, "maximum": 65535}}
 	case TypePath:
 		return object{"type": "string"}
 	case TypeNamespace:

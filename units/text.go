@@ -18,6 +18,7 @@ var (
 	cpuList     = lazy(`^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$`)
 	syscallName = lazy(`^[a-z_][a-z0-9_]{0,63}$`)
 	access      = lazy(`^[rwm]{1,3}$`)
+	fileAccess  = lazy(`^[rwx]{1,3}$`)
 	cniName     = lazy(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
 	digits      = lazy(`^[0-9]+$`)
 )
@@ -112,6 +113,10 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 	case TypeAccess:
 		if !access.MatchString(s) || repeats(s) {
 			return fail("U019", `write any of r (read), w (write) and m (make the node), each once: "rw"`, "%s is not an access", quote(s))
+		}
+	case TypeFileAccess:
+		if !fileAccess.MatchString(s) || repeats(s) {
+			return fail("U019", `write any of r (read), w (write) and x (execute), each once: "rx"`, "%s is not an access", quote(s))
 		}
 	case TypeNetwork:
 		if name, ok := strings.CutPrefix(s, "cni:"); !ok || !cniName.MatchString(name) {

@@ -261,10 +261,26 @@ type Security struct {
 	AllowSyscalls   []string `toml:"allow-syscalls" json:"allow-syscalls,omitempty"`
 	AppArmor        string   `toml:"apparmor" json:"apparmor,omitempty"`           // not supported yet
 	SELinuxLabel    string   `toml:"selinux-label" json:"selinux-label,omitempty"` // not supported yet
-	Landlock        []string `toml:"landlock" json:"landlock,omitempty"`           // not supported yet
-	MaskedPaths     []string `toml:"masked-paths" json:"masked-paths,omitempty"`
-	ReadonlyPaths   []string `toml:"readonly-paths" json:"readonly-paths,omitempty"`
+	SeccompLog      bool     `toml:"seccomp-log" json:"seccomp-log,omitempty"`
+
+	Landlock           []LandlockRule `toml:"landlock" json:"landlock,omitempty"`
+	LandlockTCPBind    Ports          `toml:"landlock-tcp-bind" json:"landlock-tcp-bind,omitzero"`
+	LandlockTCPConnect Ports          `toml:"landlock-tcp-connect" json:"landlock-tcp-connect,omitzero"`
+	LandlockScope      []string       `toml:"landlock-scope" json:"landlock-scope,omitempty"` // abstract-unix-sockets, signals
+	LandlockBestEffort bool           `toml:"landlock-best-effort" json:"landlock-best-effort,omitempty"`
+
+	MaskedPaths   []string `toml:"masked-paths" json:"masked-paths,omitempty"`
+	ReadonlyPaths []string `toml:"readonly-paths" json:"readonly-paths,omitempty"`
 }
+
+// LandlockRule is one entry of landlock.
+type LandlockRule struct {
+	Path   string `toml:"path" json:"path"`
+	Access string `toml:"access" json:"access"` // of r, w, x
+}
+
+// Ports are port numbers: nil for any, empty for none.
+type Ports []int
 
 // Device is one [[device]].
 type Device struct {

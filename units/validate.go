@@ -50,6 +50,7 @@ func (v *validator) validate() {
 	v.sysctl()
 	v.scheduling()
 	v.memory()
+	v.security()
 	v.duplicates()
 	v.probes()
 }
@@ -326,6 +327,29 @@ func (v *validator) memory() {
 			}
 			v.rep.warn("U047", v.at("cgroup."+low.key), "", "%s %s is above %s %s and has no effect beyond it", low.key, *low.value, high.key, *high.value)
 		}
+	}
+}
+
+func (v *validator) security() {
+	s := &v.unit.Security
+	if !s.NoNewPrivileges {
+		for _, key := range []string{"landlock", "landlock-tcp-bind", "landlock-tcp-connect", "landlock-scope"} {
+			if v.given("security." + key) {
+				v.rep.fail("U031", v.at("security."+key), "remove no-new-privileges = false", "Landlock works only with security.no-new-privileges")
+				break
+			}
+		}
+	}
+	if s.SeccompLog && s.Seccomp == "unconfined" && len(s.DenySyscalls) == 0 {
+		v.rep.fail("U031", v.at("security.seccomp-log"), "leave it out", "security.seccomp-log has nothing to log: without a filter no call is refused")
+	}
+	paths := make(map[string]int)
+	for i, r := range s.Landlock {
+		if first, ok := paths[r.Path]; ok && r.Path != "" {
+			v.rep.add("U033", Error, v.item("security.landlock", i, "path"), "write one entry with the letters of both", fmt.Sprintf("%s is listed twice", quote(r.Path)),
+				v.item("security.landlock", first, "path").position("first listed here"))
+		}
+		paths[r.Path] = i
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -241,4 +243,53 @@ func TestInspect(t *testing.T) {
 			t.Errorf("call %d does not pass", n)
 		}
 	}
+}
+
+// TestKernelLog holds that calls refused by a filter with the flag for it are in
+// the kernel's log. The kernel drops such messages where there are many, so the
+// call is made until one comes through.
+func TestKernelLog(t *testing.T) {
+	logged, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_logged")
+	if err != nil || !slices.Contains(strings.Fields(string(logged)), "errno") {
+		t.Skipf("refused calls are not logged here: actions_logged is %q (%v)", logged, err)
+	}
+	names, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, name := range names {
+		if comm, err := os.ReadFile(name); err == nil && string(comm) == "auditd\n" {
+			t.Skip("auditd takes the messages before they are in the kernel's log")
+		}
+	}
+	kmsg, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		if os.Getenv("BERTH_NO_SKIP") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("the kernel's log cannot be read: ", err)
+	}
+	defer unix.Close(kmsg)
+	if _, err := unix.Seek(kmsg, 0, unix.SEEK_END); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(helperProbe, "call")
+	const profile = `{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_LOG"],"syscalls":[{"names":["getppid"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}`
+	want := fmt.Sprintf("syscall=%d ", unix.SYS_GETPPID)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		if out, err := runUnder(t, profile); err != nil || out != "-1 1\n" {
+			t.Fatal(out, err)
+		}
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(kmsg), Events: unix.POLLIN}}, 1000); err != nil && err != unix.EINTR || n == 0 {
+			continue
+		}
+		for {
+			record := make([]byte, 8192)
+			n, err := unix.Read(kmsg, record)
+			if err == unix.EAGAIN {
+				break
+			}
+			if text := string(record[:max(n, 0)]); strings.Contains(text, "type=1326") && strings.Contains(text, want) && strings.Contains(text, "code=0x50000") {
+				return
+			}
+		}
+	}
+	t.Error("nothing was logged")
 }

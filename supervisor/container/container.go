@@ -226,6 +226,7 @@ func process(u *units.Unit) (isolate.Process, error) {
 	if p.Scheduling, err = scheduling(&u.Scheduling); err != nil {
 		return p, err
 	}
+	p.Landlock = landlock(&u.Security)
 	p.Seccomp, p.SeccompFlags, err = filter(u)
 	return p, err
 }

@@ -27,7 +27,8 @@ import (
 //     bundle's rootfs ("mount --bind / rootfs" for the host's);
 //   - a root file system whose owners on disk are ids inside: berth.rootfs-idmap;
 //   - namespaces of other units, which are new ones here: berth.namespace.KIND;
-//   - pre-start programs and berth's own init: berth.pre-start, berth.init.
+//   - pre-start programs and berth's own init: berth.pre-start, berth.init;
+//   - Landlock rules: berth.landlock, in JSON.
 func OCI(u *units.Unit, env Environment) ([]byte, error) {
 	c, err := Build(u, env)
 	if err != nil {
@@ -97,6 +98,10 @@ func annotations(s *isolate.Spec) map[string]string {
 	}
 	if s.Init {
 		set("init", "true")
+	}
+	if s.Process.Landlock != nil {
+		text, _ := json.Marshal(s.Process.Landlock) // strings, numbers and booleans only
+		set("landlock", string(text))
 	}
 	if s.RootFS.IDMap != nil {
 		set("rootfs-idmap", "true")

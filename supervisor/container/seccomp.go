@@ -44,6 +44,12 @@ func filter(u *units.Unit) ([]byte, uint32, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
 	}
+	if seccomp.Notifies(f) {
+		return nil, 0, fmt.Errorf("cannot use the seccomp profile of %s: SCMP_ACT_NOTIFY needs an agent that answers, which only containers of berth-oci can have", u.Name)
+	}
+	if s.SeccompLog {
+		flags |= unix.SECCOMP_FILTER_FLAG_LOG
+	}
 	return f, flags, nil
 }
 
@@ -75,6 +81,9 @@ func ociSeccomp(u *units.Unit, spec *oci.Spec) (out *oci.LinuxSeccomp, err error
 		out.Syscalls[i].Names = slices.DeleteFunc(slices.Clone(out.Syscalls[i].Names), func(name string) bool {
 			return slices.Contains(s.DenySyscalls, name) || slices.Contains(s.AllowSyscalls, name)
 		})
+	}
+	if s.SeccompLog && !slices.Contains(out.Flags, oci.LinuxSeccompFlagLog) {
+		out.Flags = append(slices.Clone(out.Flags), oci.LinuxSeccompFlagLog)
 	}
 	out.Syscalls = slices.DeleteFunc(out.Syscalls, func(c oci.LinuxSyscall) bool { return len(c.Names) == 0 })
 	if len(s.DenySyscalls) > 0 {
