@@ -24,10 +24,11 @@ const name = "berth-oci"
 type invocation struct {
 	global values
 	values
-	args []string
-	log  *logger
-	rt   *runtime.Runtime // nil for commands that need none
-	code int              // the exit code if the command does not fail
+	args      []string
+	log       *logger
+	rt        *runtime.Runtime // nil for commands that need none
+	inherited int              // descriptors from 3 on
+	code      int              // the exit code if the command does not fail
 }
 
 // exitError is a failure with an exit code of its own.
@@ -42,11 +43,16 @@ func (e *exitError) Unwrap() error { return e.err }
 func main() {
 	// Nobody may look into this process or a child of it that is not yet the
 	// container's program.
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	os.Exit(execute(os.Args[1:]))
+	err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	inherited, err2 := runtime.Inherited()
+	if err := errors.Join(err, err2); err != nil {
+		(&logger{out: os.Stderr}).fail(err)
+		os.Exit(1)
+	}
+	os.Exit(execute(os.Args[1:], inherited))
 }
 
-func execute(args []string) int {
+func execute(args []string, inherited int) int {
 	stderr := &logger{out: os.Stderr}
 	if len(args) > maxArgs {
 		stderr.fail(fmt.Errorf("%d arguments are more than %d", len(args), maxArgs))
@@ -79,12 +85,12 @@ func execute(args []string) int {
 		log.fail(noSuchCommand(rest[0]))
 		return 3
 	}
-	return c.invoke(global, rest[1:], log)
+	return c.invoke(&invocation{global: global, log: log, inherited: inherited}, rest[1:])
 }
 
 // invoke parses what follows the command's name, and does it.
-func (c *command) invoke(global values, args []string, log *logger) int {
-	inv := &invocation{global: global, log: log}
+func (c *command) invoke(inv *invocation, args []string) int {
+	global, log := inv.global, inv.log
 	var err error
 	inv.values, inv.args, err = parse(c.flags, args, !c.raw)
 	if err == errHelp {
@@ -107,7 +113,7 @@ func (c *command) invoke(global values, args []string, log *logger) int {
 		err = errors.New("cannot use --systemd-cgroup: berth-oci makes the control groups itself, by linux.cgroupsPath; set the caller to the cgroupfs driver")
 	}
 	if err == nil && c.needsRuntime {
-		inv.rt, err = open(global, log)
+		inv.rt, err = inv.open()
 	}
 	if err == nil {
 		err = c.run(inv)
@@ -136,9 +142,9 @@ func (c *command) count(n int) error {
 }
 
 // open opens the place of the containers.
-func open(global values, log *logger) (*runtime.Runtime, error) {
-	o := runtime.Options{Root: global.text("root"), Warn: log.warn}
-	switch v := global.text("rootless"); v {
+func (inv *invocation) open() (*runtime.Runtime, error) {
+	o := runtime.Options{Root: inv.global.text("root"), Inherited: inv.inherited, Warn: inv.log.warn}
+	switch v := inv.global.text("rootless"); v {
 	case "", "auto":
 	case "true", "false":
 		on := v == "true"

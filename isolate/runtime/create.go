@@ -115,7 +115,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 		return c, errors.New("cannot use console socket if berth-oci will not detach or allocate tty")
 	}
 	var env []string
-	if c.passed, env, err = passedFiles(o.PreserveFDs); err != nil {
+	if c.passed, env, err = rt.passedFiles(o.PreserveFDs); err != nil {
 		return c, err
 	}
 	if c.spec.Process != nil {

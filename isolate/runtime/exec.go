@@ -136,7 +136,7 @@ func (x *execution) translate() error {
 		return errors.New("cannot use console socket if berth-oci will not detach or allocate tty")
 	}
 	var env []string
-	if x.passed, env, err = passedFiles(x.o.PreserveFDs); err != nil {
+	if x.passed, env, err = x.rt.passedFiles(x.o.PreserveFDs); err != nil {
 		return err
 	}
 	p.Env = append(p.Env[:len(p.Env):len(p.Env)], env...)

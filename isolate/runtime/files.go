@@ -59,10 +59,27 @@ func (p *pidFile) close() {
 	_ = os.Remove(p.file.Name())
 }
 
+// Inherited counts the descriptors from 3 on that this process was started with,
+// up to the first one that is not open, and has none of any number go on to
+// programs that it executes. It is called before anything is opened.
+func Inherited() (n int, err error) {
+	for n < maxPassed {
+		flags, err := unix.FcntlInt(uintptr(3+n), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 { // Go's own are close-on-exec
+			break
+		}
+		n++
+	}
+	if err := unix.CloseRange(3, ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("cannot keep inherited descriptors from being passed on: close_range: %w", err)
+	}
+	return n, nil
+}
+
 // passedFiles are the descriptors beyond 0–2 that a container gets: those of
 // socket activation (LISTEN_FDS of sd_listen_fds(3)), and n more. env is what
 // the process is told about the former.
-func passedFiles(n int) (files []*os.File, env []string, err error) {
+func (rt *Runtime) passedFiles(n int) (files []*os.File, env []string, err error) {
 	if n < 0 {
 		return nil, nil, fmt.Errorf("cannot pass %d descriptors on", n)
 	}
@@ -79,11 +96,10 @@ func passedFiles(n int) (files []*os.File, env []string, err error) {
 	if n > maxPassed || listen > maxPassed-n {
 		return nil, nil, fmt.Errorf("cannot pass more than %d descriptors on", maxPassed)
 	}
+	if listen+n > rt.inherited {
+		return nil, nil, fmt.Errorf("cannot pass descriptor %d on: it was not open when this command was started", 3+rt.inherited)
+	}
 	for fd := 3; fd < 3+listen+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return nil, nil, fmt.Errorf("cannot pass descriptor %d on: it is not open", fd)
-		}
-		unix.CloseOnExec(fd)
 		files = append(files, os.NewFile(uintptr(fd), "passed"+strconv.Itoa(fd)))
 	}
 	return files, env, nil

@@ -14,9 +14,10 @@ import (
 // Runtime is a place where containers are kept. Its methods may be used by any
 // number of processes and goroutines at the same time.
 type Runtime struct {
-	store    *store
-	rootless bool // groups that cannot be made are gone without
-	warn     func(message string)
+	store     *store
+	inherited int
+	rootless  bool // groups that cannot be made are gone without
+	warn      func(message string)
 }
 
 // Options says how to open a Runtime.
@@ -27,6 +28,8 @@ type Options struct {
 	// Rootless tells whether missing privileges over control groups are
 	// passed over; nil: only where this user, or its user namespace, has none.
 	Rootless *bool
+	// Inherited is what the function of that name gave.
+	Inherited int
 	// Warn takes what is worth saying but no failure; nil: nobody.
 	Warn func(message string)
 }
@@ -47,7 +50,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &Runtime{store: s, warn: o.Warn}
+	rt := &Runtime{store: s, inherited: o.Inherited, warn: o.Warn}
 	if rt.warn == nil {
 		rt.warn = func(string) {}
 	}
