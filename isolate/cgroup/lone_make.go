@@ -41,7 +41,7 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 		err := mkdirAt(h.slice, g.name)
 		if errors.Is(err, fs.ErrExist) {
 			existed = true
-			if err := g.checkEmpty(h); err != nil {
+			if err := g.vacantIn(h); err != nil {
 				return nil, err
 			}
 			continue
@@ -75,16 +75,34 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 // where is the path that Lone was given, for messages.
 func (g *Group) where() string { return path.Join("/", g.tree.hierarchies[0].parents, g.name) }
 
-// checkEmpty refuses an existing group in which somebody lives.
-func (g *Group) checkEmpty(h *hierarchy) error {
-	dir, err := g.dir(h)
+// Vacant tells why the group, which may exist, cannot be taken by Make: somebody
+// lives in it, or in a group below it.
+func (g *Group) Vacant() error {
+	for _, h := range g.tree.hierarchies {
+		if err := g.vacantIn(h); err != nil {
+			return fmt.Errorf("cannot take the control group %s: %w", g.where(), err)
+		}
+	}
+	return nil
+}
+
+func (g *Group) vacantIn(h *hierarchy) error {
+	dir, err := openDir(path.Join(h.mount, h.parents, g.name))
+	if isGone(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	pids, err := pidsAt(dir)
+	var pids []int
+	budget := maxNested
+	err = walkDir(dir, maxDepth, &budget, func(dir *os.File) error {
+		here, err := pidsAt(dir)
+		pids = append(pids, here...)
+		return err
+	})
 	if err == nil && len(pids) > 0 {
-		return fmt.Errorf("%s exists already and has the processes %s; remove them, or choose another path", dir.Name(), joinInts(pids, 5))
+		return fmt.Errorf("%s exists already and has the processes %s; remove them, or choose another path", path.Join(h.mount, h.parents, g.name), joinInts(pids, 5))
 	}
 	return err
 }

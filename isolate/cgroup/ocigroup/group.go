@@ -33,11 +33,13 @@ type Group struct {
 	tree     *cgroup.Tree
 	group    *cgroup.Group
 	without  error // why there is no group, and tree and group are nil
+	ours     bool  // by Create or Load: until then nothing is killed or removed
 	rootless bool
 }
 
 // New finds the hierarchies and says where the group is to be; it makes nothing.
-// The caller closes the Group.
+// A group that is there already and has processes is an error. The caller closes
+// the Group.
 func New(o Options) (*Group, error) {
 	own := o.Rootless && o.Path == ""
 	tree, group, err := cgroup.Lone(cmp.Or(o.Path, o.ID), own)
@@ -45,6 +47,10 @@ func New(o Options) (*Group, error) {
 		if own {
 			return &Group{rootless: true, without: errNone}, nil
 		}
+		return nil, err
+	}
+	if err := group.Vacant(); err != nil {
+		tree.Close()
 		return nil, err
 	}
 	return &Group{tree: tree, group: group, rootless: o.Rootless}, nil
@@ -63,7 +69,7 @@ func Load(paths map[string]string) (*Group, error) {
 	if !tree.Unified() && len(tree.Legacy()) == 0 {
 		return &Group{without: errGone}, nil
 	}
-	return &Group{tree: tree, group: group}, nil
+	return &Group{tree: tree, group: group, ours: true}, nil
 }
 
 // None tells that the container has no group: it was made rootless, and no
@@ -78,8 +84,9 @@ var (
 
 // Create makes the group in every hierarchy and sets all limits and device
 // rules, before any process is in it. A group that exists is taken if it has no
-// processes. On failure what was made is removed again. r may be nil: then only
-// devices are limited, to the default ones.
+// processes. On failure what was made is removed again, and Kill, Signal, Thaw
+// and Remove do nothing, as before Create. r may be nil: then only devices are
+// limited, to the default ones.
 func (g *Group) Create(r *specs.LinuxResources) error {
 	if r == nil {
 		r = &specs.LinuxResources{}
@@ -90,6 +97,7 @@ func (g *Group) Create(r *specs.LinuxResources) error {
 	undo, err := g.group.Make(needed(r))
 	if err == nil {
 		if err = g.fill(r); err == nil {
+			g.ours = true
 			return nil
 		}
 		undo()
@@ -167,7 +175,7 @@ func (g *Group) Pids() ([]int, error) {
 // Kill sends SIGKILL to every process of the group, frozen or not, nested groups
 // included, and lets none fork away. It does not wait: see WaitEmpty.
 func (g *Group) Kill() error {
-	if g.group == nil {
+	if !g.ours {
 		return nil
 	}
 	return g.group.Kill()
@@ -176,7 +184,7 @@ func (g *Group) Kill() error {
 // Signal sends a signal to every process of the group. Those that are forked
 // while it runs may not get it.
 func (g *Group) Signal(signal unix.Signal) error {
-	if g.group == nil {
+	if !g.ours {
 		return nil
 	}
 	return g.group.Signal(signal)
@@ -206,7 +214,7 @@ func (g *Group) Freeze(ctx context.Context) error {
 
 // Thaw lets the processes of a frozen group run on.
 func (g *Group) Thaw() error {
-	if g.group == nil {
+	if !g.ours {
 		return nil
 	}
 	return g.group.Thaw()
@@ -261,7 +269,7 @@ func (g *Group) Chown(uid, gid int) error {
 // does not kill: a group that still has processes is an error that names them,
 // after up to 2 s of retries. A group that does not exist is no error.
 func (g *Group) Remove() error {
-	if g.group == nil {
+	if !g.ours {
 		return nil
 	}
 	return g.group.Remove()

@@ -80,16 +80,8 @@ func TestCreate(t *testing.T) {
 				t.Errorf("after Load, the hierarchies are %v, %v", again.Unified(), again.Legacy())
 			}
 			// A second container must not come into the same group.
-			other, err := New(o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer other.Close()
-			if err := other.Create(nil); err == nil || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
-				t.Errorf("a group with a process was taken: %v", err)
-			}
-			if !g.Exists() {
-				t.Error("the failed Create has removed the group")
+			if other, err := New(o); err == nil || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
+				t.Errorf("New for a group with a process gives %v, %v", other, err)
 			}
 			if err := again.Remove(); err == nil || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
 				t.Errorf("Remove with a process in the group gives %v", err)
@@ -123,6 +115,37 @@ func removeParents(t *testing.T, paths map[string]string) {
 			if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
 				t.Errorf("cannot remove %s: %v", dir, err)
 			}
+		}
+	}
+}
+
+// A group that has got processes since New looked is not taken either, and who
+// then undoes what he has not done kills and removes nothing.
+func TestOthers(t *testing.T) {
+	for _, nested := range []string{"", "/nested/group"} {
+		id := newID()
+		g, err := New(Options{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		others := newGroup(t, Options{Path: id + nested})
+		if err := others.Create(nil); err != nil {
+			t.Fatal(err)
+		}
+		if nested != "" {
+			t.Cleanup(func() { removeParents(t, others.Paths()) })
+			defer end(t, others)
+		}
+		p := start(t, others, "wait")
+		if err := g.Create(nil); err == nil || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
+			t.Errorf("a group with a process was taken: %v", err)
+		}
+		if err := errors.Join(g.Kill(), g.Signal(unix.SIGKILL), g.Thaw(), g.Remove()); err != nil {
+			t.Error(err)
+		}
+		if pids, err := others.Pids(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) || !others.Exists() {
+			t.Errorf("the others are %v, %v", pids, err)
 		}
 	}
 }
