@@ -199,7 +199,7 @@ func TestGateAndStatusAsFIFOs(t *testing.T) {
 	for _, c := range []struct {
 		program string
 		ok      bool
-	}{{"/bin/true", true}, {"./not/there", false}} {
+	}{{"/bin/true", true}, {"/garbage", false}} {
 		dir := t.TempDir()
 		gate, status := filepath.Join(dir, "gate"), filepath.Join(dir, "status")
 		for _, f := range []string{gate, status} {
@@ -209,6 +209,9 @@ func TestGateAndStatusAsFIFOs(t *testing.T) {
 		}
 		spec := bareSpec(t, "")
 		spec.Process.Args = []string{c.program}
+		if err := os.WriteFile(filepath.Join(spec.RootFS.Path, "garbage"), []byte{0, 1, 2}, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		p, err := Compile(spec)
 		if err != nil {
 			t.Fatal(err)

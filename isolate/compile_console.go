@@ -51,8 +51,9 @@ func (c *compiler) console(pts, dev int) {
 	clone, at := c.b.Register("console"), c.b.Register("at /dev/console")
 	made := ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "/dev/console", Why: "where the terminal is bound", Args: []program.Arg{
 		program.R(dev), c.b.Str("console"), program.Flag(program.FmtMode, unix.S_IFREG|0o600), program.N(0)}}, unix.EEXIST)
-	c.in(made, because(c.open(dev, "console", at, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS), "where the terminal is bound"),
-		because(c.openTree(program.R(pts), "0", clone, unix.OPEN_TREE_CLONE), "the terminal is the console too"),
+	c.in(made, because(c.open(dev, "console", at, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS), "where the terminal is bound"))
+	c.refuseType(at, unix.S_IFLNK, unix.ELOOP, "/dev/console", "it must not be a symbolic link")
+	c.in(because(c.openTree(program.R(pts), "0", clone, unix.OPEN_TREE_CLONE), "the terminal is the console too"),
 		because(c.attach(clone, at, "/dev/console"), "the terminal is the console too"))
 	c.sendMaster(master)
 }

@@ -287,7 +287,9 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 			again = true
 			for again {
 				v, _, e = syscall.RawSyscall6(uintptr(op.Nr), a[0], a[1], a[2], a[3], a[4], a[5])
-				again = e == syscall.EINTR
+				// The second is a look-up inside a root that met a mount or rename of
+				// anybody on the machine on its way over "..": openat2(2).
+				again = e == syscall.EINTR || e == syscall.EAGAIN && op.Nr == unix.SYS_OPENAT2
 			}
 			if e == 0 {
 				if op.Flags&flagCheck != 0 && uint64(v) != op.Want {

@@ -16,9 +16,11 @@ import (
 )
 
 // maxFile bounds what is read of a file; maxGroups is NGROUPS_MAX of the kernel.
+// maxTries is how often a look-up is tried that others' renames and mounts disturb.
 const (
 	maxFile   = 8 << 20
 	maxGroups = 65536
+	maxTries  = 100
 )
 
 // User is who a process runs as.
@@ -165,6 +167,9 @@ func number(s string) (uint32, bool) {
 func read(root int, name string) ([]byte, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := unix.Openat2(root, name, &how)
+	for tries := 0; err == unix.EAGAIN && tries < maxTries; tries++ { // a rename or mount met a ".." on the way
+		fd, err = unix.Openat2(root, name, &how)
+	}
 	if err == unix.ENOENT || err == unix.ENOTDIR {
 		return nil, nil
 	}
