@@ -69,12 +69,21 @@ func (s *Spec) ownProc() bool {
 		s.Namespaces.Time != nil && s.Namespaces.Time.Join == nil
 }
 
+// hostMounts is the mount namespace of the starter, for a container that is to be in it.
+const hostMounts = "the host's mount namespace"
+
 // bareOutsideRoot builds the root file system as a detached mount, and looks up what is needed of it.
 func (c *compiler) bareOutsideRoot() {
 	r := &c.spec.RootFS
 	c.rootFD = c.b.Register("root")
 	if !c.inside {
 		c.lookupRoot = c.rootFD
+	}
+	if c.spec.Namespaces.Mount.Mode == NSHost {
+		s := c.openat2(program.CWD(), c.b.Str("/proc/thread-self/ns/mnt"), c.b.Register(hostMounts), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		s.Path = hostMounts
+		c.out(because(s, "the container's mounts are made in a namespace of their own, and it leaves that"))
+		c.b.P.CloneFlags |= unix.CLONE_NEWNS
 	}
 	switch {
 	case c.spec.keepsRoot():
@@ -169,7 +178,15 @@ func (c *compiler) bareFinish() {
 		c.in(because(c.setattr(c.rootFD, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "the root is read-only"))
 	}
 	into := program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "the next steps work on the current directory", Args: []program.Arg{program.R(c.rootFD)}}
-	if s.NoPivot {
+	if s.Namespaces.Mount.Mode == NSHost {
+		tree := c.b.Register("root, in no mount namespace")
+		c.in(because(c.openTree(program.R(c.rootFD), "", tree, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), "its mounts, of which the host is to see nothing"),
+			program.Step{Sys: program.SysSetns, Dst: program.None, Path: hostMounts, Why: "back to the host's mount namespace, which the container has",
+				Args: []program.Arg{program.R(c.slot(hostMounts)), program.Flag(program.FmtCloneFlags, unix.CLONE_NEWNS)}})
+		c.rootFD = tree
+		into.Args = []program.Arg{program.R(tree)}
+		c.in(into, program.Step{Sys: program.SysChroot, Dst: program.None, Path: "/", Why: "the root file system is the root now", Args: []program.Arg{c.b.Str(".")}})
+	} else if s.NoPivot {
 		for _, p := range []string{"/proc", "/sys"} {
 			c.in(ignoring(program.Step{Sys: program.SysUmount2, Dst: program.None, Path: p, Why: "the host's " + p + " is not left below the new root",
 				Args: []program.Arg{c.b.Str(p), program.Flag(program.FmtUmount, unix.MNT_DETACH)}}, unix.EINVAL, unix.ENOENT))

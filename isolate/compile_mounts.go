@@ -287,14 +287,17 @@ func mountFlags(attrs uint64) (flags, rest uint64) {
 	return flags, rest
 }
 
-// remount changes the mount that is at the target already.
+// remount changes the mount that is at the target already. What is not given
+// stays as it is, as with mount(8); mount(2) would take nosuid and the like away.
 func (c *compiler) remount(m *Mount, at int, what string) {
 	c.in(hint(because(c.open(c.rootFD, m.Target, at, pathOnly, inRoot), what), "what is remounted must be there"))
 	if len(m.Data) > 0 {
-		flags, _ := mountFlags(mountAttrs(m) | m.Set)
-		c.in(program.Step{Sys: program.SysFchdir, Dst: program.None, Path: m.Target, Why: "what the next step remounts", Args: []program.Arg{program.R(at)}},
-			program.Step{Sys: program.SysMount, Dst: program.None, Path: m.Target, Why: what,
-				Args: []program.Arg{program.Null(), c.b.Str("."), program.Null(), program.Flag(program.FmtMount, unix.MS_REMOUNT|flags), c.b.Str(strings.Join(m.Data, ","))}})
+		ctx := c.b.Register("context of " + m.Target)
+		c.in(hint(program.Step{Sys: program.SysFspick, Dst: ctx, Path: m.Target, Why: what,
+			Args: []program.Arg{program.R(at), c.b.Str(""), program.Flag(program.FmtFspick, unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)}}, "the target must be a mount point"))
+		c.in(c.options(m, ctx, what)...)
+		c.in(program.Step{Sys: program.SysFsconfig, Dst: program.None, Path: m.Target, Why: what, Args: []program.Arg{
+			program.R(ctx), program.Flag(program.FmtFsconfig, unix.FSCONFIG_CMD_RECONFIGURE), program.Null(), program.Null(), program.N(0)}})
 	}
 	for _, s := range c.attributes(m, at, what, true) {
 		s.Hint = "the target must be a mount point"

@@ -166,7 +166,11 @@ type Namespace struct {
 
 // Namespaces is the set of them. Mount is new, or joined by a Bare container:
 // its root is then set up in that namespace, where its mounts stay; with an empty
-// RootFS it keeps the root that is there, and takes no Mounts.
+// RootFS it keeps the root that is there, and takes no Mounts. Or it is the
+// host's, for a Bare container without a user namespace: the root is then a tree
+// of mounts that is in no namespace and goes with the container. Nobody sees it on
+// the host, and the container itself can neither mount nor unmount in it; with
+// CAP_SYS_CHROOT it can leave it.
 type Namespaces struct {
 	PID, UTS, IPC, Cgroup, Network, Mount Namespace
 

@@ -161,9 +161,6 @@ func (m *Mount) validate() error {
 }
 
 func (n *Namespaces) validate() error {
-	if n.Mount.Mode == NSHost {
-		return errors.New("a container cannot be in the host's mount namespace")
-	}
 	if n.Time != nil && n.Time.Join != nil && n.Time.Join.Mode != NSJoin {
 		return errors.New("the time namespace to join has another mode")
 	}

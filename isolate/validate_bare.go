@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 func (r *RootFS) empty() bool { return !r.Host && r.Path == "" && len(r.Layers) == 0 }
@@ -26,6 +28,12 @@ func (s *Spec) validateBare() error {
 	}
 	if u := s.Namespaces.User; u != nil && u.Join == nil && (s.Namespaces.Mount.Mode == NSJoin || s.Namespaces.Time != nil && s.Namespaces.Time.Join != nil) {
 		return errors.New("a container with a new user namespace cannot join a mount or time namespace, which belongs to another one")
+	}
+	if s.Namespaces.User != nil && s.Namespaces.Mount.Mode == NSHost {
+		return errors.New("a container with a user namespace cannot be in the host's mount namespace, where it may not mount")
+	}
+	if s.Namespaces.Mount.Mode == NSHost && slices.ContainsFunc(s.Mounts, func(m Mount) bool { return m.Propagation&^unix.MS_REC == unix.MS_UNBINDABLE }) {
+		return errors.New("an unbindable mount cannot be taken to the host's mount namespace: give the container one of its own")
 	}
 	if s.keepsRoot() && len(s.Mounts)+len(s.Devices)+len(s.MaskedPaths)+len(s.ReadonlyPaths)+len(s.CreateContainer) > 0 {
 		return errors.New("a container that keeps the root of the mount namespace it joins cannot have mounts, devices, masks and createContainer hooks")
@@ -56,7 +64,7 @@ func (s *Spec) checkBuiltin() error {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"NoPivot", s.NoPivot}, {"CreateContainer", len(s.CreateContainer) > 0}, {"SyncRuntime", s.SyncRuntime}, {"a joined mount namespace", s.Namespaces.Mount.Mode == NSJoin},
+	}{{"NoPivot", s.NoPivot}, {"CreateContainer", len(s.CreateContainer) > 0}, {"SyncRuntime", s.SyncRuntime}, {"another mount namespace than a new one", s.Namespaces.Mount.Mode != NSNew},
 		{"Process.Console", s.Process.Console}, {"Namespaces.Time", s.Namespaces.Time != nil}} {
 		if f.set {
 			return fmt.Errorf("%s is for bare containers only", f.name)

@@ -25,32 +25,41 @@ func (t *translator) capabilities(c *specs.LinuxCapabilities) isolate.Capabiliti
 			bounding, permitted = host.Capabilities, host.Capabilities
 		}
 	}
-	const path = "process.capabilities"
-	out.Bounding = t.capabilitySet(path+".bounding", c.Bounding, bounding, "this machine cannot grant it")
-	out.Permitted = t.capabilitySet(path+".permitted", c.Permitted, permitted, "this machine cannot grant it")
-	out.Inheritable = t.capabilitySet(path+".inheritable", c.Inheritable, permitted, "this machine cannot grant it")
-	out.Effective = t.capabilitySet(path+".effective", c.Effective, out.Permitted, "it is not permitted")
-	out.Ambient = t.capabilitySet(path+".ambient", c.Ambient, out.Permitted&out.Inheritable, "it is not both permitted and inheritable")
+	var wanted isolate.Capabilities
+	for _, set := range []struct {
+		names []string
+		to    *uint64
+	}{{c.Bounding, &wanted.Bounding}, {c.Permitted, &wanted.Permitted}, {c.Inheritable, &wanted.Inheritable}, {c.Effective, &wanted.Effective}, {c.Ambient, &wanted.Ambient}} {
+		*set.to = t.capabilitySet(set.names)
+	}
+	t.leftOut((wanted.Bounding&^bounding)|(wanted.Permitted|wanted.Inheritable)&^permitted, "this machine cannot grant them")
+	t.leftOut(wanted.Effective&^wanted.Permitted, "effective and not permitted")
+	t.leftOut(wanted.Ambient&^(wanted.Permitted&wanted.Inheritable), "ambient and not both permitted and inheritable")
+	out.Bounding = wanted.Bounding & bounding
+	out.Permitted = wanted.Permitted & permitted
+	out.Inheritable = wanted.Inheritable & permitted
+	out.Effective = wanted.Effective & out.Permitted
+	out.Ambient = wanted.Ambient & out.Permitted & out.Inheritable
 	return out
 }
 
-func (t *translator) capabilitySet(path string, names []string, available uint64, why string) uint64 {
-	var mask, missing uint64
-	for i, name := range names {
+// capabilitySet gives the mask of a set. An unknown name is warned of once.
+func (t *translator) capabilitySet(names []string) uint64 {
+	var mask uint64
+	for _, name := range names {
 		bit := capabilityBits[name]
-		switch {
-		case bit == 0:
-			t.warn(index(path, i), "there is no capability %s; it is left out", quote(name))
-		case bit&available == 0:
-			missing |= bit
-		default:
-			mask |= bit
+		if bit == 0 {
+			t.warn("process.capabilities", "there is no capability %s; it is left out", quote(name))
 		}
-	}
-	if missing != 0 {
-		t.warn(path, "%s left out: %s", strings.Join(capabilityNames(missing), ", "), why)
+		mask |= bit
 	}
 	return mask
+}
+
+func (t *translator) leftOut(mask uint64, why string) {
+	if mask != 0 {
+		t.warn("process.capabilities", "left out, since %s: %s", why, strings.Join(capabilityNames(mask), " "))
+	}
 }
 
 var capabilityBits = func() map[string]uint64 {

@@ -21,6 +21,9 @@ func TranslateExec(config *specs.Spec, p *specs.Process, opt Options) (*isolate.
 	}
 	t := newTranslator(config, opt)
 	t.namespaces()
+	if !t.has(specs.MountNamespace) {
+		t.fault("linux.namespaces", `start the container with {"type": "mount"}`, "there is no mount namespace, by which alone the container's root is found")
+	}
 	t.process(withDefaults(p, config.Process))
 	t.seccomp(&t.spec.Process)
 	if err := t.err(fmt.Sprintf("cannot execute a process in container %q", opt.ID)); err != nil {

@@ -115,8 +115,14 @@ func TestExecFaults(t *testing.T) {
 			t.Errorf("want %q, have %v", c.says, err)
 		}
 	}
-	// Of a container without a process (config.md: it is only needed for start).
 	config := full()
+	config.Linux.Namespaces = config.Linux.Namespaces[:2]
+	config.Linux.UIDMappings, config.Linux.GIDMappings = nil, nil
+	if _, err := TranslateExec(config, &specs.Process{Args: []string{"sh"}, Cwd: "/"}, options); err == nil || !strings.Contains(err.Error(), "no mount namespace") {
+		t.Errorf("without a mount namespace: %v", err)
+	}
+	// Of a container without a process (config.md: it is only needed for start).
+	config = full()
 	config.Process = nil
 	if _, err := TranslateExec(config, &specs.Process{Args: []string{"sh"}, Cwd: "/"}, options); err != nil {
 		t.Error(err)

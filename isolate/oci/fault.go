@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Fault is one value that cannot be used. An error of Load, Decode, Translate
@@ -45,10 +46,11 @@ func (r *report) fault(path, hint, format string, args ...any) {
 	r.faults = append(r.faults, &Fault{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// warn notes what is passed over.
+// warn notes what is passed over, once.
 func (r *report) warn(path, format string, args ...any) {
-	if len(r.warnings) < maxFaults {
-		r.warnings = append(r.warnings, path+": "+fmt.Sprintf(format, args...))
+	warning := path + ": " + fmt.Sprintf(format, args...)
+	if len(r.warnings) < maxFaults && !slices.Contains(r.warnings, warning) {
+		r.warnings = append(r.warnings, warning)
 	}
 }
 

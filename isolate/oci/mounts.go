@@ -147,10 +147,7 @@ func (t *translator) bind(where string, m *specs.Mount, o mountOptions, out *iso
 // remount changes what is mounted already: the mount, and with data its file system.
 func (t *translator) remount(where string, m *specs.Mount, o mountOptions, out *isolate.Mount) {
 	out.Type = isolate.Remount
-	out.Data = o.data
-	if len(o.superBlock) > 0 {
-		t.fault(where+".options", "give it to the mount itself", "remount cannot change %s", quote(strings.Join(o.superBlock, ",")))
-	}
+	out.Data = append(o.superBlock, o.data...)
 	if o.copyUp {
 		t.fault(where+".options", "leave it out", "tmpcopyup does not go with remount")
 	}

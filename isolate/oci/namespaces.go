@@ -56,6 +56,9 @@ func (t *translator) namespaces() {
 			t.fault(where+".type", "want one of "+strings.Join(namespaceTypes, ", "), "unknown namespace %s", quote(string(e.Type)))
 		}
 	}
+	if !seen[specs.MountNamespace] {
+		t.warn("linux.namespaces", "there is no mount namespace: with CAP_SYS_CHROOT the container can leave its root, and it sees no list of its mounts")
+	}
 	t.userNamespace()
 	t.timeNamespace()
 }

@@ -74,6 +74,8 @@ func TestTranslate(t *testing.T) {
 		{"old version", small, func(c *specs.Spec) { c.Version = "1.0.0-rc5-dev" }, nil, ""},
 
 		{"no pivot", small, func(*specs.Spec) {}, func(o *Options) { o.NoPivot = true }, "Spec.NoPivot = true"},
+		{"the host's mounts", small, func(c *specs.Spec) { c.Linux.Namespaces = nil }, nil,
+			"Spec.Namespaces.Mount.Mode = 1\nWarnings[0] = linux.namespaces: there is no mount namespace: with CAP_SYS_CHROOT the container can leave its root, and it sees no list of its mounts"},
 		{"keyring", small, func(*specs.Spec) {}, func(o *Options) { o.NoNewKeyring = true }, "Spec.Process.InheritKeyring = true"},
 		{"descriptors", small, func(*specs.Spec) {}, func(o *Options) { o.PreserveFDs = 2 }, "Spec.Process.ExtraFiles = 2"},
 		{"rootless", full, func(*specs.Spec) {}, func(o *Options) { o.Rootless = true }, "Spec.Unprivileged = true\nSpec.Namespaces.User.Tools = true"},
@@ -107,19 +109,18 @@ func TestTranslate(t *testing.T) {
 			"Spec.Process.Rlimits[0].Resource = 15\nSpec.Process.Rlimits[0].Name = rttime\nSpec.Process.Rlimits[0].Soft = 1\nSpec.Process.Rlimits[0].Hard = 18446744073709551615"},
 		{"capabilities", small, func(c *specs.Spec) {
 			c.Process.Capabilities = &specs.LinuxCapabilities{
-				Bounding: []string{"CAP_CHOWN", "CAP_KILL", "CAP_NONSENSE"}, Permitted: []string{"CAP_CHOWN", "CAP_KILL"}, Inheritable: []string{"CAP_KILL"},
+				Bounding: []string{"CAP_CHOWN", "CAP_KILL", "CAP_NONSENSE"}, Permitted: []string{"CAP_CHOWN", "CAP_KILL", "CAP_NONSENSE"}, Inheritable: []string{"CAP_KILL"},
 				Effective: []string{"CAP_CHOWN", "CAP_SYS_ADMIN"}, Ambient: []string{"CAP_CHOWN", "CAP_KILL"}}
 		}, nil, "Spec.Process.Capabilities.Bounding = 0x21\nSpec.Process.Capabilities.Effective = 0x1\nSpec.Process.Capabilities.Permitted = 0x21\n" +
 			"Spec.Process.Capabilities.Inheritable = 0x20\nSpec.Process.Capabilities.Ambient = 0x20\n" +
-			"Warnings[0] = process.capabilities.bounding[2]: there is no capability \"CAP_NONSENSE\"; it is left out\n" +
-			"Warnings[1] = process.capabilities.effective: CAP_SYS_ADMIN left out: it is not permitted\n" +
-			"Warnings[2] = process.capabilities.ambient: CAP_CHOWN left out: it is not both permitted and inheritable"},
+			"Warnings[0] = process.capabilities: there is no capability \"CAP_NONSENSE\"; it is left out\n" +
+			"Warnings[1] = process.capabilities: left out, since effective and not permitted: CAP_SYS_ADMIN\n" +
+			"Warnings[2] = process.capabilities: left out, since ambient and not both permitted and inheritable: CAP_CHOWN"},
 		{"capabilities that the host lacks", small, func(c *specs.Spec) {
 			c.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN", "CAP_KILL"}, Permitted: []string{"CAP_CHOWN", "CAP_KILL"}}
 		}, func(o *Options) { o.Host = &Host{Capabilities: ^uint64(0), Bounding: 1, Permitted: 1} },
 			"Spec.Process.Capabilities.Bounding = 0x1\nSpec.Process.Capabilities.Permitted = 0x1\n" +
-				"Warnings[0] = process.capabilities.bounding: CAP_KILL left out: this machine cannot grant it\n" +
-				"Warnings[1] = process.capabilities.permitted: CAP_KILL left out: this machine cannot grant it"},
+				"Warnings[0] = process.capabilities: left out, since this machine cannot grant them: CAP_KILL"},
 		{"capabilities in a user namespace", full, func(c *specs.Spec) {
 			c.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}}
 		}, func(o *Options) { o.Host = &Host{Capabilities: ^uint64(0)} }, "Spec.Process.Capabilities.Bounding = 0x20"},

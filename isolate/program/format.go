@@ -49,6 +49,7 @@ const (
 	FmtFsmount
 	FmtFsmountAttr
 	FmtFsopen
+	FmtFspick
 	FmtIoctl
 	FmtLandlockFS
 	FmtLandlockNet

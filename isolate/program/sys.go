@@ -23,6 +23,7 @@ const (
 	SysFsconfig
 	SysFsmount
 	SysFsopen
+	SysFspick
 	SysFstatfs
 	SysIoctl
 	SysIoprioSet
@@ -135,6 +136,7 @@ var sysTable = [...]sysInfo{
 	SysFsconfig:          {"fsconfig", unix.SYS_FSCONFIG},
 	SysFsmount:           {"fsmount", unix.SYS_FSMOUNT},
 	SysFsopen:            {"fsopen", unix.SYS_FSOPEN},
+	SysFspick:            {"fspick", unix.SYS_FSPICK},
 	SysFstatfs:           {"fstatfs", unix.SYS_FSTATFS},
 	SysIoctl:             {"ioctl", unix.SYS_IOCTL},
 	SysIoprioSet:         {"ioprio_set", unix.SYS_IOPRIO_SET},
