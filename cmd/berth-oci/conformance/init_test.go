@@ -45,8 +45,13 @@ func sandboxInit(text string) int {
 		fmt.Fprintln(os.Stderr, "init:", err)
 		return initFailed
 	}
+	nothing, err := os.Open(os.DevNull)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "init:", err)
+		return initFailed
+	}
 	env := append(os.Environ(), "TMPDIR=/run/tmp")
-	p, err := os.StartProcess(path, a.Args, &os.ProcAttr{Dir: a.Dir, Env: append(env, a.Env...), Files: []*os.File{nil, os.Stdout, os.Stderr}})
+	p, err := os.StartProcess(path, a.Args, &os.ProcAttr{Dir: a.Dir, Env: append(env, a.Env...), Files: []*os.File{nothing, os.Stdout, os.Stderr}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "init:", err)
 		return initFailed

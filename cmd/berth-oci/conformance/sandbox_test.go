@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,10 +64,13 @@ type sandbox struct {
 
 var sandboxes atomic.Int32
 
+// groupPrefix begins the name of every sandbox's group.
+const groupPrefix = "berth-conformance-"
+
 // newSandbox makes a place; the test's end takes it away.
 func newSandbox(t testing.TB) *sandbox {
 	t.Helper()
-	s := &sandbox{calls: make(chan func()), slice: fmt.Sprintf("berth-conformance-%d-%d", os.Getpid(), sandboxes.Add(1))}
+	s := &sandbox{calls: make(chan func()), slice: fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), sandboxes.Add(1))}
 	var done sync.WaitGroup
 	done.Add(1)
 	go func() {
@@ -176,7 +180,24 @@ func (s *sandbox) prepare() error {
 			s.lacks[name] = true
 		}
 	}
-	return nil
+	return removeStale()
+}
+
+// removeStale removes the groups of test processes that were killed.
+func removeStale() error {
+	groups, err := filepath.Glob(filepath.Join(groupRoot, "*", groupPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	var stale []string
+	for _, group := range groups {
+		name := strings.TrimPrefix(filepath.Base(group), groupPrefix)
+		pid, err := strconv.Atoi(strings.Split(name, "-")[0])
+		if err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			stale = append(stale, group)
+		}
+	}
+	return removeTrees(stale)
 }
 
 // groups are the sandbox's own in every hierarchy.
@@ -217,6 +238,10 @@ func (s *sandbox) removeGroups() error {
 	if err != nil {
 		return err
 	}
+	return removeTrees(groups)
+}
+
+func removeTrees(groups []string) error {
 	var failed error
 	for _, group := range groups {
 		var dirs []string
