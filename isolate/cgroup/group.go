@@ -30,8 +30,14 @@ func (g *Group) Path() string {
 	return path.Join(g.tree.lifecycle().path, g.tree.sliceName, g.name)
 }
 
-// dir opens the group's directory in a hierarchy. The caller closes it.
-func (g *Group) dir(h *hierarchy) (*os.File, error) { return openDirAt(h.slice, g.name) }
+// dir opens the group's directory in a hierarchy. The caller closes it. It is
+// not there (fs.ErrNotExist) where making a lone group has failed before.
+func (g *Group) dir(h *hierarchy) (*os.File, error) {
+	if h.slice == nil {
+		return nil, &fs.PathError{Op: "open", Path: path.Join(h.mount, h.parents, g.name), Err: fs.ErrNotExist}
+	}
+	return openDirAt(h.slice, g.name)
+}
 
 // Exists tells whether the group is there in any hierarchy.
 func (g *Group) Exists() bool {

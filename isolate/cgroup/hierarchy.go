@@ -53,6 +53,7 @@ var legacyControllers = []string{"cpu", "cpuacct", "cpuset", "memory", "devices"
 // mountPoint is one line of mountinfo about a cgroup file system.
 type mountPoint struct {
 	unified bool
+	device  string // its "major:minor" in stat(2)
 	root    string // which group of the hierarchy is seen at dir
 	dir     string
 	options []string // of the superblock: for v1 they name the controllers
@@ -76,6 +77,7 @@ func parseMountinfo(text string) []mountPoint {
 		options := strings.Split(tail[2], ",")
 		mounts = append(mounts, mountPoint{
 			unified: tail[0] == "cgroup2",
+			device:  fields[2],
 			root:    unescape(fields[3]),
 			dir:     unescape(fields[4]),
 			options: options,
@@ -83,6 +85,16 @@ func parseMountinfo(text string) []mountPoint {
 		})
 	}
 	return mounts
+}
+
+// visible tells whether it is the mount that a look-up of its directory finds:
+// another may lie over it, or over a directory above.
+func (m *mountPoint) visible() bool {
+	var st unix.Stat_t
+	if err := unix.Stat(m.dir, &st); err != nil {
+		return false
+	}
+	return m.device == fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
 }
 
 // unescape resolves the octal escapes of mountinfo.

@@ -73,6 +73,7 @@ func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err e
 			return nil, nil, err
 		}
 		mounts = parseMountinfo(string(text))
+		mounts = slices.DeleteFunc(mounts, func(m mountPoint) bool { return !m.visible() })
 		slices.Reverse(mounts)
 		slices.SortStableFunc(mounts, func(a, b mountPoint) int { return a.rank() - b.rank() })
 	}

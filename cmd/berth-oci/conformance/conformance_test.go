@@ -193,6 +193,7 @@ func TestConformance(t *testing.T) {
 	workers.Wait()
 
 	passes := map[string]int{}
+	var wrong []string // said after the table
 	fmt.Printf("%-30s %-6s %-6s %-9s %s\n", "program", "runc", "crun", "berth-oci", "reason")
 	for _, program := range s.programs {
 		row := make([]verdict, len(names))
@@ -214,14 +215,17 @@ func TestConformance(t *testing.T) {
 		switch {
 		case !ours.ran || why.cause == "race":
 		case ours.passed && why.cause == "suite":
-			t.Errorf("%s passes, though testdata/reasons.tsv says that it cannot: %s", program, why.text)
+			wrong = append(wrong, fmt.Sprintf("%s passes, though testdata/reasons.tsv says that it cannot: %s", program, why.text))
 		case !ours.passed && (row[0].passed || row[1].passed):
-			t.Errorf("%s passes with another runtime and not with berth-oci: %s\n%s%s", program, ours.why, ours.out.Stdout, ours.out.Stderr)
+			wrong = append(wrong, fmt.Sprintf("%s passes with another runtime and not with berth-oci: %s\n%s%s", program, ours.why, ours.out.Stdout, ours.out.Stderr))
 		case !ours.passed && why.text == "":
-			t.Errorf("%s fails without a reason in testdata/reasons.tsv: %s\n%s%s", program, ours.why, ours.out.Stdout, ours.out.Stderr)
+			wrong = append(wrong, fmt.Sprintf("%s fails without a reason in testdata/reasons.tsv: %s\n%s%s", program, ours.why, ours.out.Stdout, ours.out.Stderr))
 		}
 	}
 	fmt.Printf("%-30s %-6d %-6d %-9d of %d\n", "passed", passes["runc"], passes["crun"], passes["berth-oci"], len(s.programs))
+	for _, text := range wrong {
+		t.Error(text)
+	}
 	for program := range reasons {
 		if !slices.Contains(s.programs, program) {
 			t.Errorf("testdata/reasons.tsv has a reason for %s, which is no program of the suite", program)
