@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -39,22 +40,31 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 	c.limits()
 	c.labels()
 	c.lookUpProgram()
-	if !p.NoNewPrivileges {
-		// Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before
-		// the capabilities go, and must allow what is left of this program.
-		c.seccomp()
+	if p.IDs != nil {
+		// A caller that gives numbers expects what OCI runtimes do: who may not
+		// enter the directory is in it all the same.
+		c.workingDirectory("it must exist inside the root")
 	}
-	c.credentials()
-	dir := p.Dir
-	if dir == "" {
-		dir = "/"
+	c.user()
+	// Without no_new_privs a filter needs CAP_SYS_ADMIN.
+	privileged := !p.NoNewPrivileges && len(p.Seccomp) > 0
+	if privileged {
+		c.capset(unix.CAP_SYS_ADMIN)
+	} else {
+		c.capabilities()
 	}
-	cwd := c.b.Register("working directory")
-	c.in(hint(because(c.open(c.rootFD, dir, cwd, pathDir, inRoot), "the working directory"), "it must exist inside the root, and the user must be able to enter it"),
-		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: dir, Why: "the working directory", Args: []program.Arg{program.R(cwd)},
-			Hint: "the user must be able to enter it"})
+	if p.IDs == nil {
+		c.workingDirectory("it must exist inside the root, and the user must be able to enter it")
+	}
 	c.in(program.Step{Sys: program.SysUmask, Dst: program.None, Why: "the umask", Args: []program.Arg{program.Flag(program.FmtOct, uint64(p.Umask))}})
 	c.lowerDescriptors()
+	if privileged {
+		// The filter must allow what is left to do before the program is
+		// executed, and nobody may be there yet whom it asks: so that is little.
+		c.last(3 + p.ExtraFiles)
+		c.seccomp()
+		c.capabilities()
+	}
 	fork := 0
 	if withInit {
 		// Before the pre-start commands: the init expects the program to be PID 2.
@@ -169,10 +179,17 @@ func (c *compiler) limits() {
 	}
 }
 
-// credentials drops everything that is not to be kept. Bounding set first,
-// while CAP_SETPCAP is there; the other sets last, when nothing needs them any more.
-func (c *compiler) credentials() {
-	caps := c.proc.Capabilities
+// workingDirectory enters it.
+func (c *compiler) workingDirectory(advice string) {
+	dir := cmp.Or(c.proc.Dir, "/")
+	cwd := c.b.Register("working directory")
+	c.in(hint(because(c.open(c.rootFD, dir, cwd, pathDir, inRoot), "the working directory"), advice),
+		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: dir, Why: "the working directory", Args: []program.Arg{program.R(cwd)},
+			Hint: "the user must be able to enter it"})
+}
+
+// user drops the bounding set, while CAP_SETPCAP is there, and changes the user.
+func (c *compiler) user() {
 	drop := program.L(c.drop)
 	c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "no program executed can gain these", Loop: &drop,
 		Args: []program.Arg{prctlOp(unix.PR_CAPBSET_DROP), {Kind: program.Bit}, program.N(0), program.N(0), program.N(0)}})
@@ -184,17 +201,32 @@ func (c *compiler) credentials() {
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the user", Args: []program.Arg{program.L(c.uid), program.L(c.uid), program.L(c.uid)}})
 	clear := c.prctl(prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_CLEAR_ALL), program.N(0), "no ambient capability is inherited")
 	c.in(clear)
+	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable again"))
+}
+
+// capset leaves the process its capabilities and one more, which it still needs; -1: none.
+func (c *compiler) capset(more int) {
+	caps, why := c.proc.Capabilities, "exactly these capabilities are left"
+	if more >= 0 {
+		caps.Effective |= 1 << more
+		caps.Permitted |= 1 << more
+		why = "these capabilities are left, and the one that the filter needs"
+	}
 	hdr := c.b.U32s(program.FmtCapHeader, unix.LINUX_CAPABILITY_VERSION_3, 0)
 	data := c.b.U32s(program.FmtCapData,
 		uint32(caps.Effective), uint32(caps.Permitted), uint32(caps.Inheritable),
 		uint32(caps.Effective>>32), uint32(caps.Permitted>>32), uint32(caps.Inheritable>>32))
-	c.in(program.Step{Sys: program.SysCapset, Dst: program.None, Why: "exactly these capabilities are left", Args: []program.Arg{hdr, data}})
-	if caps.Ambient != 0 {
+	c.in(program.Step{Sys: program.SysCapset, Dst: program.None, Why: why, Args: []program.Arg{hdr, data}})
+}
+
+// capabilities drops the capabilities, last of all, when nothing needs them any more.
+func (c *compiler) capabilities() {
+	c.capset(-1)
+	if caps := c.proc.Capabilities; caps.Ambient != 0 {
 		ambient := program.Flag(program.FmtHex, caps.Ambient)
 		c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "the ambient capabilities", Loop: &ambient,
 			Args: []program.Arg{prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_RAISE), {Kind: program.Bit}, program.N(0), program.N(0)}})
 	}
-	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable again"))
 	if c.proc.NoNewPrivileges {
 		c.in(c.prctl(prctlOp(unix.PR_SET_NO_NEW_PRIVS), program.N(1), program.N(0), "set-user-ID programs and file capabilities give nothing"))
 	}
@@ -219,7 +251,8 @@ func executeHint(p *Process) string {
 
 // execute is the end of a branch: the filter, then the program.
 func (c *compiler) execute(args []string, keep int, mark program.Mark) {
-	early := c.proc.NoNewPrivileges && c.proc.SeccompListener // see process
+	// See process.
+	early := c.proc.NoNewPrivileges && c.proc.SeccompListener || !c.proc.NoNewPrivileges && len(c.proc.Seccomp) > 0
 	if !early || mark != program.Final {
 		c.last(keep)
 	}
