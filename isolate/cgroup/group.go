@@ -169,14 +169,19 @@ const entry = "tasks"
 
 // Open opens the group's descriptors. The caller closes them, as soon as the
 // process is in: not before, see Close.
-func (g *Group) Open() (*Handles, error) {
+func (g *Group) Open() (*Handles, error) { return g.OpenBelow(nil) }
+
+// OpenBelow is Open for a process that enters groups nested in this one: their
+// paths below it by v1 controller, and by "" on v2; in a hierarchy that has none
+// it enters the group itself. A path does not lead out of the group.
+func (g *Group) OpenBelow(paths map[string]string) (*Handles, error) {
 	handles := &Handles{Procs: make(map[string]*os.File), group: g}
 	for _, h := range g.tree.hierarchies {
 		var err error
 		if h.unified {
-			handles.Dir, err = g.dir(h)
+			handles.Dir, err = openDirAt(h.slice, path.Join(g.name, path.Clean("/"+paths[""])))
 		} else {
-			handles.Procs[h.name()], err = openFileAt(h.slice, g.name+"/"+entry, os.O_WRONLY)
+			handles.Procs[h.name()], err = openFileAt(h.slice, path.Join(g.name, path.Clean("/"+h.below(paths)), entry), os.O_WRONLY)
 		}
 		if h.onDemand && isGone(err) {
 			delete(handles.Procs, h.name())
@@ -189,6 +194,38 @@ func (g *Group) Open() (*Handles, error) {
 		}
 	}
 	return handles, nil
+}
+
+// below gives the path for a hierarchy in which several controllers may be.
+func (h *hierarchy) below(paths map[string]string) string {
+	for _, c := range h.controllers {
+		if p := paths[c]; p != "" {
+			return p
+		}
+	}
+	return ""
+}
+
+// Within gives the path, below the group, of the v2 group in which a process is,
+// "/" for the group itself. Without v2, or if the process is nowhere in it, ok is
+// false.
+func (g *Group) Within(pid int) (below string, ok bool, err error) {
+	h := g.tree.unified()
+	if h == nil {
+		return "", false, nil
+	}
+	top := h.slice.Name() + "/" + g.name
+	err = g.walk(h, func(dir *os.File) error {
+		pids, err := pidsAt(dir)
+		if slices.Contains(pids, pid) {
+			below, ok = strings.TrimPrefix(dir.Name(), top)+"/", true
+		}
+		return err
+	})
+	if err != nil {
+		return "", false, fmt.Errorf("cannot find process %d in %s: %w", pid, g.name, err)
+	}
+	return path.Clean(below), ok, nil
 }
 
 // Close closes the descriptors. If meanwhile an Update has made the group in a

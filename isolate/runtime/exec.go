@@ -171,14 +171,10 @@ func (x *execution) start() error {
 		return err
 	}
 	defer group.Close()
-	if !group.None() {
-		if x.handles, err = group.Open(); err != nil {
-			return err
-		}
-		x.spec.Cgroup = isolate.Cgroup{Unified: group.Unified(), Legacy: group.Legacy()}
-	} else {
-		x.handles = &cgroup.Handles{}
+	if x.handles, err = group.OpenExec(x.o.Cgroups, x.record.Process.PID); err != nil {
+		return err
 	}
+	x.spec.Cgroup = isolate.Cgroup{Unified: group.Unified(), Legacy: group.Legacy()}
 	program, err := isolate.CompileExec(x.spec)
 	if err != nil {
 		return err

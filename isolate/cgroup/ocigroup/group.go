@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"berth/isolate/cgroup"
 	"berth/isolate/cgroup/nsinit"
@@ -140,6 +141,51 @@ func (g *Group) Open() (*cgroup.Handles, error) {
 		return nil, g.without
 	}
 	return g.group.Open()
+}
+
+// OpenExec is Open for a further process of a container whose first one is main.
+// groups are as the exec command of OCI runtimes takes them: "path", or
+// "controller,controller:path" on v1, below the container's group. Without any,
+// and where that has handed its controllers down on v2, so that no process can
+// enter it, the process goes where main is.
+func (g *Group) OpenExec(groups []string, main int) (*cgroup.Handles, error) {
+	if g.None() || g.group == nil {
+		if len(groups) > 0 {
+			return nil, g.without
+		}
+		return g.Open()
+	}
+	paths := make(map[string]string)
+	for _, text := range groups {
+		controllers, below, given := strings.Cut(text, ":")
+		if !given {
+			for c := range g.Paths() {
+				paths[c] = text
+			}
+			continue
+		}
+		for c := range strings.SplitSeq(controllers, ",") {
+			if v, reason := g.group.Version(c); v != 1 {
+				if v == 2 {
+					reason = "it is on cgroup v2, where a path is given without controllers"
+				}
+				return nil, fmt.Errorf("cannot enter %q: %s: %s", text, c, reason)
+			}
+			paths[c] = below
+		}
+	}
+	if len(groups) == 0 && g.Unified() {
+		if handed, err := g.group.Read("", "cgroup.subtree_control"); err == nil && handed != "" {
+			below, ok, err := g.group.Within(main)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				paths[""] = below
+			}
+		}
+	}
+	return g.group.OpenBelow(paths)
 }
 
 // Path is the group's path in the hierarchy that says which processes belong to

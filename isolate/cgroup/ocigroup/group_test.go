@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/cgroup"
 	"berth/isolate/cgroup/nsinit"
 	"berth/isolate/vmtest"
 
@@ -400,6 +401,91 @@ func TestStats(t *testing.T) {
 	}
 	if err := errors.Join(gone.Kill(), gone.Thaw(), gone.Remove(), gone.WaitEmpty(deadline(t))); err != nil {
 		t.Error(err)
+	}
+}
+
+// A further process enters the group, groups nested in it, or, where the group
+// has handed its controllers down, that of the first process.
+func TestOpenExec(t *testing.T) {
+	g := create(t, nil)
+	for _, dir := range g.Paths() {
+		if err := os.MkdirAll(dir+"/init/deep", 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cpus, err := g.group.Read("cpuset", "cpuset.cpus"); err == nil && cpus != "" { // v1: empty sets take nobody
+		for _, dir := range []string{"/init", "/init/deep"} {
+			for _, file := range []string{"/cpuset.cpus", "/cpuset.mems"} {
+				text, err := os.ReadFile(g.Paths()["cpuset"] + file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(g.Paths()["cpuset"]+dir+file, text, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	in := func(p *exec.Cmd, controller string) string {
+		t.Helper()
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); fields[1] == controller {
+				return strings.TrimPrefix(fields[2], g.Path())
+			}
+		}
+		return "none"
+	}
+	main := startWith(t, g, func() (*cgroup.Handles, error) { return g.OpenExec([]string{"init"}, 0) }, "wait")
+	for _, c := range []struct {
+		groups  []string
+		memory  string // where a process is then found in v1's hierarchy of it
+		unified string // and on v2
+	}{
+		{nil, "", ""},
+		{[]string{"/init/deep"}, "/init/deep", "/init/deep"},
+		{[]string{"../../init/../.."}, "", ""},
+		{[]string{"memory:init"}, "/init", ""},
+	} {
+		handles, err := g.OpenExec(c.groups, main.Process.Pid)
+		if v, _ := g.group.Version("memory"); v != 1 && len(c.groups) == 1 && strings.Contains(c.groups[0], ":") {
+			if err == nil {
+				t.Errorf("%v was taken on v2", c.groups)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		handles.Close()
+		p := startWith(t, g, func() (*cgroup.Handles, error) { return g.OpenExec(c.groups, main.Process.Pid) }, "wait")
+		if v, _ := g.group.Version("memory"); v == 1 && in(p, "memory") != c.memory {
+			t.Errorf("with %v a process is in %q", c.groups, in(p, "memory"))
+		}
+		if g.Unified() && in(p, "") != c.unified {
+			t.Errorf("with %v a process is in %q of v2", c.groups, in(p, ""))
+		}
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	}
+	for _, bad := range []string{"nothing", "nothing:init"} {
+		if h, err := g.OpenExec([]string{bad}, 0); err == nil {
+			h.Close()
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if v, _ := g.group.Version("memory"); v != 2 {
+		return
+	}
+	if err := g.group.Write("", "cgroup.subtree_control", "+memory"); err != nil {
+		t.Fatal(err)
+	}
+	p := startWith(t, g, func() (*cgroup.Handles, error) { return g.OpenExec(nil, main.Process.Pid) }, "wait")
+	if in(p, "") != "/init" {
+		t.Errorf("beside a first process in /init, a process is in %q", in(p, ""))
 	}
 }
 

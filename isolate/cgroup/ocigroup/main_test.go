@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/cgroup"
 	"berth/isolate/vmtest"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -251,7 +252,13 @@ func deadline(t *testing.T) context.Context {
 // by itself, as isolate does it.
 func command(t *testing.T, g *Group, mode string, args ...string) *exec.Cmd {
 	t.Helper()
-	handles, err := g.Open()
+	return commandWith(t, g, g.Open, mode, args...)
+}
+
+// commandWith is command for other descriptors.
+func commandWith(t *testing.T, g *Group, open func() (*cgroup.Handles, error), mode string, args ...string) *exec.Cmd {
+	t.Helper()
+	handles, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +282,13 @@ func command(t *testing.T, g *Group, mode string, args ...string) *exec.Cmd {
 // start starts a helper and waits until it is ready. It is killed at the end.
 func start(t *testing.T, g *Group, mode string, args ...string) *exec.Cmd {
 	t.Helper()
-	p := command(t, g, mode, args...)
+	return startWith(t, g, g.Open, mode, args...)
+}
+
+// startWith is start for other descriptors.
+func startWith(t *testing.T, g *Group, open func() (*cgroup.Handles, error), mode string, args ...string) *exec.Cmd {
+	t.Helper()
+	p := commandWith(t, g, open, mode, args...)
 	in, err := p.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
