@@ -12,11 +12,11 @@ import (
 
 // What becomes of a field.
 const (
-	spec    = "in isolate.Spec"
-	groups  = "handed on to package cgroup"
-	caller  = "handed on to the command line"
-	exec    = "in isolate.ExecSpec only"
-	refused = "a fault"
+	spec    = "part of the container"
+	groups  = "limits of its control groups"
+	caller  = "done by the command line"
+	exec    = "for processes that are added"
+	refused = "refused"
 )
 
 // decisions is every field that the runtime-spec has for Linux.
