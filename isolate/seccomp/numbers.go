@@ -3,6 +3,7 @@ package seccomp
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 
 	"golang.org/x/net/bpf"
@@ -60,11 +61,23 @@ func (m nodes) entry(e entry) *node {
 
 // choices makes the choices of spans, one for each.
 func (m nodes) choices(spans []span) []choice {
-	list := make([]choice, len(spans))
-	for i, s := range spans {
-		list[i] = choice{s.first, []*node{m.decide(s.decision)}}
+	list := make([]choice, 0, len(spans))
+	decided := make([]*node, 0, len(spans)) // the memory of the lists of one
+	plain := map[Verdict]*node{}
+	for _, s := range spans {
+		n := plain[s.decision.otherwise]
+		if n == nil || len(s.decision.tests) > 0 {
+			n = m.decide(s.decision)
+		}
+		if len(s.decision.tests) == 0 {
+			plain[s.decision.otherwise] = n
+		}
+		if len(list) == 0 || list[len(list)-1].nodes[0] != n {
+			decided = append(decided, n)
+			list = append(list, choice{s.first, decided[len(decided)-1:]})
+		}
 	}
-	return merge(list)
+	return list
 }
 
 // merge joins neighbours that are the same.
@@ -91,61 +104,82 @@ func at(list []choice, number uint32) choice {
 
 // search is the making of nodes that find the choice for the number in the
 // accumulator: a tree that divides ranges, with leaves in which exceptions are
-// picked out one by one and the rest has a node in common. Of all such trees it
-// is (nearly) the cheapest to install. Tables are indexed by the first choice of
-// a range and the one after its last.
+// picked out one by one and the rest has a node in common. First the choices are
+// put together to leaves, then a tree over these is made, either as it is the
+// cheapest to install.
 type search struct {
 	nodes
 	choices []choice
 	step    int32   // what one comparison costs for one number
 	tried   []int32 // how many numbers are tried before each choice
-	cost    [][]int32
-	split   [][]int16 // where a range is divided; 0: it is a leaf
+	leaves  []int   // where each leaf begins, and the end of the last
+	split   [][]int // by the first leaf of a range and the one after its last: where it is divided
 }
 
 // find gives the first node of the search. base is the first number of the ABI.
 func (m nodes) find(choices []choice, base uint32, step int32) *node {
 	n := len(choices)
-	s := search{nodes: m, choices: choices, step: step, tried: make([]int32, n+1), cost: make([][]int32, n), split: make([][]int16, n)}
+	s := search{nodes: m, choices: choices, step: step, tried: make([]int32, n+1)}
 	for i := range n {
 		s.tried[i] = int32(min(max(choices[i].first, base)-base, tried))
 	}
 	s.tried[n] = tried
-	costs, splits := make([]int32, n*(n+1)), make([]int16, n*(n+1))
-	var l leaf
-	for i := n - 1; i >= 0; i-- {
-		s.cost[i], s.split[i] = costs[i*(n+1):][:n+1], splits[i*(n+1):][:n+1]
-		l.candidates, l.numbers = l.candidates[:0], 0
-		for j := i + 1; j <= n; j++ {
-			s.extend(&l, j-1)
-			s.plan(i, j, l)
-		}
-	}
-	return s.build(0, n)
+	s.planLeaves()
+	s.planTree()
+	return s.build(0, len(s.leaves)-1)
 }
 
-// plan finds the cheapest way for a range, when those for all shorter ones are
-// known. The best place to divide it lies between those of the two ranges that
-// are shorter by one (as in Knuth's optimal search trees).
-func (s *search) plan(i, j int, l leaf) {
-	best, at := int32(math.MaxInt32), 0
-	for _, c := range l.candidates {
-		best = min(best, c.cost(s.step))
-	}
-	from, to := i+1, j-1
-	if j-i > 2 {
-		from = max(from, int(s.split[i][j-1]))
-		if k := int(s.split[i+1][j]); k >= from {
-			to = k
+// planLeaves finds the leaves that cost the least. How deep the tree will be
+// above each is not known yet: at the best, the number of bits by which its
+// numbers are fewer than all.
+func (s *search) planLeaves() {
+	n := len(s.choices)
+	cost, end := make([]int32, n+1), make([]int, n)
+	var l leaf
+	for i := n - 1; i >= 0; i-- {
+		l.candidates, l.numbers = l.candidates[:0], 0
+		cost[i] = math.MaxInt32
+		for j := i + 1; j <= n; j++ {
+			s.extend(&l, j-1)
+			if len(l.candidates) == 0 {
+				break
+			}
+			numbers := s.tried[j] - s.tried[i]
+			depth := int32(bits.Len32(uint32(tried / max(numbers, 1))))
+			if c := cost[j] + perInstruction + s.step*numbers*depth + l.best(s.step).cost(s.step); c < cost[i] {
+				cost[i], end[i] = c, j
+			}
 		}
 	}
-	here := perInstruction + s.step*(s.tried[j]-s.tried[i])
-	for k := from; k <= to; k++ {
-		if cost := s.cost[i][k] + s.cost[k][j] + here; cost < best {
-			best, at = cost, k
+	for i := 0; i < n; i = end[i] {
+		s.leaves = append(s.leaves, i)
+	}
+	s.leaves = append(s.leaves, n)
+}
+
+// planTree finds where to divide each range of leaves, when that is known for
+// all shorter ones. The best place lies between those of the two ranges that are
+// shorter by one (Knuth's optimal search trees).
+func (s *search) planTree() {
+	n := len(s.leaves) - 1
+	cost := make([][]int32, n)
+	s.split = make([][]int, n)
+	for i := n - 1; i >= 0; i-- {
+		cost[i], s.split[i] = make([]int32, n+1), make([]int, n+1)
+		for j := i + 2; j <= n; j++ {
+			from, to := i+1, j-1
+			if j-i > 2 {
+				from, to = s.split[i][j-1], s.split[i+1][j]
+			}
+			best := int32(math.MaxInt32)
+			for k := from; k <= to; k++ {
+				if c := cost[i][k] + cost[k][j]; c < best {
+					best, s.split[i][j] = c, k
+				}
+			}
+			cost[i][j] = best + s.step*(s.tried[s.leaves[j]]-s.tried[s.leaves[i]])
 		}
 	}
-	s.cost[i][j], s.split[i][j] = best, int16(at)
 }
 
 // leaf is a range that is not divided, with the nodes that it can have in common.
@@ -163,6 +197,11 @@ type candidate struct {
 // cost is what it takes to pick the exceptions out one after the other.
 func (c candidate) cost(step int32) int32 {
 	return c.exceptions*perInstruction + step*(c.rest*c.exceptions+c.exceptions*(c.exceptions+1)/2)
+}
+
+// best is the cheapest of the candidates.
+func (l *leaf) best(step int32) candidate {
+	return slices.MinFunc(l.candidates, func(a, b candidate) int { return cmp.Compare(a.cost(step), b.cost(step)) })
 }
 
 // extend makes the leaf longer by one choice.
@@ -205,19 +244,20 @@ func (s *search) last(k int) uint32 {
 	return s.choices[k+1].first - 1
 }
 
-// build makes the nodes as planned.
+// build makes the nodes as planned, for a range of leaves.
 func (s *search) build(i, j int) *node {
-	if k := int(s.split[i][j]); k != 0 {
-		return s.test(number, bpf.JumpGreaterOrEqual, s.choices[k].first, s.build(k, j), s.build(i, k))
+	if j-i > 1 {
+		k := s.split[i][j]
+		return s.test(number, bpf.JumpGreaterOrEqual, s.choices[s.leaves[k]].first, s.build(k, j), s.build(i, k))
 	}
 	var l leaf
-	for k := i; k < j; k++ {
+	for k := s.leaves[i]; k < s.leaves[j]; k++ {
 		s.extend(&l, k)
 	}
-	best := slices.MinFunc(l.candidates, func(a, b candidate) int { return cmp.Compare(a.cost(s.step), b.cost(s.step)) })
-	n := best.common
-	for k := j - 1; k >= i; k-- {
-		if slices.Contains(s.choices[k].nodes, best.common) {
+	common := l.best(s.step).common
+	n := common
+	for k := s.leaves[j] - 1; k >= s.leaves[i]; k-- {
+		if slices.Contains(s.choices[k].nodes, common) {
 			continue
 		}
 		for nr := s.last(k); ; nr-- {

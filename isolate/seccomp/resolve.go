@@ -124,21 +124,19 @@ func (d *decisions) at(number uint32, otherwise Verdict) *decision {
 // largest number possible if they name none).
 func (a *abi) decisions(p *Profile, o Options) (decided decisions, newest uint32) {
 	end := a.bit // one above the newest
-	type rule struct {
-		number uint32
-		tests  []test
-	}
-	direct := make([]rule, 0, len(a.common))
-	behind := map[string][]test{} // for calls behind socketcall and ipc
+	var testsOf [][]test
+	direct := make([]uint64, 0, len(a.common)) // call numbers, with an index of testsOf below
+	behind := map[string][]test{}              // for calls behind socketcall and ipc
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		if r.Verdict == p.Default || !r.applies(o) {
 			continue
 		}
 		tests := a.tests(r)
+		testsOf = append(testsOf, tests)
 		for _, name := range r.Names {
 			if n, ok := a.number(name); ok {
-				direct = append(direct, rule{n, tests})
+				direct = append(direct, uint64(n)<<32|uint64(len(testsOf)-1))
 			}
 			if a.muxed {
 				if _, ok := multiplexed[name]; ok {
@@ -147,12 +145,12 @@ func (a *abi) decisions(p *Profile, o Options) (decided decisions, newest uint32
 			}
 		}
 	}
-	slices.SortStableFunc(direct, func(a, b rule) int { return cmp.Compare(a.number, b.number) })
+	slices.Sort(direct) // by number, then in the profile's order
 	decided = make(decisions, 0, len(direct))
 	for len(direct) > 0 {
-		n, tests, k := direct[0].number, direct[0].tests, 1
-		for ; k < len(direct) && direct[k].number == n; k++ {
-			tests = slices.Concat(tests, direct[k].tests)
+		n, tests, k := uint32(direct[0]>>32), testsOf[uint32(direct[0])], 1
+		for ; k < len(direct) && uint32(direct[k]>>32) == n; k++ {
+			tests = slices.Concat(tests, testsOf[uint32(direct[k])])
 		}
 		decided = append(decided, numbered{n, settle(tests, p.Default)})
 		end = a.newer(end, n)
