@@ -245,6 +245,10 @@ func (c *creation) prepare() (err error) {
 		if err = c.group.Create(c.made.Resources); err == nil {
 			c.handles, err = c.group.Open()
 		}
+		// v1 groups are not handed over: there one could raise one's own limits.
+		if owner, is := groupOwner(&c.spec); err == nil && is && !c.rt.rootless && c.group.Unified() && len(c.group.Legacy()) == 0 {
+			err = c.group.Chown(owner, -1)
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -489,6 +489,27 @@ func TestOpenExec(t *testing.T) {
 	}
 }
 
+// On v2 a group is handed to a user with the files that the kernel names, and no
+// others.
+func TestChown(t *testing.T) {
+	g := create(t, nil)
+	if !g.Unified() {
+		if err := g.Chown(1000, -1); err == nil {
+			t.Error("a v1 group was handed over")
+		}
+		return
+	}
+	if err := g.Chown(1000, -1); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]uint32{".": 1000, "cgroup.procs": 1000, "cgroup.subtree_control": 1000, "cgroup.threads": 1000, "cgroup.max.depth": 0, "cgroup.freeze": 0} {
+		var st unix.Stat_t
+		if err := unix.Stat(g.Paths()[""]+"/"+file, &st); err != nil || st.Uid != want || st.Gid != 0 {
+			t.Errorf("%s belongs to %d:%d and not to %d: %v", file, st.Uid, st.Gid, want, err)
+		}
+	}
+}
+
 // Groups that the container has nested are removed too.
 func TestRemoveNested(t *testing.T) {
 	g := create(t, nil)
