@@ -142,7 +142,7 @@ func (c *compiler) builtinMounts() {
 	}
 	c.kernelFS(steps, "ipc")
 	c.in(ignoring(because(c.attachAt(mq, program.R(dev), "mqueue"), "message queues of its IPC namespace"), unix.EBADF))
-	if c.proc.Terminal {
+	if c.proc.Terminal && !c.spec.Unprivileged {
 		c.in(because(c.attachAt(c.slot("console"), program.R(dev), "console"), "the terminal is the console too"))
 	}
 	for _, p := range []string{"/proc", "/sys", "/sys/fs/cgroup", "/dev/pts", "/dev/mqueue"} {

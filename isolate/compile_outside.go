@@ -350,7 +350,7 @@ func (c *compiler) outsideDev(dev int) {
 	for _, d := range []string{"pts", "shm", "mqueue"} {
 		c.out(because(c.mkdirat(dev, d, 0o755), "where /dev/"+d+" is mounted"))
 	}
-	if c.proc.Terminal {
+	if c.proc.Terminal && !c.inside { // of the host's mounts the child can clone only what has a path
 		tty := c.b.Register("console")
 		c.out(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "/dev/console", Why: "where /dev/console is mounted",
 			Args: []program.Arg{program.R(dev), c.b.Str("console"), program.Flag(program.FmtMode, unix.S_IFREG|0o600), program.N(0)}},

@@ -288,8 +288,6 @@ func (s *Spec) validateUnprivileged() error {
 			return errors.New("the host's root cannot be written to without privileges: give a root file system of its own, or leave it read-only")
 		case s.Namespaces.PID.Mode == NSHost:
 			return errors.New("the host's PID namespace cannot be shared without privileges")
-		case s.Process.Terminal:
-			return errors.New("a terminal of the host cannot be the console without privileges")
 		}
 	}
 	if u.Join != nil {

@@ -225,7 +225,6 @@ func TestRefusedUnprivileged(t *testing.T) {
 		}, "mount 1 on /y cannot be idmapped"},
 		{func(s *Spec) { s.RootFS.Writable = Ephemeral }, "the host's root cannot be written to without privileges"},
 		{func(s *Spec) { s.Namespaces.PID.Mode = NSHost }, "the host's PID namespace"},
-		{func(s *Spec) { s.Process.Terminal = true }, "a terminal of the host"},
 		{func(s *Spec) { s.Namespaces.Network = Namespace{Mode: NSJoin, Path: "/x"} }, "the network namespace of another container cannot be joined"},
 	} {
 		spec := byUser(hostSpec("/bin/true"))

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"berth/config"
+	"berth/isolate/cgroup"
 	"berth/reaper"
 	"berth/supervisor/api"
 	"berth/supervisor/container"
@@ -29,7 +30,7 @@ func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
 	d := &api.Daemon{
 		Version: b.cfg.Version, PID: os.Getpid(), ReaperPID: os.Getppid(),
 		Started: b.started, Supervisors: b.hand.supervisors,
-		Directories: b.cfg.Directories, Cgroup: b.tree.Describe().Path, Units: map[core.Phase]int{},
+		Directories: b.cfg.Directories, Cgroup: groupOf(b.tree), Units: map[core.Phase]int{},
 	}
 	if n, err := b.reaper.Stats(); err == nil {
 		d.Orphans = n.Orphans
@@ -42,6 +43,15 @@ func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
 		}
 	})
 	return d, err
+}
+
+// groupOf tells where the units' groups are, or that there are none.
+func groupOf(tree *cgroup.Tree) string {
+	d := tree.Describe()
+	if tree.None() {
+		return d.String()
+	}
+	return d.Path
 }
 
 func unitLine(u *core.Unit) api.Unit {

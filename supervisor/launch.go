@@ -73,7 +73,9 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	}
 	defer prepared.Close() // a child that still waits at the gate ends
 	for _, f := range l.files.toChown {
-		if err := f.Chown(int(prepared.UID()), int(prepared.GID())); err != nil {
+		// An ordinary user cannot give the pipe to one of its subordinate users, who
+		// then writes to it all the same, but cannot open /dev/stdout anew.
+		if err := f.Chown(int(prepared.UID()), int(prepared.GID())); err != nil && (s.env.Ordinary == nil || !errors.Is(err, unix.EPERM)) {
 			return nil, fmt.Errorf("cannot give the log pipe to the service's user: %w", err)
 		}
 	}

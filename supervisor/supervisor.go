@@ -98,13 +98,21 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err := held.directories(&cfg); err != nil {
 		return 1, err
 	}
-	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family()})
+	ordinary, err := container.OrdinaryUser()
+	if err != nil {
+		return 1, err
+	}
+	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family(), OrNone: ordinary != nil})
 	if err != nil {
 		return 1, fmt.Errorf("cannot set up the cgroup tree: %w", err)
 	}
-	group := tree.Describe().Hierarchies[0].Path
-	if err := held.take(group, unix.O_RDONLY|unix.O_DIRECTORY, "the control group "+group, "give this one its own --slice"); err != nil {
-		return 1, err
+	if h := tree.Describe().Hierarchies; len(h) > 0 {
+		if err := held.take(h[0].Path, unix.O_RDONLY|unix.O_DIRECTORY, "the control group "+h[0].Path, "give this one its own --slice"); err != nil {
+			return 1, err
+		}
+	}
+	if ordinary != nil {
+		cfg.Log.Info("running as an ordinary user", zap.Int("uid", os.Geteuid()), zap.Stringer("users", ordinary), zap.Stringer("cgroup", tree.Describe()))
 	}
 	if err := held.keep(); err != nil {
 		return 1, err
@@ -121,7 +129,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		replies: map[uint64]chan core.Reply{},
 		execs:   map[uint64]*execution{},
 	}
-	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For}
+	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}

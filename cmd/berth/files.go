@@ -169,6 +169,13 @@ a step, without running any. This needs no berthd.`,
 	return c
 }
 
+// environment is what this user's berthd would start units in.
+func environment() (container.Environment, error) {
+	ordinary, err := container.OrdinaryUser()
+	state := defaultStateDir()
+	return container.Environment{StateDir: state, IDs: idrange.New(state).Look, Ordinary: ordinary}, err
+}
+
 func (a *app) planSyscalls(arg string, dirs []string) error {
 	if len(dirs) == 0 {
 		dirs = existing(config.OwnPlaces().Units)
@@ -177,7 +184,12 @@ func (a *app) planSyscalls(arg string, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := container.Build(u, container.Environment{StateDir: defaultStateDir(), Unified: true, IDs: idrange.New(defaultStateDir()).Look})
+	env, err := environment()
+	if err != nil {
+		return err
+	}
+	env.Unified = true
+	c, err := container.Build(u, env)
 	if err != nil {
 		return err
 	}
@@ -235,7 +247,11 @@ func (a *app) specFile(path string, oci bool) error {
 	}
 	switch {
 	case oci:
-		text, err := container.OCI(u, container.Environment{StateDir: defaultStateDir(), IDs: idrange.New(defaultStateDir()).Look})
+		env, err := environment()
+		if err != nil {
+			return err
+		}
+		text, err := container.OCI(u, env)
 		if err != nil {
 			return err
 		}

@@ -110,9 +110,6 @@ func (a *app) run(o *runFlags, args, command []string) error {
 	if diags.HasErrors() {
 		return &exitError{exitInvalid, ""}
 	}
-	if os.Getuid() != 0 {
-		return errors.New("cannot run a unit: only root can make containers; try it with sudo")
-	}
 	stateDir, err := filepath.Abs(o.stateDir)
 	if err != nil {
 		return fmt.Errorf("cannot use --state-dir: %w", err)

@@ -229,17 +229,3 @@ func TestRunTerminal(t *testing.T) {
 		t.Errorf("-t with a pipe: %v %q", cmd.ProcessState, out)
 	}
 }
-
-func TestRunNeedsRoot(t *testing.T) {
-	needRoot(t)
-	d := &daemon{t: t, dir: t.TempDir()}
-	for dir := d.dir; dir != os.TempDir(); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	out, code := d.as(&syscall.Credential{Uid: 65534, Gid: 65534}, "run", "--host", "--", "true")
-	if code != 1 || !strings.Contains(out, "only root") {
-		t.Errorf("exit code %d: %s", code, out)
-	}
-}

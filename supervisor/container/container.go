@@ -32,6 +32,8 @@ type Environment struct {
 	// IDs gives the first of the idrange.Size ids outside that a unit has for its
 	// user namespace where its maps are automatic; see package idrange.
 	IDs func(unit string) (first uint32, err error)
+	// Ordinary is the user that berth runs as where that is not root.
+	Ordinary *Ordinary
 }
 
 // Container is a unit translated.
@@ -76,11 +78,14 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 	for _, d := range u.Devices {
 		spec.Devices = append(spec.Devices, isolate.DeviceNode{Path: d.Path})
 	}
-	limits, err := Limits(u)
+	c := &Container{Spec: spec}
+	if c.Limits, err = Limits(u); err == nil && env.Ordinary != nil {
+		err = env.Ordinary.apply(c, u)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Container{Spec: spec, Limits: limits}, nil
+	return c, nil
 }
 
 func rootFS(u *units.Unit, env Environment) (isolate.RootFS, error) {

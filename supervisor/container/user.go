@@ -12,6 +12,14 @@ import (
 // has file systems show the ids on disk as ids inside.
 func userNamespace(spec *isolate.Spec, u *units.Unit, env Environment) error {
 	n := &u.Namespaces
+	if env.Ordinary != nil {
+		for i, m := range u.Mounts {
+			if m.IDMap {
+				return fmt.Errorf("cannot idmap the mount of %s on %s: that takes berth running as root", u.Name, spec.Mounts[i].Target)
+			}
+		}
+		return nil
+	}
 	if n.User != "new" {
 		return nil
 	}

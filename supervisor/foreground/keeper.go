@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,15 @@ func startKeeper(command []string) (*keeper, error) {
 	return k, nil
 }
 
+// watch tells the keeper of a program that is to end with this process. It is
+// not reaped yet, so the pid is its own.
+func (k *keeper) watch(pid int) error {
+	if _, err := fmt.Fprintln(k.alive, pid); err != nil {
+		return fmt.Errorf("cannot tell the process that cleans up: %w", err)
+	}
+	return nil
+}
+
 // release has the keeper clean up, and waits until it has.
 func (k *keeper) release() error {
 	k.alive.Close()
@@ -61,18 +71,32 @@ func (k *keeper) release() error {
 	return fmt.Errorf("cannot clean up: %w", err)
 }
 
-// Keep is the life of the keeper process. It waits for the end of alive, then
-// kills what is in the groups of the slice and removes them. What there is of
+// Keep is the life of the keeper process. It takes the pids that come over alive,
+// a line each, and waits for its end; then it kills these processes and what is
+// in the groups of the slice, and removes the groups. What there is of
 // the slice is found at the end only: until then nothing may be there yet.
 func Keep(slice string, alive io.Reader) error {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	if err := reaper.Harden(); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, bufio.NewReader(alive)); err != nil {
+	var mains []int // pidfds, for where there is no group to kill
+	lines := bufio.NewScanner(alive)
+	for lines.Scan() {
+		if pid, err := strconv.Atoi(lines.Text()); err == nil {
+			if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+				defer unix.Close(fd)
+				mains = append(mains, fd)
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
 		return fmt.Errorf("cannot wait for the end: %w", err)
 	}
-	tree, err := cgroup.Open(cgroup.Options{Slice: slice})
+	for _, fd := range mains {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended
+	}
+	tree, err := cgroup.Open(cgroup.Options{Slice: slice, OrNone: os.Geteuid() != 0})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (s *session) spawn(prog *program.Program, std *stdio) (*process, error) {
 	defer prepared.Close()
 	uid, gid := int(prepared.UID()), int(prepared.GID())
 	for _, f := range std.far {
-		if err := f.Chown(uid, gid); err != nil {
+		if err := f.Chown(uid, gid); err != nil && (s.env.Ordinary == nil || !errors.Is(err, unix.EPERM)) {
 			return nil, fmt.Errorf("cannot give input and output to the program's user: %w", err)
 		}
 	}
@@ -62,7 +62,10 @@ func (s *session) spawn(prog *program.Program, std *stdio) (*process, error) {
 		return nil, err
 	}
 	std.launched()
-	p, err := watch(child)
+	var p *process
+	if err = s.keeper.watch(child.PID); err == nil {
+		p, err = watch(child)
+	}
 	if err != nil {
 		_ = child.Kill()
 		_, _ = child.Wait()

@@ -48,7 +48,8 @@ type Options struct {
 // post-stop commands do not run.
 //
 // It changes this process: it is made non-dumpable, and may move to a control
-// group of its own while it runs. It is called once in a process. Needs root.
+// group of its own while it runs. It is called once in a process. An ordinary
+// user gets what container.Ordinary says.
 func Run(o Options) (code int, err error) {
 	if err := check(o.Unit); err != nil {
 		return 1, err
@@ -68,6 +69,7 @@ func Run(o Options) (code int, err error) {
 			code, err = max(code, 1), e
 		}
 	}()
+	s.keeper = k
 	return s.run(k.cmd.Process.Pid)
 }
 
@@ -88,16 +90,21 @@ type session struct {
 	unit    *units.Unit
 	env     container.Environment
 	group   *cgroup.Group
+	keeper  *keeper
 	signals chan os.Signal
 }
 
 func (s *session) run(keeper int) (int, error) {
-	tree, err := cgroup.Open(cgroup.Options{Slice: s.o.Slice, Processes: []int{keeper}})
+	ordinary, err := container.OrdinaryUser()
+	if err != nil {
+		return 1, err
+	}
+	tree, err := cgroup.Open(cgroup.Options{Slice: s.o.Slice, Processes: []int{keeper}, OrNone: ordinary != nil})
 	if err != nil {
 		return 1, fmt.Errorf("cannot set up control groups: %w", err)
 	}
 	defer tree.Close()
-	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(s.o.StateDir).For}
+	s.env = container.Environment{StateDir: s.o.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(s.o.StateDir).For, Ordinary: ordinary}
 	c, err := s.build()
 	if err != nil {
 		return 1, err

@@ -240,6 +240,29 @@ func (r *Ranges) free(given entries) (uint32, error) {
 	return 0, fmt.Errorf("no range of %d ids is left of %s; give it more, or write uid-map and gid-map in the unit", Size, what)
 }
 
+// Span is a range of ids.
+type Span struct{ First, Count uint32 }
+
+// Subordinate gives the subordinate ids that a user, known by any of the names,
+// has on this machine, by subuid(5) and subgid(5).
+func Subordinate(names []string) (uids, gids []Span, err error) {
+	for _, f := range []struct {
+		name string
+		to   *[]Span
+	}{{"/etc/subuid", &uids}, {"/etc/subgid", &gids}} {
+		all, err := subordinate(f.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, n := range names {
+			for _, s := range all[n] {
+				*f.to = append(*f.to, Span{uint32(s.first), uint32(s.end - s.first)})
+			}
+		}
+	}
+	return uids, gids, nil
+}
+
 // common gives what is in both lists.
 func common(a, b []span) []span {
 	var out []span
@@ -273,7 +296,7 @@ func subordinate(name string) (map[string][]span, error) {
 		}
 		from, err1 := strconv.ParseUint(part[1], 10, 32)
 		count, err2 := strconv.ParseUint(part[2], 10, 32)
-		if err1 == nil && err2 == nil && count > 0 {
+		if err1 == nil && err2 == nil && count > 0 && from+count <= 1<<32-1 {
 			out[part[0]] = append(out[part[0]], span{from, from + count})
 		}
 	}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rootless is a berthd of an ordinary user, who needs no entry anywhere.
+type rootless struct {
+	*daemon
+	cred *syscall.Credential
+	env  []string
+}
+
+const ordinaryUser = 1000
+
+// startRootless starts one with the XDG directories below the test's, in the
+// control group given, or in the test's own, which is not delegated to the user.
+func startRootless(t *testing.T, group *os.File, files map[string]string) *rootless {
+	t.Helper()
+	needRoot(t)
+	r := &rootless{&daemon{t: t, dir: t.TempDir()}, &syscall.Credential{Uid: ordinaryUser, Gid: ordinaryUser}, nil}
+	for dir := r.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.fresh()
+	r.env = append(os.Environ(), "HOME="+r.dir, "XDG_RUNTIME_DIR="+filepath.Join(r.dir, "runtime"), "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_DATA_HOME=", "BERTH_SOCKET=")
+	r.units = filepath.Join(r.dir, ".config/berth/units")
+	if err := os.MkdirAll(r.units, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		r.write(name, text)
+	}
+	for _, name := range []string{"berth", "berthd"} { // where the user can reach them
+		text, err := os.ReadFile(binary(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(r.dir, name), text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(r.dir, "runtime"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("chown", "-R", fmt.Sprintf("%d:%d", ordinaryUser, ordinaryUser), r.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r.cgroup = "berthd-test-" + strings.ToLower(filepath.Base(filepath.Dir(r.dir))) + ".slice"
+	r.cmd = exec.Command(filepath.Join(r.dir, "berthd"), "--slice", r.cgroup, "--log-level", "debug")
+	r.cmd.Dir, r.cmd.Env = "/", r.env
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
+	if group != nil {
+		r.cmd.SysProcAttr.UseCgroupFD, r.cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = r.cmd.Wait(); close(r.ended) }()
+	t.Cleanup(func() {
+		r.stop()
+		if t.Failed() {
+			t.Logf("berthd's log:\n%s", tail(r.log.String(), 16<<10))
+		}
+		if left := r.leftovers(); left != "" {
+			t.Errorf("something is left:\n%s", left)
+		}
+	})
+	r.eventually("berthd answers", func() bool {
+		select {
+		case <-r.ended:
+			t.Fatalf("berthd ended: %v\n%s", r.cmd.ProcessState, r.log)
+		default:
+		}
+		_, code := r.user("status")
+		return code == 0
+	})
+	return r
+}
+
+// user runs berth as the user, who need not say where the daemon is.
+func (r *rootless) user(args ...string) (string, int) {
+	r.t.Helper()
+	cmd := exec.Command(filepath.Join(r.dir, "berth"), args...)
+	cmd.Dir, cmd.Env = "/", r.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
+	cmd.WaitDelay = time.Second
+	out, _ := cmd.CombinedOutput() // the code tells
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func (r *rootless) done(args ...string) string {
+	r.t.Helper()
+	out, code := r.user(args...)
+	if code != 0 {
+		r.t.Fatalf("berth %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+// says waits until a unit's log has these lines.
+func (r *rootless) says(unit string, lines ...string) {
+	r.t.Helper()
+	out := ""
+	r.eventually(fmt.Sprintf("%s says %q", unit, lines), func() bool {
+		out, _ = r.user("logs", unit)
+		for _, l := range lines {
+			if !strings.Contains(out, l) {
+				return false
+			}
+		}
+		return true
+	}, func() string { return out })
+}
+
+const rootlessServer = `echo "user $(id -u) is $(cat /proc/self/uid_map)"; echo again >/dev/stdout; ` + sleeper
+
+func rootlessUnits() map[string]string {
+	return map[string]string{
+		"web.toml":    sh(rootlessServer),
+		"volume.toml": "[unit]\nstart = 'demand'\n" + with(sh(`n=$(cat /run/v/n 2>/dev/null || echo 0); echo $((n+1)) >/run/v/n; echo run $((n+1))`), "type = 'task'") + "[[mount]]\ntype = 'volume'\nsource = 'kept'\ntarget = '/run/v'\n",
+		"other.toml":  "[unit]\nstart = 'demand'\n" + with(sh("true"), "user = 'daemon'") + never,
+		"device.toml": "[unit]\nstart = 'demand'\n" + sh("true") + "[[device]]\npath = '/dev/null'\n" + never,
+		"pid.toml":    "[unit]\nstart = 'demand'\n" + sh("true") + "[namespaces]\npid = 'host'\n" + never,
+		"fork.toml":   "[unit]\nstart = 'demand'\n" + sh("(trap '' TERM; while :; do sleep 1; done) & "+sleeper),
+		"memory.toml": "[unit]\nstart = 'demand'\n" + sh("true") + "[cgroup]\nmemory-max = '64M'\n" + never,
+	}
+}
+
+func (r *rootless) works(t *testing.T) {
+	t.Helper()
+	r.says("web", "user 0 is", "1000", "again")
+	for range 2 {
+		r.done("start", "volume")
+		r.done("wait", "--is", "completed", "--timeout", "1m", "volume")
+	}
+	r.says("volume", "run 1", "run 2")
+	st, err := os.Stat(filepath.Join(r.dir, ".local/state/berth/volumes/kept/n"))
+	if err != nil || st.Sys().(*syscall.Stat_t).Uid != ordinaryUser {
+		t.Errorf("the volume: %v %v", st, err)
+	}
+	for unit, want := range map[string]string{
+		"other": "is not mapped in the user namespace", "device": "takes berth running as root", "pid": "PID namespace cannot be shared without privileges",
+	} {
+		if out, code := r.user("start", unit); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("start %s: exit code %d, %s", unit, code, out)
+		}
+	}
+	// What ignores TERM goes with its container.
+	r.done("start", "fork")
+	r.done("stop", "fork")
+	if out, code := r.user("restart", "web"); code != 0 {
+		t.Errorf("restart: %s", out)
+	}
+	if out, code := r.user("stop", "web"); code != 0 {
+		t.Errorf("stop: %s", out)
+	}
+}
+
+func TestRootless(t *testing.T) {
+	r := startRootless(t, nil, rootlessUnits())
+	r.works(t)
+	out := r.done("status")
+	if !strings.Contains(out, "no cgroup") {
+		t.Errorf("status does not tell that there are no groups:\n%s", out)
+	}
+	if out, code := r.user("start", "memory"); code != 1 || !strings.Contains(out, "memory-max") {
+		t.Errorf("a limit without groups: exit code %d, %s", code, out)
+	}
+	if log := r.log.String(); !strings.Contains(log, "running as an ordinary user") || !strings.Contains(log, "one user and group inside containers") {
+		t.Error("the log does not tell of the user")
+	}
+	// Nobody else has a say.
+	if out, code := r.as(&syscall.Credential{Uid: 65534, Gid: 65534}, "--socket", filepath.Join(r.dir, "runtime/berth/berth.sock"), "list"); code == 0 {
+		t.Errorf("another user may look: %s", out)
+	}
+}
+
+// TestRootlessDelegated gives the user a control group, as systemd does for users.
+func TestRootlessDelegated(t *testing.T) {
+	needRoot(t)
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+		root += "/unified"
+	}
+	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+		if os.Getenv("BERTH_NO_SKIP") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("there is no cgroup v2")
+	}
+	dir := filepath.Join(root, fmt.Sprintf("berthd-test-user-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, f := range []string{"", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
+		if err := os.Chown(filepath.Join(dir, f), ordinaryUser, ordinaryUser); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	r := startRootless(t, group, rootlessUnits())
+	r.works(t)
+	if out := r.done("status"); !strings.Contains(out, filepath.Base(dir)) {
+		t.Errorf("status does not tell of the group:\n%s", out)
+	}
+}
+
+// TestRootlessRun runs programs without a daemon.
+func TestRootlessRun(t *testing.T) {
+	r := startRootless(t, nil, nil)
+	if out := r.done("run", "--host", "--", "sh", "-c", "id -u; echo $$"); strings.Join(strings.Fields(out), " ") != "0 1" {
+		t.Errorf("%q", out)
+	}
+	if out, code := r.user("run", "--host", "-t", "--", "sh", "-c", "test -t 0 && echo terminal; exit 3"); code != 3 || !strings.Contains(out, "terminal") {
+		t.Errorf("exit code %d: %q", code, out)
+	}
+	// Nothing is left when berth is killed, even without a group that tells what there is.
+	cmd := exec.Command(filepath.Join(r.dir, "berth"), "run", "--host", "--", "sleep", "86399")
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", r.env, &syscall.SysProcAttr{Credential: r.cred}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sleeping := func() bool {
+		list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range list {
+			if text, _ := os.ReadFile(f); string(text) == "sleep\x0086399\x00" {
+				return true
+			}
+		}
+		return false
+	}
+	r.eventually("the program runs", sleeping)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait()
+	r.eventually("the program is gone", func() bool { return !sleeping() })
+
+	if out, code := r.user("run", "--host", "--memory-max", "64M", "--", "true"); code != 1 || !strings.Contains(out, "memory-max") {
+		t.Errorf("a limit without groups: exit code %d, %s", code, out)
+	}
+}
