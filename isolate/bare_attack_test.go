@@ -62,7 +62,7 @@ func TestLinksStayInside(t *testing.T) {
 	needRoot(t)
 	outside, source := t.TempDir(), t.TempDir()
 	spec := bareSpec(t, "cat /a/made/marker; ls "+outside+"/made")
-	for name, to := range map[string]string{"a": outside, "b": "../../../../../../../../.." + outside, "w": outside} {
+	for name, to := range map[string]string{"dangling": outside + "/not/yet", "a": outside, "b": "../../../../../../../../.." + outside, "w": outside} {
 		if err := os.Symlink(to, filepath.Join(spec.RootFS.Path, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -72,14 +72,14 @@ func TestLinksStayInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(source, "marker"), "marker\n")
-	spec.Mounts = append(spec.Mounts, Mount{Type: Bind, Source: source, Target: "/a/made"}, Mount{Type: Bind, Source: source, Target: "/b/more/deep"})
+	spec.Mounts = append(spec.Mounts, Mount{Type: Bind, Source: source, Target: "/a/made"}, Mount{Type: Bind, Source: source, Target: "/b/more/deep"}, Mount{Type: Bind, Source: filepath.Join(source, "marker"), Target: "/dangling"})
 	spec.Devices = []DeviceNode{{Path: "/a/dev/null", Make: &Node{Type: 'c', Major: 1, Minor: 3, Mode: 0o666, UID: 1}}}
 	spec.Process.Dir = "/w/dir"
 	equal(t, "container", run(t, spec), "marker\nmarker")
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("outside was made %v", left)
 	}
-	for _, p := range []string{"made", "more/deep", "dev/null", "dir"} {
+	for _, p := range []string{"made", "more/deep", "dev/null", "dir", "not/yet"} {
 		if _, err := os.Lstat(filepath.Join(inside, p)); err != nil {
 			t.Error(err)
 		}

@@ -431,3 +431,28 @@ func TestStatusOfAKilledSync(t *testing.T) {
 	}
 	child.Wait()
 }
+
+// The process's first thread keeps its namespaces: it would keep the mounts of
+// an overlay in the making for as long as the process lives.
+func TestFirstThreadStaysWhereItIs(t *testing.T) {
+	needRoot(t)
+	before, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := bareSpec(t, "true")
+	spec.RootFS.Writable = Ephemeral
+	p, err := Compile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 { // whichever thread is taken
+		prep, err := Prepare(p, Files{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		prep.Close()
+	}
+	after, _ := os.Readlink("/proc/self/ns/mnt")
+	equal(t, "mount namespace", after, before)
+}

@@ -140,9 +140,9 @@ func (c *compiler) bareMount(m *Mount, r *mountRegs, what string) {
 		c.remount(m, at, what)
 		return
 	}
-	kind := targetKind(targetDir)
+	kind := targetDir
 	if r.isDir != program.None {
-		kind = targetKind(r.isDir)
+		kind = r.isDir
 	}
 	c.bareTarget(m, at, kind)
 	if path.Clean(m.Target) == "/proc" && m.Type == Bind {

@@ -3,7 +3,6 @@ package isolate
 import (
 	"path"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -13,17 +12,12 @@ import (
 // cannotMake is the hint for a target that is missing on a root that cannot be written.
 const cannotMake = "it is missing, and cannot be made: make it in the root file system"
 
-// targetKind says what a missing target is made as: a directory, a file, or
-// what the late value says, which tells a directory from a file.
-type targetKind int
-
-const (
-	targetDir  targetKind = -1
-	targetFile targetKind = -2
-)
+// targetDir is the kind of a target that is made as a directory when it is
+// missing; any other is the late value that tells a directory from a file.
+const targetDir = program.None
 
 // bareTarget opens the place of a mount inside the root, and makes it first if it is missing.
-func (c *compiler) bareTarget(m *Mount, at int, kind targetKind) {
+func (c *compiler) bareTarget(m *Mount, at int, kind int) {
 	target := path.Clean(m.Target)
 	flags := uint64(pathOnly)
 	if m.NoSymlinks {
@@ -40,45 +34,26 @@ func (c *compiler) bareTarget(m *Mount, at int, kind targetKind) {
 }
 
 // makeTarget opens a place inside the root with the given flags. What is
-// missing on the way is made; links are followed inside the root only, and
-// below /proc and /sys not at all.
-func (c *compiler) makeTarget(target string, at int, flags uint64, kind targetKind, why string) {
-	resolve := uint64(inRoot)
+// missing is made first; links are followed inside the root only, and below
+// /proc and /sys not at all.
+func (c *compiler) makeTarget(target string, at int, flags uint64, kind int, why string) {
+	resolve, how := uint64(inRoot), uint64(0)
 	if below(target, "/proc") || below(target, "/sys") {
-		resolve = noLinks
+		resolve, how = noLinks, program.NoLinks
 	}
-	names := strings.Split(strings.Trim(target, "/"), "/")
 	s := c.open(c.rootFD, target, at, flags, resolve)
 	s.Why, s.Ignore, s.Jump = why, []unix.Errno{unix.ENOENT}, 1
 	found := c.in(s)
-	parent := c.rootFD
-	for i, name := range names {
-		if i == len(names)-1 {
-			c.makeLast(parent, name, kind, why)
-			break
-		}
-		c.in(hint(ignoring(because(c.mkdirat(parent, name, 0o755), why), unix.EEXIST), cannotMake))
-		next := c.b.Register("above " + target)
-		c.in(because(c.open(c.rootFD, "/"+strings.Join(names[:i+1], "/"), next, pathDir, resolve), why))
-		parent = next
-	}
-	c.in(hint(because(c.open(c.rootFD, target, at, flags, resolve), why), cannotMake))
-	c.b.Land(found)
-}
-
-func (c *compiler) makeLast(parent int, name string, kind targetKind, why string) {
-	dir := hint(ignoring(because(c.mkdirat(parent, name, 0o755), why), unix.EEXIST), cannotMake)
-	file := hint(ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: name, Why: why, Args: []program.Arg{
-		program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, unix.S_IFREG|0o644), program.N(0)}}, unix.EEXIST), cannotMake)
-	if kind >= 0 {
-		dir.If, file.If, file.Unless = int(kind)+1, int(kind)+1, true
-	}
-	if kind != targetFile {
-		c.in(dir)
-	}
+	mk := program.Step{Sys: program.OpMake, Dst: program.None, Path: target, Why: why, Hint: cannotMake}
+	mk.Args = []program.Arg{program.R(c.rootFD), c.b.Str(target), program.Flag(program.FmtMake, how)}
 	if kind != targetDir {
+		file := mk
+		file.Args = []program.Arg{mk.Args[0], mk.Args[1], program.Flag(program.FmtMake, how|program.MakeFile)}
+		mk.If, file.If, file.Unless = kind+1, kind+1, true
 		c.in(file)
 	}
+	c.in(mk, hint(because(c.open(c.rootFD, target, at, flags, resolve), why), cannotMake))
+	c.b.Land(found)
 }
 
 // expectFS checks which file system a descriptor is on: that it is the one of

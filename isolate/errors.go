@@ -33,6 +33,8 @@ func (e *StepError) Error() string {
 	fmt.Fprintf(&b, "cannot start: step %d (%s)", e.Step, e.Why)
 	switch e.Op { // names of our own say nothing to users
 	case program.OpStatus.String():
+	case program.OpExpect.String(), program.OpRefuse.String(), program.OpMake.String():
+		fmt.Fprintf(&b, ": %s", e.Path)
 	case program.OpFail.String():
 		fmt.Fprintf(&b, ": %s %s", program.SysExecve, e.Path)
 	default:

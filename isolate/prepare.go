@@ -155,7 +155,14 @@ func (pr *Prepared) outside() error {
 func (pr *Prepared) private(from, to int) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The process's first thread never ends, and would hold its namespaces
+			// for good: it waits, so that another is taken, and is given back.
+			done <- pr.private(from, to)
+			runtime.UnlockOSThread()
+			return
+		}
 		for i := from; i < to; i++ {
 			if err := pr.step(i); err != nil {
 				done <- err

@@ -72,6 +72,7 @@ const (
 	FmtSocketType
 	FmtUmount
 	FmtErrno
+	FmtMake
 )
 
 // Format prints the program, one commented line a step. Steps of the outside

@@ -253,14 +253,16 @@ func (im *Image) isWord(op *Op) bool {
 }
 
 // inArena tells whether an operation of our own works on the arena by offset.
-func inArena(nr uint32) bool { return nr == pseudo+2 || nr >= pseudo+5 && nr <= pseudo+7 }
+func inArena(nr uint32) bool {
+	return nr == pseudo+2 || nr >= pseudo+5 && nr <= pseudo+7 || nr == pseudo+9
+}
 
 func (im *Image) checkOp(i int) error {
 	op := &im.Ops[i]
 	switch {
 	case op.Args > maxArgs || op.Flags&^flagsAll != 0:
 		return errors.New("malformed")
-	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+8):
+	case op.Nr >= pseudo && (op.Nr < pseudo+1 || op.Nr > pseudo+9):
 		return errors.New("unknown operation")
 	case op.Jump != 0 && (int(op.Jump) <= i || int(op.Jump) > len(im.Ops)):
 		return errors.New("jump out of range")
@@ -272,6 +274,8 @@ func (im *Image) checkOp(i int) error {
 		return errors.New("nowhere to store to")
 	case op.Nr == pseudo+4 && (op.Args != 1 || op.Kinds[0] != Reg):
 		return errors.New("nothing to wait for")
+	case op.Nr == pseudo+9 && (op.Args != 3 || op.Kinds[0] != Reg || op.Kinds[1] != Ptr || op.Kinds[2] != Imm):
+		return errors.New("no path to make")
 	case (op.Nr == pseudo+6 || op.Nr == pseudo+7) && (op.Args != 4 || !im.isWord(op) || op.Kinds[1] != Imm || op.Kinds[2] != Imm || op.Kinds[3] != Imm):
 		return errors.New("nothing to compare")
 	}

@@ -115,7 +115,22 @@ func TestDecodeRefuses(t *testing.T) {
 		{"register", "register", change(func(im *Image) { im.Ops[0].Vals[0] = 3 }), fds},
 		{"result", "register", change(func(im *Image) { im.Ops[0].Dst = 3 }), fds},
 		{"kind", "kind", change(func(im *Image) { im.Ops[0].Kinds[0] = Late }), fds},
-		{"operation", "operation", change(func(im *Image) { im.Ops[0].Nr = pseudo + 9 }), fds},
+		{"operation", "operation", change(func(im *Image) { im.Ops[0].Nr = pseudo + 15 }), fds},
+		{"comparison without memory", "compare", change(func(im *Image) {
+			im.Ops[0] = Op{Nr: pseudo + 6, Dst: None, Args: 4, Kinds: [maxArgs]Kind{Ptr, Imm, Imm, Imm}, Vals: [maxArgs]uint64{1 << 30}}
+		}), fds},
+		{"comparison across a word", "compare", change(func(im *Image) {
+			im.Ops[0] = Op{Nr: pseudo + 7, Dst: None, Args: 4, Kinds: [maxArgs]Kind{Ptr, Imm, Imm, Imm}, Vals: [maxArgs]uint64{2}}
+		}), fds},
+		{"comparison with a register", "compare", change(func(im *Image) {
+			im.Ops[0] = Op{Nr: pseudo + 6, Dst: None, Args: 4, Kinds: [maxArgs]Kind{Ptr, Imm, Reg, Imm}}
+		}), fds},
+		{"path", "path to make", change(func(im *Image) {
+			im.Ops[0] = Op{Nr: pseudo + 9, Dst: None, Args: 3, Kinds: [maxArgs]Kind{Reg, Imm, Imm}, Vals: [maxArgs]uint64{0, 1 << 30}}
+		}), fds},
+		{"path out of range", "address", change(func(im *Image) {
+			im.Ops[0] = Op{Nr: pseudo + 9, Dst: None, Args: 3, Kinds: [maxArgs]Kind{Reg, Ptr, Imm}, Vals: [maxArgs]uint64{0, 1 << 30}}
+		}), fds},
 		{"address", "address", change(func(im *Image) { im.Relocs[0].At = 1 << 30 }), fds},
 	} {
 		if _, err := Decode(c.image, c.fds); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -125,6 +125,7 @@ var names = map[Fmt][]name{
 	FmtSocket:     {{unix.AF_INET, "AF_INET"}},
 	FmtSocketType: {{unix.SOCK_DGRAM, "SOCK_DGRAM"}, {unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}},
 	FmtMessage:    {{unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}},
+	FmtMake:       {{MakeFile, "FILE"}, {NoLinks, "NO_LINKS"}},
 	FmtUmount:     {{unix.MNT_DETACH, "MNT_DETACH"}},
 	FmtMode:       {{unix.S_IFREG, "S_IFREG"}, {unix.S_IFCHR, "S_IFCHR"}, {unix.S_IFBLK, "S_IFBLK"}, {unix.S_IFIFO, "S_IFIFO"}},
 }

@@ -56,6 +56,7 @@ type run struct {
 	byte   [8]byte
 	failAt uint32
 	gaps   []gap
+	walk   *walk // nil without an OpMake
 }
 
 // gap is a range of descriptor numbers.
@@ -99,7 +100,10 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		return 0, -1, err
 	}
 	r := &im.run
-	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps(r.gaps[:0])}
+	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps(r.gaps[:0]), walk: r.walk}
+	if r.walk == nil && slices.ContainsFunc(im.Ops, func(op Op) bool { return op.Nr == pseudo+9 }) {
+		r.walk = &walk{}
+	}
 	r.clone = cloneArgs{
 		flags:      im.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&r.pidfd))),
@@ -261,6 +265,12 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 			continue
 		case pseudo + 8: // OpHelper
 			r.passed = true
+			continue
+		case pseudo + 9: // OpMake
+			e = r.walk.make(regs[op.Vals[0]], im.Arena[op.Vals[1]:], op.Vals[2])
+			if e != 0 {
+				goto failed
+			}
 			continue
 		}
 		loop = 1

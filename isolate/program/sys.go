@@ -78,6 +78,7 @@ const (
 	OpStore  // write what register argument 1 holds to where argument 0 points, as 32 bits
 	OpExpect // the 32 bits that argument 0 points to, masked with argument 1, must be argument 2; else errno argument 3
 	OpRefuse // as OpExpect, but they must not be
+	OpMake   // make what is missing of the path argument 1 in the root directory of register argument 0; argument 2 are MakeFile and NoLinks
 	OpHelper // this process is a helper: when a step fails it does not wait to be taken note of
 
 	// Pseudo operations outside; what they do is in package isolate.
@@ -186,6 +187,7 @@ var sysTable = [...]sysInfo{
 	OpExpect:             {"expect", pseudo + 6},
 	OpRefuse:             {"refuse", pseudo + 7},
 	OpHelper:             {"helper", pseudo + 8},
+	OpMake:               {"make_path", pseudo + 9},
 	OpLookup:             {"lookup_user", pseudo + 16},
 	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
 	OpHostMasks:          {"find_private_paths", pseudo + 18},
