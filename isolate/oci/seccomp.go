@@ -25,7 +25,7 @@ func (t *translator) seccomp(out *isolate.Process) {
 	if names := profile.Unknown(); len(names) > 0 {
 		t.warn(path+".syscalls", "no architecture has these, they have no effect: %s", strings.Join(names, " "))
 	}
-	filter, flags, err := seccomp.Compile(profile, seccomp.Options{})
+	filter, flags, err := t.opt.Filters.Compile(profile, seccomp.Options{})
 	if err != nil {
 		t.fault(path, "", "%v", err)
 		return

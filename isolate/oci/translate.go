@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"berth/isolate"
+	"berth/isolate/seccomp"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -29,6 +30,9 @@ type Options struct {
 	// Host tells what can be granted: capabilities and labels beyond it are left
 	// out with a warning. nil: everything. ThisHost gives it.
 	Host *Host
+	// Filters keeps compiled seccomp filters from one start to the next; its zero
+	// value does not. It is the only file that Translate touches.
+	Filters seccomp.Files
 }
 
 // Container is a configuration translated.
@@ -66,8 +70,8 @@ type translator struct {
 	spec   *isolate.Spec
 }
 
-// Translate gives the container that config describes. It opens nothing and
-// looks nothing up: whether paths exist is seen by isolate.Prepare. The error
+// Translate gives the container that config describes. It opens nothing (but
+// Options.Filters) and looks nothing up: whether paths exist is seen by isolate.Prepare. The error
 // has a Fault for every value that cannot be used. config is not changed, and
 // parts of it are shared with the result.
 func Translate(config *specs.Spec, opt Options) (*Container, error) {

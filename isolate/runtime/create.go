@@ -174,6 +174,7 @@ func (c *creation) translate() error {
 		Bundle: c.o.Bundle, ID: c.id,
 		NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring, Rootless: os.Geteuid() != 0,
 		PreserveFDs: len(c.passed), Console: c.spec.Process != nil && c.spec.Process.Terminal, Host: host,
+		Filters: c.rt.store.filters(),
 	})
 	if err != nil {
 		return err

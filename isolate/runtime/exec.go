@@ -147,6 +147,7 @@ func (x *execution) translate() error {
 	x.spec, err = oci.TranslateExec(&config, &p, oci.Options{
 		Bundle: x.record.Bundle, ID: x.record.ID, Rootless: os.Geteuid() != 0,
 		PreserveFDs: len(x.passed), Console: p.Terminal, Host: host,
+		Filters: x.rt.store.filters(),
 	})
 	if err != nil {
 		return err

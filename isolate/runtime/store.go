@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/seccomp"
 )
 
 // The names in a container's directory.
@@ -51,6 +53,9 @@ func openStore(root string) (*store, error) {
 	}
 	return &store{root}, nil
 }
+
+// filters keeps the compiled seccomp filters, under a name that no container can have.
+func (s *store) filters() seccomp.Files { return seccomp.Files{Dir: filepath.Join(s.root, "@filters")} }
 
 func (s *store) dir(id string) string { return filepath.Join(s.root, id) }
 

@@ -1,0 +1,115 @@
+package seccomp
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+func TestFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "filters")
+	files := Files{Dir: dir}
+	profile := &Profile{Default: Verdict{Action: Allow}, Flags: []string{"SECCOMP_FILTER_FLAG_LOG"}, Rules: []Rule{{Names: []string{"mkdir"}, Verdict: Verdict{Errno, 13}}}}
+	want, wantFlags, err := Compile(profile, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func(n int) []os.DirEntry {
+		t.Helper()
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != n {
+			t.Fatalf("%d files are kept, want %d (%v)", len(entries), n, err)
+		}
+		return entries
+	}
+	same := func() {
+		t.Helper()
+		got, flags, err := files.Compile(profile, Options{})
+		if err != nil || !bytes.Equal(got, want) || flags != wantFlags {
+			t.Errorf("the filter has %d bytes and flags %#x, %v", len(got), flags, err)
+		}
+	}
+	same()
+	file := filepath.Join(dir, kept(1)[0].Name())
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same()
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("it was written again: %v", err)
+	}
+	// That it is the file that is read: one with other content and the right digest.
+	writeFilter(file, []byte("12345678"), 7)
+	if got, flags, err := files.Compile(profile, Options{}); err != nil || string(got) != "12345678" || flags != 7 {
+		t.Errorf("the file was not read: %q, %d, %v", got, flags, err)
+	}
+	for _, damage := range []func([]byte) []byte{
+		func(b []byte) []byte { return b[:10] },
+		func(b []byte) []byte { return nil },
+		func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+		func(b []byte) []byte { b[headerSize-1] ^= 1; return b },
+		func(b []byte) []byte { return make([]byte, 1<<20) },
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, damage(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		same()
+		kept(1)
+	}
+	for i := range maxFiles {
+		if _, _, err := files.Compile(&Profile{Default: Verdict{Action: Errno, Data: uint16(i)}}, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept(1) // all but the last have gone
+	if _, _, err := files.Compile(profile, Options{Arch: "vax"}); err == nil {
+		t.Error("an architecture that there is not")
+	}
+}
+
+// TestFilesOfOthers holds that nothing is read from where others can write.
+func TestFilesOfOthers(t *testing.T) {
+	profile := &Profile{Default: Verdict{Action: Allow}}
+	for name, make := range map[string]func(string) error{
+		"open":    func(d string) error { return os.Chmod(d, 0o777) },
+		"a link":  func(d string) error { os.Remove(d); return os.Symlink(t.TempDir(), d) },
+		"a file":  func(d string) error { os.Remove(d); return os.WriteFile(d, nil, 0o600) },
+		"foreign": func(d string) error { return os.Chown(d, 4711, 4711) },
+	} {
+		if name == "foreign" && os.Geteuid() != 0 {
+			continue
+		}
+		dir := filepath.Join(t.TempDir(), strconv.Quote(name))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(dir); err != nil {
+			t.Fatal(err)
+		}
+		if f := (Files{Dir: dir}).file(profile, Options{}); f != "" {
+			t.Errorf("%s: it is used", name)
+		}
+		if filter, _, err := (Files{Dir: dir}).Compile(profile, Options{}); err != nil || len(filter) == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if f := (Files{}).file(profile, Options{}); f != "" {
+		t.Errorf("without a directory it is %s", f)
+	}
+}
+
+func BenchmarkFiles(b *testing.B) {
+	files := Files{Dir: filepath.Join(b.TempDir(), "filters")}
+	for b.Loop() {
+		if _, _, err := files.Compile(Default(), Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
