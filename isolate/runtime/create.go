@@ -369,11 +369,17 @@ func (c *creation) reachGate() error {
 	if len(c.made.Spec.CreateContainer) > 0 {
 		deadline = time.Time{} // hooks have timeouts of their own, or want none
 	}
+	// The agent has the listener before the process is waited for: the process may
+	// be waiting for the agent.
+	filter, missing := c.listener.receive(deadline)
+	if err := c.listener.hand(filter, c.child.PID, c.record.hookState(Creating, c.child.PID)); err != nil {
+		return err
+	}
 	if err := c.reports.Until(isolate.AtGate, deadline); err != nil {
 		return c.startFailure(err)
 	}
-	if err := c.listener.forward(c.record.hookState(Creating, c.child.PID)); err != nil {
-		return err
+	if missing != nil {
+		return missing
 	}
 	if c.state == nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"berth/isolate"
@@ -38,6 +39,8 @@ type execution struct {
 	console *os.File
 	near    *os.File
 	passed  []*os.File
+
+	listener *listener
 
 	status   *os.File
 	prepared *isolate.Prepared
@@ -152,6 +155,15 @@ func (x *execution) translate() error {
 	if err != nil {
 		return err
 	}
+	if x.spec.Process.SeccompListener {
+		to := oci.Listener{Path: config.Linux.Seccomp.ListenerPath, Metadata: config.Linux.Seccomp.ListenerMetadata}
+		if !filepath.IsAbs(to.Path) {
+			to.Path = filepath.Join(x.record.Bundle, to.Path)
+		}
+		if x.listener, err = newListener(&to); err != nil {
+			return err
+		}
+	}
 	switch {
 	case x.o.ConsoleSocket != "":
 		x.console, err = dialConsole(x.o.ConsoleSocket)
@@ -188,7 +200,7 @@ func (x *execution) start() error {
 	defer status.Close()
 	x.prepared, err = isolate.Prepare(program, isolate.Files{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: x.passed,
-		CgroupDir: x.handles.Dir, CgroupProcs: x.handles.Procs, Console: x.console, Status: status,
+		CgroupDir: x.handles.Dir, CgroupProcs: x.handles.Procs, Console: x.console, Status: status, Listener: x.listener.far(),
 		Processes: map[string]*os.File{isolate.TargetProcess: x.target},
 	})
 	if err != nil {
@@ -198,12 +210,18 @@ func (x *execution) start() error {
 		return err
 	}
 	status.Close()
-	if err := x.prepared.Proceed(); err != nil {
-		return err
-	}
 	var deadline time.Time // none: a paused container's process starts when it is resumed
 	if !x.o.IgnorePaused {
 		deadline = time.Now().Add(isolate.DefaultStartTimeout)
+	}
+	filter, missing := x.listener.receive(deadline)
+	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {
+		return err
+	}
+	if missing == nil {
+		if err := x.prepared.Proceed(); err != nil {
+			return err
+		}
 	}
 	if err := isolate.NewStatusReader(x.status, program).Until(isolate.AtProgram, deadline); err != nil {
 		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
@@ -228,6 +246,7 @@ func (x *execution) close() {
 		}
 	}
 	x.pidFile.close()
+	x.listener.close()
 	if x.prepared != nil {
 		x.prepared.Close()
 	}

@@ -49,22 +49,35 @@ func (l *listener) far() *os.File {
 	return l.child
 }
 
-// forward hands on what the process, which is the state's, has sent, in the form
-// of the runtime-spec's ContainerProcessState.
-func (l *listener) forward(state specs.State) error {
+// receive takes the filter's listener from the process, which has been forked.
+// An error means that the process has failed: its reports say why. The file is
+// the caller's; nil where there is no listener.
+func (l *listener) receive(deadline time.Time) (*os.File, error) {
 	if l == nil {
-		return nil
+		return nil, nil
 	}
-	filter, err := isolate.ReceiveListener(l.near, time.Now().Add(isolate.DefaultStartTimeout))
-	if err != nil {
-		return err
+	l.child.Close() // else the end of the process' own would not be noticed
+	l.child = nil
+	return isolate.ReceiveListener(l.near, deadline)
+}
+
+// hand sends the filter's listener to the agent, in the form of the
+// runtime-spec's ContainerProcessState, and closes it: from then on the agent
+// answers. pid is the process', state the container's.
+func (l *listener) hand(filter *os.File, pid int, state specs.State) error {
+	if filter == nil {
+		return nil
 	}
 	defer filter.Close()
 	text, err := json.Marshal(specs.ContainerProcessState{
-		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: state.Pid, Metadata: l.metadata, State: state,
+		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: l.metadata, State: state,
 	})
 	if err == nil {
 		err = unix.Sendmsg(int(l.agent.Fd()), text, unix.UnixRights(int(filter.Fd())), nil, unix.MSG_NOSIGNAL)
+	}
+	if err == nil {
+		err = l.agent.Close() // there is one message on each connection
+		l.agent = nil
 	}
 	if err != nil {
 		return fmt.Errorf("cannot hand the seccomp listener to its agent: %w", err)
