@@ -57,7 +57,7 @@ func (a *agent) serve(conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(patience))
 	text, control := make([]byte, 1<<16), make([]byte, unix.CmsgSpace(8))
 	n, m, _, _, err := conn.ReadMsgUnix(text, control)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return // the start has failed
 	}
 	if err != nil {
