@@ -105,10 +105,9 @@ func TestLinkInPlaceOfConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, fd := range pair {
-		defer unix.Close(fd)
-	}
+	defer unix.Close(pair[1])
 	socket := os.NewFile(uintptr(pair[0]), "socket")
+	defer socket.Close()
 	_, _, err = start(t, spec, Files{Console: socket})
 	var step *StepError
 	if !asStep(err, &step) || step.Errno != unix.ELOOP || step.Path != "/dev/console" {
