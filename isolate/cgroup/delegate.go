@@ -23,6 +23,9 @@ func (t *Tree) takeUnified(h *hierarchy) error {
 	if err != nil {
 		return err
 	}
+	if h.postponed = postpone(h.base, lacking); h.postponed {
+		lacking = slices.DeleteFunc(lacking, func(c string) bool { return c == hugetlb })
+	}
 	inLeaf := false
 	if len(lacking) > 0 && h.isOwn && existsAt(h.base, "cgroup.type") && h.path != "/" {
 		others, err := t.otherProcesses(h.base)
@@ -38,6 +41,10 @@ func (t *Tree) takeUnified(h *hierarchy) error {
 	}
 	if lacking, err = t.lackingControllers(h.base); err != nil {
 		return err
+	}
+	if h.postponed {
+		lacking = slices.DeleteFunc(lacking, func(c string) bool { return c == hugetlb })
+		h.controllers = append(h.controllers, hugetlb)
 	}
 	atRoot := !existsAt(h.base, "cgroup.type")
 	if inLeaf || len(lacking) > 0 && h.isOwn && !atRoot {
@@ -55,6 +62,9 @@ func (t *Tree) takeUnified(h *hierarchy) error {
 		return err
 	}
 	for _, c := range unifiedControllers {
+		if c == hugetlb && h.postponed {
+			continue
+		}
 		if !slices.Contains(available, c) {
 			if _, told := t.missing[c]; !told {
 				t.missing[c] = fmt.Sprintf("the kernel or the parent group does not provide the %s controller at %s", c, h.base.Name())
@@ -68,6 +78,32 @@ func (t *Tree) takeUnified(h *hierarchy) error {
 		delete(t.missing, c)
 		h.controllers = append(h.controllers, c)
 	}
+	return nil
+}
+
+const hugetlb = "hugetlb"
+
+// postpone tells whether hugetlb is switched on only when a limit asks for it:
+// beside v1 hierarchies, at the root, where it can be at any time. While it is on
+// nobody can mount it on v1, where others may want it.
+func postpone(base *os.File, lacking []string) bool {
+	available, err := controllersAt(base, "cgroup.controllers")
+	return err == nil && slices.Contains(lacking, hugetlb) && !slices.Contains(available, "memory") && !existsAt(base, "cgroup.type")
+}
+
+// switchOn does what takeUnified has postponed.
+func (t *Tree) switchOn(h *hierarchy) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !h.postponed {
+		return nil
+	}
+	for _, dir := range []*os.File{h.base, h.slice} {
+		if err := writeAt(dir, "cgroup.subtree_control", "+"+hugetlb); err != nil {
+			return err
+		}
+	}
+	h.postponed = false
 	return nil
 }
 

@@ -23,6 +23,7 @@ type hierarchy struct {
 	base        *os.File // the group below which our sub-tree lies
 	slice       *os.File // our sub-tree
 	isOwn       bool     // the base is (or was until it moved to the leaf) this process' own group
+	postponed   bool     // hugetlb is not switched on yet; the tree's mu guards it
 	onDemand    bool     // a container has a group here only if one of its limits needs it
 }
 

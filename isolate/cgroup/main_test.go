@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -34,7 +35,28 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "cannot become a subreaper:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(runAll(m))
+}
+
+// runAll runs the tests and, on a hybrid host, leaves the hugetlb controller switched
+// off if it was so: while it is on, nobody can mount it on v1.
+func runAll(m *testing.M) int {
+	const root = "/sys/fs/cgroup/unified"
+	before, err := os.ReadFile(root + "/cgroup.subtree_control")
+	if err == nil && !strings.Contains(string(before), "hugetlb") {
+		defer func() {
+			files, _ := filepath.Glob(root + "/*/hugetlb.*.max")
+			below, _ := filepath.Glob(root + "/*/cgroup.subtree_control")
+			for _, file := range append(files, below...) {
+				text, err := os.ReadFile(file)
+				if value := strings.TrimSpace(string(text)); err == nil && value != "" && value != "max" && len(value) < 19 {
+					return // somebody uses it
+				}
+			}
+			_ = os.WriteFile(root+"/cgroup.subtree_control", []byte("-hugetlb"), 0)
+		}()
+	}
+	return m.Run()
 }
 
 // helper enters its v1 groups by the descriptors from 3 on, says so on standard

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,12 @@ func TestHugetlb(t *testing.T) {
 	if tree.by["hugetlb"] == nil {
 		t.Log(tree.whyMissing("hugetlb"))
 		return
+	}
+	if h := tree.by["hugetlb"]; h.postponed {
+		newGroup(t, tree, "other.service", Limits{PidsMax: ptr(int64(10))})
+		if on, err := controllersAt(h.base, "cgroup.subtree_control"); err != nil || slices.Contains(on, "hugetlb") {
+			t.Errorf("without a limit of huge pages, these are switched on: %v, %v", on, err)
+		}
 	}
 	g := newGroup(t, tree, "huge.service", Limits{HugetlbMax: map[string]int64{"2MB": 64 << 20}})
 	file := pick(tree, "hugetlb", "hugetlb.2MB.max", "hugetlb.2MB.limit_in_bytes")

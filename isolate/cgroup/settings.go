@@ -245,6 +245,10 @@ func (s *settingList) hugetlb(l *Limits) {
 		if h == nil {
 			return
 		}
+		if err := s.tree.switchOn(h); err != nil {
+			s.refuse("hugetlb-max", false, err.Error())
+			return
+		}
 		suffix, value := ".limit_in_bytes", strconv.FormatInt(l.HugetlbMax[size], 10)
 		if h.unified {
 			suffix, value = ".max", maxOr(l.HugetlbMax[size])

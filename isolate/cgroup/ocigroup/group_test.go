@@ -373,7 +373,7 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, is := range map[string]bool{
-		"cpu":         s.CPU.Usage.Total > 60e6 && s.CPU.Usage.User > 0 && s.CPU.Usage.User+s.CPU.Usage.Kernel < 60e9,
+		"cpu":         s.CPU.Usage.Total > 60e6 && s.CPU.Usage.User+s.CPU.Usage.Kernel > 0 && s.CPU.Usage.User+s.CPU.Usage.Kernel < 60e9,
 		"throttled":   s.CPU.Throttling.Periods > 0 && s.CPU.Throttling.ThrottledPeriods > 0 && s.CPU.Throttling.ThrottledTime > 0,
 		"memory":      s.Memory.Usage.Usage >= 32<<20 && s.Memory.Usage.Usage < 256<<20 && s.Memory.Usage.Limit == 256<<20,
 		"memory.stat": s.Memory.Stats["pgfault"] > 0,
