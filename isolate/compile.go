@@ -78,6 +78,10 @@ type compiler struct {
 	placed                                  []placed
 	path                                    []string
 
+	// Of an exec that enters a user namespace, else None.
+	userOf int // register of the process whose it is
+	denied int // late: it denies setgroups(2)
+
 	// Without privileges.
 	inside bool     // what is else made outside is made by the child
 	bound  []string // nodes of the host below /dev that are bound
@@ -109,7 +113,7 @@ type mountRegs struct {
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
 	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None,
-		procFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None}
+		procFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None, userOf: program.None, denied: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")

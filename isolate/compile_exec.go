@@ -23,6 +23,9 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 	}
 	c := newCompiler(spec.Name, &spec.Process)
 	target := c.slot(regProcess(TargetProcess))
+	if spec.User {
+		c.userOf, c.denied = target, c.b.LateValue("setgroups is denied")
+	}
 	c.outsideCaps()
 	root := program.None
 	if spec.Mount {

@@ -23,6 +23,8 @@ type lookupData struct {
 	hostUIDLate int // None: not wanted
 	hostGIDLate int
 	ids         *IDMap // which all of the ids must be in; nil: any
+	userOf      int    // register of a process whose user namespace the ids are of; None: none
+	deniedLate  int    // with userOf: that it denies setgroups(2)
 	groupsLate  int
 	countLate   int
 	envLate     int
@@ -67,7 +69,7 @@ type targetRootData struct{ process, rootFD int }
 
 func (c *compiler) outsideCaps() {
 	caps := c.proc.Capabilities
-	c.out(program.Step{Sys: program.OpCaps, Dst: program.None, Data: capsData{caps, c.drop, c.spec != nil && c.spec.Namespaces.User != nil},
+	c.out(program.Step{Sys: program.OpCaps, Dst: program.None, Data: capsData{caps, c.drop, c.userOf != program.None || c.spec != nil && c.spec.Namespaces.User != nil},
 		Args: []program.Arg{program.Flag(program.FmtHex, caps.Bounding), program.Flag(program.FmtHex, caps.Permitted)},
 		Why:  "the capabilities to keep must be there",
 		Hint: "run berth with them, or keep fewer"})
@@ -164,6 +166,7 @@ func (c *compiler) lookupProcess(root int) lookupData {
 	return lookupData{
 		rootFD: root, user: c.proc.User, group: c.proc.Group, groups: c.proc.Groups, env: envOf(c.proc), ids: c.ids(), given: c.proc.IDs,
 		uidLate: c.uid, gidLate: c.gid, hostUIDLate: c.hostUID, hostGIDLate: c.hostGID,
+		userOf: c.userOf, deniedLate: c.denied,
 		groupsLate: c.groups, countLate: c.groupCount, envLate: c.env,
 	}
 }
@@ -392,7 +395,7 @@ func (c *compiler) outsideMounts() {
 			}
 			c.out(program.Step{Sys: program.OpLookup, Dst: program.None, Path: "/etc/passwd", Why: "the owner of " + what,
 				Args: []program.Arg{c.b.Str(user), c.b.Str(m.Group)},
-				Data: lookupData{rootFD: c.lookupRoot, user: user, group: m.Group, uidLate: uid, gidLate: gid, hostUIDLate: program.None, ids: c.ids()}})
+				Data: lookupData{rootFD: c.lookupRoot, user: user, group: m.Group, uidLate: uid, gidLate: gid, hostUIDLate: program.None, ids: c.ids(), userOf: program.None}})
 		}
 		mode := uint64(m.Mode)
 		if mode == 0 {

@@ -195,7 +195,11 @@ func (c *compiler) user() {
 		Args: []program.Arg{prctlOp(unix.PR_CAPBSET_DROP), {Kind: program.Bit}, program.N(0), program.N(0), program.N(0)}})
 	c.in(c.prctl(prctlOp(unix.PR_SET_KEEPCAPS), program.N(1), program.N(0), "the change of user keeps the capabilities for the next steps"))
 	if !c.noSetgroups() {
-		c.in(program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "the supplementary groups", Args: []program.Arg{program.L(c.groupCount), program.L(c.groups)}})
+		s := program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "the supplementary groups", Args: []program.Arg{program.L(c.groupCount), program.L(c.groups)}}
+		if c.denied != program.None {
+			s.If, s.Unless = c.denied+1, true
+		}
+		c.in(s)
 	}
 	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the user", Args: []program.Arg{program.L(c.uid), program.L(c.uid), program.L(c.uid)}})

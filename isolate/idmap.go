@@ -380,3 +380,54 @@ func (pr *Prepared) beside(s *program.Step, pid, pidfd int) error {
 	}
 	return pr.call(nr, s)
 }
+
+// idsOf gives the maps of the user namespace that a process is in, and whether
+// it denies setgroups(2).
+func idsOf(pidfd int) (*IDMap, bool, error) {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
+	if err != nil {
+		return nil, false, err
+	}
+	pid := 0
+	for line := range strings.Lines(string(info)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, _ = strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	if pid <= 0 {
+		return nil, false, syscall.ESRCH
+	}
+	dir, err := processDir(pid, pidfd)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unix.Close(dir)
+	var m IDMap
+	for name, to := range map[string]*[]IDRange{"uid_map": &m.UIDs, "gid_map": &m.GIDs} {
+		text, err := readAt(dir, name)
+		if err != nil {
+			return nil, false, err
+		}
+		for line := range strings.Lines(text) {
+			var r IDRange
+			if _, err := fmt.Sscan(line, &r.Inside, &r.Outside, &r.Count); err != nil {
+				return nil, false, fmt.Errorf("%s: %q makes no sense: %w", name, line, err)
+			}
+			*to = append(*to, r)
+		}
+	}
+	setgroups, err := readAt(dir, "setgroups")
+	return &m, strings.TrimSpace(setgroups) == "deny", err
+}
+
+// readAt reads a small file below a directory.
+func readAt(dir int, name string) (string, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	return string(text), err
+}

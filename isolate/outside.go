@@ -190,16 +190,26 @@ func (pr *Prepared) lookup(d lookupData) error {
 	if err != nil {
 		return err
 	}
-	uid, err := d.ids.outsideUser(u.UID)
+	ids := d.ids
+	if d.userOf != program.None {
+		denied := false
+		if ids, denied, err = idsOf(int(pr.regs[d.userOf])); err != nil {
+			return err
+		}
+		if denied {
+			pr.late[d.deniedLate].val = 1
+		}
+	}
+	uid, err := ids.outsideUser(u.UID)
 	if err != nil {
 		return err
 	}
-	gid, err := d.ids.outsideGroup(u.GID)
+	gid, err := ids.outsideGroup(u.GID)
 	if err != nil {
 		return err
 	}
 	for _, g := range u.Groups {
-		if _, err := d.ids.outsideGroup(g); err != nil {
+		if _, err := ids.outsideGroup(g); err != nil {
 			return err
 		}
 	}
