@@ -3,8 +3,10 @@ package isolate
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -284,9 +286,23 @@ func TestUserNamespaceWithNamespacesOfTheHost(t *testing.T) {
 		want = append(want, l)
 	}
 	equal(t, "joined", words(runWith(t, second, Files{Processes: map[string]*os.File{"first": pidfd}})), strings.Join(want, " ")+" lo 0")
-	// The forking thread has come back.
-	if have, _ := os.Readlink("/proc/thread-self/ns/net"); have != net {
-		t.Errorf("this process is in %s", have)
+	// The forking threads have come back, the process's first among them.
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			if out, ws, err := start(t, second, Files{Processes: map[string]*os.File{"first": pidfd}}); err != nil || ws != 0 {
+				t.Errorf("%v %#x %s", err, uint32(ws), out)
+			}
+		})
+	}
+	wg.Wait()
+	tasks, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	for _, task := range tasks {
+		if have, err := os.Readlink(task); err == nil && have != net {
+			t.Errorf("%s is %s", task, have)
+		}
 	}
 }
 

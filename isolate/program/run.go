@@ -148,27 +148,43 @@ func protect() error {
 // enter makes children of this thread be born in other namespaces, until leave is called.
 func (im *Image) enter() (leave func(), err error) {
 	runtime.LockOSThread()
-	self, err := unix.PidfdOpen(unix.Getpid(), 0)
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("cannot remember the own namespaces: pidfd_open: %w", err)
-	}
-	entered := unix.CLONE_NEWPID
+	type own struct{ fd, kind int }
+	var owns []own
 	leave = func() {
+		back := true
+		for _, o := range owns {
+			back = unix.Setns(o.fd, o.kind) == nil && back
+			unix.Close(o.fd)
+		}
 		// A thread that cannot be brought back is not unlocked: Go ends it with its goroutine.
-		if unix.Setns(self, entered) == nil {
+		if back {
 			runtime.UnlockOSThread()
 		}
-		unix.Close(self)
 	}
 	for _, e := range im.ForkIn {
+		fd, err := ownNamespace(e.Kind)
+		if err != nil {
+			leave()
+			return nil, fmt.Errorf("cannot remember the own namespace (%s): %w", FlagNames(FmtCloneFlags, e.Kind), err)
+		}
+		owns = append(owns, own{fd, int(e.Kind)})
 		if err := unix.Setns(int(im.Regs[e.Reg]), int(e.Kind)); err != nil {
 			leave()
 			return nil, fmt.Errorf("cannot enter the namespace (%s): setns: %w; has its last process ended?", FlagNames(FmtCloneFlags, e.Kind), err)
 		}
-		entered |= int(e.Kind)
 	}
 	return leave, nil
+}
+
+// ownNamespace opens what brings this thread back. The process stands for its
+// PID namespace, which it never leaves. Of the others it is no measure: it has
+// those of its first thread, which may be this one.
+func ownNamespace(kind uint64) (int, error) {
+	if kind == unix.CLONE_NEWPID {
+		return unix.PidfdOpen(unix.Getpid(), 0)
+	}
+	name := map[uint64]string{unix.CLONE_NEWNET: "net", unix.CLONE_NEWUTS: "uts", unix.CLONE_NEWIPC: "ipc", unix.CLONE_NEWCGROUP: "cgroup"}[kind]
+	return unix.Open("/proc/thread-self/ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // fork clones and, in the child, runs the steps; it returns in the parent only.
