@@ -113,6 +113,9 @@ func (c *compiler) scheduling() {
 		c.settle(program.Step{Sys: program.SysSchedSetscheduler, Dst: program.None, Why: "the scheduling policy", Hint: "real-time policies need CAP_SYS_NICE, and on v1 a group with real-time budget",
 			Args: []program.Arg{program.N(0), program.N(*s.Policy), c.b.U32s(program.FmtBuf, uint32(s.Priority))}}, 0)
 	}
+	if s.Memory != nil {
+		c.in(c.memoryPolicy(s.Memory))
+	}
 	if s.OOMScoreAdjust != nil && !c.oomScore(*s.OOMScoreAdjust) {
 		c.writeProc("self/oom_score_adj", strconv.Itoa(*s.OOMScoreAdjust), "the OOM score adjustment", "a lower score needs CAP_SYS_RESOURCE")
 	}

@@ -35,6 +35,23 @@ func (c *compiler) affinity(cpus []int, why string) program.Step {
 		Args: []program.Arg{program.N(0), program.N(8 * len(words)), c.b.U64s(program.FmtBuf, words...)}}
 }
 
+// maxNode is the highest number of memory nodes that a kernel can be built for.
+const maxNode = 1024
+
+func (c *compiler) memoryPolicy(m *MemoryPolicy) program.Step {
+	s := program.Step{Sys: program.SysSetMempolicy, Dst: program.None, Why: "where memory is taken from", Hint: "are there such memory nodes, and may the group use them?",
+		Args: []program.Arg{program.Flag(program.FmtHex, uint64(m.Mode)), program.Null(), program.N(0)}}
+	if len(m.Nodes) > 0 {
+		words := make([]uint64, slices.Max(m.Nodes)/64+1)
+		for _, node := range m.Nodes {
+			words[node/64] |= 1 << (node % 64)
+		}
+		// The kernel takes one bit less than it is told (set_mempolicy(2), bugs).
+		s.Args[1], s.Args[2] = c.b.U64s(program.FmtBuf, words...), program.N(64*len(words)+1)
+	}
+	return s
+}
+
 // deadlines tells whether only sched_setattr(2) can say what is wanted.
 func (s *Scheduling) deadlines() bool { return s.Flags|s.Runtime|s.Deadline|s.Period != 0 }
 
@@ -66,6 +83,13 @@ func (s *Scheduling) validate() error {
 	for _, cpu := range append(append([]int{}, s.InitialAffinity...), s.FinalAffinity...) {
 		if cpu < 0 || cpu >= maxCPU {
 			return fmt.Errorf("there is no processor %d", cpu)
+		}
+	}
+	if s.Memory != nil {
+		for _, node := range s.Memory.Nodes {
+			if node < 0 || node >= maxNode {
+				return fmt.Errorf("there is no memory node %d", node)
+			}
 		}
 	}
 	return nil

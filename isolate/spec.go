@@ -313,6 +313,15 @@ type Scheduling struct {
 	Runtime, Deadline, Period uint64
 	// Affinity are the processors that the program itself may use at first (execCPUAffinity of the OCI spec).
 	InitialAffinity, FinalAffinity []int
+
+	Memory *MemoryPolicy
+}
+
+// MemoryPolicy is where memory is taken from on a machine with several nodes of
+// it, as for set_mempolicy(2).
+type MemoryPolicy struct {
+	Mode  int   // MPOL_* with its MPOL_F_* flags
+	Nodes []int // 0 to 1023
 }
 
 // DeviceNode is a device of the host that appears in /dev of the container.

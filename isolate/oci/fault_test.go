@@ -52,6 +52,11 @@ func TestFaults(t *testing.T) {
 	affinity := func(list string) func(*specs.Spec) {
 		return func(c *specs.Spec) { c.Process.ExecCPUAffinity = &specs.CPUAffinity{Final: list} }
 	}
+	memory := func(mode, nodes string, flags ...specs.MemoryPolicyFlagType) func(*specs.Spec) {
+		return func(c *specs.Spec) {
+			c.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MemoryPolicyModeType(mode), Nodes: nodes, Flags: flags}
+		}
+	}
 	long := strings.Repeat("x", 5000)
 	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 5, Size: 1}}
 	for _, c := range []struct {
@@ -186,7 +191,14 @@ func TestFaults(t *testing.T) {
 		{full, linux(func(l *specs.Linux) { l.Sysctl = map[string]string{"net/../vm/swappiness": "1"} }), `linux.sysctl["net/../vm/swappiness"]`, "is not a name"},
 		{full, linux(func(l *specs.Linux) { l.Sysctl = map[string]string{"net.a": "1", "net/a": "2"} }), `linux.sysctl["net/a"]`, "both forms"},
 		{small, linux(func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }), "linux.intelRdt", "not supported"},
-		{small, linux(func(l *specs.Linux) { l.MemoryPolicy = &specs.LinuxMemoryPolicy{} }), "linux.memoryPolicy", "not supported"},
+		{small, memory("MPOL", ""), "linux.memoryPolicy.mode", `"MPOL"`},
+		{small, memory("MPOL_BIND", ""), "linux.memoryPolicy.nodes", "missing"},
+		{small, memory("MPOL_BIND", "1024"), "linux.memoryPolicy.nodes", "not a list of memory nodes below 1024"},
+		{small, memory("MPOL_LOCAL", "0"), "linux.memoryPolicy.nodes", "takes no nodes"},
+		{small, memory("MPOL_BIND", "0", "MPOL_F"), "linux.memoryPolicy.flags[0]", `"MPOL_F"`},
+		{small, memory("MPOL_BIND", "0", "MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"), "linux.memoryPolicy.flags", "both"},
+		{small, memory("MPOL_INTERLEAVE", "0", "MPOL_F_NUMA_BALANCING"), "linux.memoryPolicy.flags", "MPOL_BIND"},
+		{small, memory("MPOL_PREFERRED", "", "MPOL_F_STATIC_NODES"), "linux.memoryPolicy.flags", "there are none"},
 		{small, linux(func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }), "linux.netDevices", "not supported"},
 
 		{small, hook(specs.Hook{Path: "a"}), "hooks.startContainer[0].path", "not an absolute path"},

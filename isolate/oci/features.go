@@ -31,9 +31,18 @@ func Features() *features.Features {
 			MountExtensions: &features.MountExtensions{
 				IDMap: &features.IDMap{Enabled: &yes},
 			},
-			NetDevices: &features.NetDevices{Enabled: &no},
+			MemoryPolicy: &features.MemoryPolicy{Modes: plainStrings(sortedKeys(memoryModes)), Flags: plainStrings(sortedKeys(memoryFlags))},
+			NetDevices:   &features.NetDevices{Enabled: &no},
 		},
 	}
+}
+
+func plainStrings[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
 }
 
 func allCapabilities() uint64 {

@@ -87,9 +87,6 @@ func (t *translator) settings() {
 	if t.linux.IntelRdt != nil {
 		t.fault("linux.intelRdt", "leave it out", "cache and memory bandwidth allocation is not supported")
 	}
-	if t.linux.MemoryPolicy != nil {
-		t.fault("linux.memoryPolicy", "use resources.cpu.mems", "NUMA memory policies are not supported")
-	}
 	if len(t.linux.NetDevices) > 0 {
 		t.fault("linux.netDevices", "move them in a createRuntime hook", "moving network devices is not supported")
 	}

@@ -40,6 +40,7 @@ func (t *translator) process(p *specs.Process) {
 	t.labels(p)
 	t.scheduling(p)
 	t.personality()
+	t.memoryPolicy()
 }
 
 func (t *translator) args(p *specs.Process) []string {

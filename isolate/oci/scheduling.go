@@ -42,8 +42,8 @@ func (t *translator) scheduling(p *specs.Process) {
 		t.ioPriority(p.IOPriority, out)
 	}
 	if a := p.ExecCPUAffinity; a != nil {
-		out.InitialAffinity = t.processors("process.execCPUAffinity.initial", a.Initial)
-		out.FinalAffinity = t.processors("process.execCPUAffinity.final", a.Final)
+		out.InitialAffinity = t.numbers("process.execCPUAffinity.initial", a.Initial, maxProcessors, "processors")
+		out.FinalAffinity = t.numbers("process.execCPUAffinity.final", a.Final, maxProcessors, "processors")
 	}
 }
 
@@ -114,8 +114,8 @@ func (t *translator) ioPriority(p *specs.LinuxIOPriority, out *isolate.Schedulin
 // maxProcessors is the most that a kernel can be built for (CONFIG_NR_CPUS).
 const maxProcessors = 8192
 
-// processors reads a list such as "0-3,7"; "" is none.
-func (t *translator) processors(path, text string) []int {
+// numbers reads a list such as "0-3,7" of numbers below limit; "" is none.
+func (t *translator) numbers(path, text string, limit uint64, what string) []int {
 	if text == "" {
 		return nil
 	}
@@ -127,8 +127,8 @@ func (t *translator) processors(path, text string) []int {
 		if err == nil && isRange {
 			last, err = strconv.ParseUint(to, 10, 16)
 		}
-		if err != nil || last < first || last >= maxProcessors || len(out) > maxProcessors {
-			t.fault(path, `write it like "0-3,7"`, "%s is not a list of processors", quote(text))
+		if err != nil || last < first || last >= limit || uint64(len(out)) > limit {
+			t.fault(path, `write it like "0-3,7"`, "%s is not a list of %s below %d", quote(text), what, limit)
 			return nil
 		}
 		for n := first; n <= last; n++ {

@@ -143,6 +143,12 @@ func TestTranslate(t *testing.T) {
 			"Spec.Process.Scheduling.IOPriority = 24583"},
 		{"processors of exec", small, func(c *specs.Spec) { c.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "1-2"} }, nil, ""},
 		{"personality", small, func(c *specs.Spec) { c.Linux.Personality = &specs.LinuxPersonality{Domain: "LINUX"} }, nil, "Spec.Process.Personality = 0"},
+		{"memory policy", small, func(c *specs.Spec) {
+			c.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_INTERLEAVE", Nodes: "0-1,3", Flags: []specs.MemoryPolicyFlagType{"MPOL_F_STATIC_NODES"}}
+		}, nil, "Spec.Process.Scheduling.Memory.Mode = 32771\nSpec.Process.Scheduling.Memory.Nodes[0] = 0\nSpec.Process.Scheduling.Memory.Nodes[1] = 1\nSpec.Process.Scheduling.Memory.Nodes[2] = 3"},
+		{"memory policy without nodes", small, func(c *specs.Spec) {
+			c.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_LOCAL"}
+		}, nil, "Spec.Process.Scheduling.Memory.Mode = 4"},
 		{"sysctl", full, func(c *specs.Spec) {
 			c.Linux.Sysctl = map[string]string{"net.ipv4.conf.eth0/1.rp_filter": "1", "kernel/shmmax": "2"}
 		}, nil,

@@ -55,6 +55,7 @@ const (
 	SysSetdomainname
 	SysSethostname
 	SysSetgroups
+	SysSetMempolicy
 	SysSetns
 	SysSetpriority
 	SysSetresgid
@@ -166,6 +167,7 @@ var sysTable = [...]sysInfo{
 	SysSetdomainname:     {"setdomainname", unix.SYS_SETDOMAINNAME},
 	SysSethostname:       {"sethostname", unix.SYS_SETHOSTNAME},
 	SysSetgroups:         {"setgroups", unix.SYS_SETGROUPS},
+	SysSetMempolicy:      {"set_mempolicy", unix.SYS_SET_MEMPOLICY},
 	SysSetns:             {"setns", unix.SYS_SETNS},
 	SysSetpriority:       {"setpriority", unix.SYS_SETPRIORITY},
 	SysSetresgid:         {"setresgid", unix.SYS_SETRESGID},
