@@ -3,6 +3,7 @@ package isolate
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -162,6 +163,8 @@ func TestBareMounts(t *testing.T) {
 		{"below, but not itself", "touch /m/x && echo rw; touch /m/sub/x 2>/dev/null || echo ro", "rw\nro",
 			[]Mount{{Type: Bind, Source: dir, Target: "/m", Recursive: true, SetRecursive: unix.MOUNT_ATTR_RDONLY, Clear: unix.MOUNT_ATTR_RDONLY}}},
 		{"clear", "mnt /m", "rw,noatime -", []Mount{{Type: Bind, Source: dir, Target: "/m", Set: unix.MOUNT_ATTR_NOATIME, Clear: sealedMount}}},
+		{"in the order given", "while read -r a b c d at e; do case $at in /m*) echo $at; esac; done </proc/self/mountinfo", "/m1\n/m2\n/m3\n/m4",
+			[]Mount{{Type: FileSystem, FSType: "tmpfs", Target: "/m1"}, {Type: Bind, Source: dir, Target: "/m2"}, {Type: FileSystem, FSType: "tmpfs", Target: "/m3"}, {Type: Bind, Source: dir, Target: "/m4"}}},
 		{"file", "cat /m/deep/file", "low", []Mount{{Type: Bind, Source: filepath.Join(dir, "lower/low"), Target: "/m/deep/file"}}},
 		{"remount", "touch /m/x 2>/dev/null || echo ro; touch /m/sub/x && echo rw", "ro\nrw",
 			[]Mount{{Type: Bind, Source: dir, Target: "/m", Recursive: true}, {Type: Remount, Target: "/m", Set: unix.MOUNT_ATTR_RDONLY}}},
@@ -256,7 +259,7 @@ func TestBareCgroups(t *testing.T) {
 			t.Skip("the groups of this host are laid out otherwise; the VM has v2 alone")
 		}
 	}
-	name := "/berth-bare-test"
+	name := "/berth-bare-test-" + strconv.Itoa(os.Getpid())
 	for _, d := range []string{unified, pids} {
 		if err := os.Mkdir(d+name, 0o755); err != nil {
 			t.Fatal(err)

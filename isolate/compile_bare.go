@@ -107,18 +107,24 @@ func (c *compiler) bareOutsideRoot() {
 // RootFS.Propagation says: by default a slave, so that what the host unmounts
 // goes away here too, while nothing goes back.
 func (c *compiler) hostSide(mount int, recursive bool, p string) []program.Step {
-	var to uint64
-	switch c.spec.RootFS.Propagation &^ unix.MS_REC {
-	case unix.MS_SHARED: // a clone of a shared mount is its peer already
+	to := c.toHost()
+	if to == unix.MS_SHARED { // a clone of a shared mount is its peer already
 		return nil
-	case 0, unix.MS_SLAVE:
-		to = unix.MS_SLAVE
-	default:
-		to = unix.MS_PRIVATE
 	}
 	s := because(c.setattr(mount, recursive, 0, 0, to), "how mounts of the host spread to it")
 	s.Path = p
 	return []program.Step{s}
+}
+
+// toHost is what the container's mounts are to those of the host.
+func (c *compiler) toHost() uint64 {
+	switch v := c.spec.RootFS.Propagation &^ unix.MS_REC; v {
+	case 0, unix.MS_SLAVE:
+		return unix.MS_SLAVE
+	case unix.MS_SHARED:
+		return v
+	}
+	return unix.MS_PRIVATE
 }
 
 // outsideUser finds out who the program runs as.
@@ -139,7 +145,11 @@ func (c *compiler) outsideUser() {
 func (c *compiler) bareRoot() {
 	r := &c.spec.RootFS
 	if c.spec.Namespaces.Mount.Mode != NSJoin {
-		c.in(because(c.makePrivate(), "no mount of the container reaches the host"))
+		s := because(c.makePrivate(), "no mount of the container reaches the host")
+		if to := c.toHost(); to == unix.MS_SLAVE {
+			s.Args[3] = program.Flag(program.FmtMount, unix.MS_REC|unix.MS_SLAVE)
+		}
+		c.in(s)
 	}
 	if r.Path == "" || r.Host {
 		c.in(because(c.attachAt(c.rootFD, program.CWD(), "/"), "attach the root file system"))

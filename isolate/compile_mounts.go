@@ -69,11 +69,15 @@ func (c *compiler) bareOutsideMounts() {
 		switch {
 		case m.Type == Bind:
 			regs.fd, regs.isDir = c.b.Register(what), c.b.LateValue(what+" is a directory")
-			flags := uint64(unix.OPEN_TREE_CLONE)
-			if m.Recursive || c.inside { // as for the root, see insideRoot
-				flags |= unix.AT_RECURSIVE
+			if c.clonesInside(m) {
+				source := c.b.Register("source of " + what)
+				s := c.openat2(program.CWD(), c.b.Str(m.Source), source, pathOnly, 0)
+				s.Path = m.Source
+				c.out(hint(because(s, what), noSource), program.Step{Sys: program.OpIsDir, Dst: program.None, Path: m.Source, Args: []program.Arg{program.R(source)},
+					Why: "its target is made like it", Data: isDirData{source, regs.isDir}})
+				break
 			}
-			c.out(hint(because(c.openTree(program.CWD(), m.Source, regs.fd, flags), what), "is the source there on the host?"))
+			c.out(c.cloneSource(m, regs.fd, what))
 			c.out(c.hostSide(regs.fd, m.Recursive, m.Target)...)
 			c.out(c.attributes(m, regs.fd, what, true)...)
 			if m.IDMap != nil {
@@ -100,6 +104,27 @@ func (c *compiler) bareOutsideMounts() {
 		}
 		c.mounts = append(c.mounts, regs)
 	}
+}
+
+// noSource is the hint for a bind mount of what is not there.
+const noSource = "is the source there on the host?"
+
+// clonesInside tells whether the child clones the source of a bind mount
+// itself, from its copy of the host's mounts, which are what the clone is to be
+// to the host. Then /proc/self/mountinfo shows the mounts in the order given: by
+// when they were made, since Linux 6.8. In a user namespace the child may not
+// do it, and what is shared with the host is not shared with the copy.
+func (c *compiler) clonesInside(m *Mount) bool {
+	n := &c.spec.Namespaces
+	return !c.inside && n.User == nil && n.Mount.Mode == NSNew && m.IDMap == nil && c.toHost() != unix.MS_SHARED
+}
+
+func (c *compiler) cloneSource(m *Mount, fd int, what string) program.Step {
+	flags := uint64(unix.OPEN_TREE_CLONE)
+	if m.Recursive || c.inside { // as for the root, see insideRoot
+		flags |= unix.AT_RECURSIVE
+	}
+	return hint(because(c.openTree(program.CWD(), m.Source, fd, flags), what), noSource)
 }
 
 // attributes gives the steps that set what is allowed on a mount, and how it
@@ -145,6 +170,10 @@ func (c *compiler) bareMount(m *Mount, r *mountRegs, what string) {
 		kind = r.isDir
 	}
 	c.bareTarget(m, at, kind)
+	if m.Type == Bind && c.clonesInside(m) {
+		c.in(c.cloneSource(m, r.fd, what))
+		c.in(c.attributes(m, r.fd, what, true)...)
+	}
 	if path.Clean(m.Target) == "/proc" && m.Type == Bind {
 		c.expectFS(r.fd, unix.PROC_SUPER_MAGIC, true, "what is bound on /proc must be a proc file system")
 	}
