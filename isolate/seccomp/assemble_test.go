@@ -96,30 +96,37 @@ func TestAssembledIsResolved(t *testing.T) {
 	}
 }
 
-// TestFarJumps holds a filter that is much longer than a conditional jump to
-// what was resolved.
+// TestFarJumps holds filters that are longer than a conditional jump to what was
+// resolved: of many lengths, so that jumps of every length occur.
 func TestFarJumps(t *testing.T) {
-	p := &Profile{Default: eperm, Arches: []string{"SCMP_ARCH_X86", "SCMP_ARCH_X32"}}
-	for i, c := range numbersAMD64[:200] {
-		p.Rules = append(p.Rules,
-			Rule{Names: []string{c.name}, Verdict: Verdict{Action: Log}, Args: []Arg{{Index: 1, Op: Greater, Value: uint64(i) << 32}, {Index: 2, Op: NotEqual, Value: 8}}},
-			Rule{Names: []string{c.name}, Verdict: allowed, Args: []Arg{{Index: 0, Op: MaskedEqual, Value: 0xff, ValueTwo: uint64(i)}}})
-	}
 	o, err := Options{Arch: "amd64", Kernel: KernelVersion{6, 1}}.complete()
 	if err != nil {
 		t.Fatal(err)
 	}
-	filter, _, err := Compile(p, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := len(filter) / 8; n < 1000 {
-		t.Fatalf("only %d instructions", n)
-	}
-	resolved, vm := resolve(p, o), machineFor(t, filter)
-	for d := range allCalls("amd64") {
-		if got, want := evaluate(t, vm, d), resolved.answer(d); got != want.ret() {
-			t.Fatalf("call %d (%#x) of %#x, arguments %#x: got %#x, want %v", d.nr, d.nr, d.arch, d.args, got, want)
+	p := &Profile{Default: eperm, Arches: []string{"SCMP_ARCH_X86", "SCMP_ARCH_X32"}}
+	longest := 0
+	for i, c := range numbersAMD64[:200] {
+		p.Rules = append(p.Rules,
+			Rule{Names: []string{c.name}, Verdict: Verdict{Action: Log}, Args: []Arg{{Index: 1, Op: Greater, Value: uint64(i) << 32}, {Index: 2, Op: NotEqual, Value: 8}}},
+			Rule{Names: []string{c.name}, Verdict: allowed, Args: []Arg{{Index: 0, Op: MaskedEqual, Value: 0xff, ValueTwo: uint64(i)}}})
+		filter, _, err := Compile(p, o)
+		if err != nil {
+			t.Fatal(err)
 		}
+		longest = max(longest, len(filter)/8)
+		resolved, vm := resolve(p, o), machineFor(t, filter)
+		for _, audit := range []uint32{x86_64, i386} {
+			for n := range uint32(400) {
+				for _, d := range []data{{nr: n}, {nr: n | x32Bit}, {nr: n, args: [6]uint64{uint64(n % 256), 201 << 32}}, {nr: n, args: [6]uint64{uint64(i), 0, 8}}} {
+					d.arch = audit
+					if got, want := evaluate(t, vm, d), resolved.answer(d); got != want.ret() {
+						t.Fatalf("%d calls: call %d (%#x) of %#x, arguments %#x: got %#x, want %v", i+1, d.nr, d.nr, d.arch, d.args, got, want)
+					}
+				}
+			}
+		}
+	}
+	if longest < 1000 {
+		t.Errorf("the longest filter has only %d instructions", longest)
 	}
 }
