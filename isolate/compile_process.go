@@ -73,7 +73,7 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
 				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
 	}
-	if p.NoNewPrivileges && p.SeccompListener {
+	if p.NoNewPrivileges && p.filteredEarly() {
 		// Whoever lets this pass the gate has the listener by then. What can be
 		// done before the filter is, since the filter may hand it to the listener.
 		c.last(3 + p.ExtraFiles)
@@ -258,12 +258,11 @@ func executeHint(p *Process) string {
 
 // execute is the end of a branch: the filter, then the program.
 func (c *compiler) execute(args []string, keep int, mark program.Mark) {
-	// See process.
-	early := c.proc.NoNewPrivileges && c.proc.SeccompListener || !c.proc.NoNewPrivileges && len(c.proc.Seccomp) > 0
+	early := c.proc.filteredEarly()
 	if !early || mark != program.Final {
 		c.last(keep)
 	}
-	if c.proc.NoNewPrivileges && !early {
+	if !early {
 		c.landlock()
 		c.seccomp()
 	}

@@ -33,6 +33,12 @@ func (p *Process) validateSeccomp() error {
 	return nil
 }
 
+// filteredEarly tells whether the filter comes before the gate: where the kernel
+// wants a capability for it, and where its listener must be sent.
+func (p *Process) filteredEarly() bool {
+	return len(p.Seccomp) > 0 && (!p.NoNewPrivileges || p.SeccompListener)
+}
+
 // handsOver is the call by which the listener can be sent under its own filter.
 // While nobody holds the listener, a call that is handed to it waits for ever.
 func (p *Process) handsOver() program.Sys {

@@ -223,11 +223,10 @@ type Process struct {
 	// before the gate, and the listener sent over Files.Listener (see
 	// ReceiveListener). The filter must let sendmsg or sendmmsg pass. What else the
 	// child still does, it does under the filter, and waits for whoever answers the
-	// listener where that is handed over: with NoNewPrivileges read at the gate,
-	// execve, write for the status, and what the pre-start commands need; without
-	// also what gives up privileges (setgroups, setresgid, setresuid, capset,
-	// prctl), openat2, fchdir, umask, dup3, close_range and rt_sigprocmask. A step
-	// that the filter refuses fails the start.
+	// listener where that is handed over: read at the gate, execve, write for the
+	// status, what the pre-start commands and hooks in the container need and,
+	// without NoNewPrivileges, capset and prctl. A step that the filter refuses
+	// fails the start.
 	SeccompListener bool
 	AppArmor        string // profile entered at execve; "": none
 	SELinux         string // label entered at execve; "": none

@@ -172,6 +172,16 @@ func TestSeccompAgent(t *testing.T) {
 		}
 		w.kill(id)
 	})
+	t.Run("with hooks in the container", func(t *testing.T) {
+		w, a := newWorld(t), startAgent(t)
+		change := func(c *specs.Spec) {
+			a.notifying(false, "write", "read", "execve", "wait4", "clone")(c)
+			c.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/state"}}}}
+		}
+		if out := w.run("run", "--bundle", w.bundle(change, "sh", "-c", makeDirectory+"; busybox grep -c ociVersion /state"), w.id()); out != "made\nnot there\n1\n" {
+			t.Errorf("it wrote %q", out)
+		}
+	})
 	t.Run("no agent", func(t *testing.T) {
 		w, a := newWorld(t), startAgent(t)
 		change := func(c *specs.Spec) { a.notifying(false)(c); c.Linux.Seccomp.ListenerPath += ".not" }
