@@ -28,6 +28,7 @@ func noting(file, name, script string) []specs.Hook {
 func withHooks(file string, scripts map[string]string) func(*specs.Spec) {
 	return func(c *specs.Spec) {
 		c.Hooks = &specs.Hooks{
+			//lint:ignore SA1019 engines still give them
 			Prestart:        noting(file, "prestart", scripts["prestart"]),
 			CreateRuntime:   noting(file, "createRuntime", scripts["createRuntime"]),
 			CreateContainer: noting(file, "createContainer", scripts["createContainer"]),

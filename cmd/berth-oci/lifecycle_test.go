@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -18,7 +20,8 @@ import (
 func TestLifeCycle(t *testing.T) {
 	w := newWorld(t)
 	id := w.id()
-	bundle := w.bundle(func(c *specs.Spec) { c.Annotations = map[string]string{"a": "b"} }, "sh", "-c", "touch /started; exec sleep 1000")
+	bundle := w.bundle(func(c *specs.Spec) { c.Annotations = map[string]string{"a": "b"} }, "sh", "-c", "echo started > /fifo; exec sleep 1000")
+	w.shell(bundle, "mkfifo rootfs/fifo")
 	pidFile := filepath.Join(w.dir, "pid")
 
 	w.run("create", "--bundle", bundle, "--pid-file", pidFile, id)
@@ -29,14 +32,25 @@ func TestLifeCycle(t *testing.T) {
 	if s.Bundle != bundle || s.Rootfs != bundle+"/rootfs" || s.Annotations["a"] != "b" || s.Version != specs.Version {
 		t.Errorf("%+v", s)
 	}
-	if _, err := os.Stat(bundle + "/rootfs/started"); err == nil {
-		t.Fatal("it runs before it is started")
+	fifo, err := os.OpenFile(bundle+"/rootfs/fifo", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	_ = fifo.SetReadDeadline(time.Now())
+	if n, err := fifo.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("it runs before it is started", n, err)
 	}
 	w.fails(1, "container with given ID already exists", "create", "--bundle", bundle, id)
 	w.fails(1, "is not stopped: created", "delete", id)
 	w.want(id, runtime.Created)
 
 	w.run("start", id)
+	_ = fifo.SetReadDeadline(time.Now().Add(patience))
+	line := make([]byte, 100)
+	if n, err := fifo.Read(line); err != nil || string(line[:n]) != "started\n" {
+		t.Fatalf("%q, %v", line[:n], err)
+	}
 	w.want(id, runtime.Running)
 	w.fails(1, "cannot start an already running container", "start", id)
 	w.fails(1, "is not stopped: running", "delete", id)
@@ -47,9 +61,6 @@ func TestLifeCycle(t *testing.T) {
 	w.kill(id)
 	if s := w.want(id, runtime.Stopped); s.PID != 0 {
 		t.Errorf("a stopped container has pid %d", s.PID)
-	}
-	if _, err := os.Stat(bundle + "/rootfs/started"); err != nil {
-		t.Error(err)
 	}
 	for _, c := range []struct {
 		code int
