@@ -21,13 +21,19 @@ type Child struct {
 // Fork forks the child in this process; it then waits at the gate. The caller
 // goes on with Proceed and Wait, or gives up with Close and Child.Kill. The
 // launched descriptors are closed.
-func (pr *Prepared) Fork() (*Child, error) {
+func (pr *Prepared) Fork() (*Child, error) { return pr.ForkIn(0) }
+
+// ForkIn is Fork, called in a thread (runtime.LockOSThread) that has made some of
+// the child's namespaces for it by unshare(2): made are their CLONE_NEW* flags.
+// The child inherits them instead of getting new ones.
+func (pr *Prepared) ForkIn(made uint64) (*Child, error) {
 	image, fds := pr.Encode()
 	im, err := program.Decode(image, fds)
 	if err != nil {
 		return nil, err
 	}
 	im.FailAt = pr.failInside
+	im.CloneFlags &^= made
 	pid, pidfd, err := im.Fork(false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", pr.program.Name, err)

@@ -38,7 +38,11 @@ func (rt *Runtime) Create(id string, o CreateOptions) error {
 		return err
 	}
 	defer c.close()
-	if err := c.create(); err != nil {
+	err = c.create()
+	if err == nil {
+		err = c.complete()
+	}
+	if err != nil {
 		return both(err, c.undo())
 	}
 	return nil
@@ -71,8 +75,10 @@ type creation struct {
 	pidFile  *pidFile
 	console  *os.File // where the master of the terminal goes
 	near     *os.File // where this process receives it, if it does
+	relay    *relay   // then
 	passed   []*os.File
 	listener *listener
+	ahead    *ahead
 	state    *os.File // what hooks in the container read
 	output   *os.File // what they write
 
@@ -108,6 +114,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if err := oci.Decode(c.config, &c.spec); err != nil {
 		return c, fmt.Errorf("%s: %w", filepath.Join(c.o.Bundle, configFile), err)
 	}
+	c.ahead = newAhead(&c.spec)
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
 	case tty && !console:
 		return c, errors.New(noConsole)
@@ -193,7 +200,7 @@ func (c *creation) create() error {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	if err := c.fork(); err != nil {
+	if err := c.note(); err != nil {
 		return err
 	}
 	if err := c.runtimeHooks(); err != nil {
@@ -202,6 +209,11 @@ func (c *creation) create() error {
 	if err := c.reachGate(); err != nil {
 		return err
 	}
+	return nil
+}
+
+// complete writes down that the container is made.
+func (c *creation) complete() error {
 	c.record.Creator = nil
 	if c.gated {
 		c.record.Gate, c.record.Steps = true, stepsFrom(gateStep(c.program), c.program)
@@ -213,8 +225,7 @@ func (c *creation) create() error {
 	return c.pidFile.write(c.child.PID)
 }
 
-// register writes down what is going to be made, before any of it is: whoever
-// finds the container half made can clear it away.
+// register puts together what is going to be made.
 func (c *creation) register() (err error) {
 	path := c.made.CgroupsPath
 	if c.group, err = ocigroup.New(ocigroup.Options{Path: path, ID: c.id, Rootless: c.rt.rootless}); err != nil {
@@ -230,12 +241,6 @@ func (c *creation) register() (err error) {
 		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
 		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
 	}
-	if err := c.dir.write(c.record); err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.dir.file(configFile), c.config, 0o600); err != nil {
-		return fmt.Errorf("cannot keep the configuration of container %q: %w", c.id, err)
-	}
 	return nil
 }
 
@@ -243,7 +248,12 @@ func (c *creation) register() (err error) {
 func (c *creation) prepare() (err error) {
 	spec := c.made.Spec
 	groups := func() (dir *os.File, procs map[string]*os.File, err error) {
-		if err = c.group.Create(c.made.Resources); err == nil {
+		// It is written down before it is made: whoever finds the container half made
+		// can clear it away.
+		if err = c.dir.write(c.record); err == nil {
+			err = c.group.Create(c.made.Resources)
+		}
+		if err == nil {
 			c.handles, err = c.group.Open()
 		}
 		// v1 groups are not handed over: there one could raise one's own limits.
@@ -305,7 +315,7 @@ func (c *creation) prepare() (err error) {
 	if c.prepared, err = isolate.Prepare(c.program, files); err != nil {
 		return err
 	}
-	c.child, err = c.prepared.Fork()
+	c.child, err = c.ahead.fork(c.prepared)
 	return err
 }
 
@@ -327,14 +337,20 @@ func statusPipe() (ours, child *os.File, err error) {
 	return os.NewFile(uintptr(p[0]), "status"), os.NewFile(uintptr(p[1]), "status"), nil
 }
 
-// fork notes who the child is.
-func (c *creation) fork() error {
+// note writes down who the child is, and for exec what the configuration was.
+func (c *creation) note() error {
 	process, err := identify(c.child.PID, c.child.PIDFD)
 	if err != nil {
 		return err
 	}
 	c.record.Process = &process
-	return c.dir.write(c.record)
+	if err := c.dir.write(c.record); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.dir.file(configFile), c.config, 0o600); err != nil {
+		return fmt.Errorf("cannot keep the configuration of container %q: %w", c.id, err)
+	}
+	return nil
 }
 
 // runtimeHooks runs the hooks of the runtime's namespaces while the child waits,
@@ -461,6 +477,7 @@ func (c *creation) close() {
 			f.Close()
 		}
 	}
+	c.ahead.close()
 	c.pidFile.close()
 	c.listener.close()
 	if c.prepared != nil {

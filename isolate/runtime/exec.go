@@ -38,6 +38,7 @@ type execution struct {
 	pidFile *pidFile
 	console *os.File
 	near    *os.File
+	relay   *relay
 	passed  []*os.File
 
 	listener *listener
@@ -55,10 +56,7 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	defer x.close()
 	var front *foreground
 	if !o.Detach {
-		var err error
-		if front, err = newForeground(false); err != nil {
-			return 0, err
-		}
+		front = newForeground(false)
 		defer front.close()
 	}
 	if err := x.find(id); err != nil {
@@ -67,24 +65,19 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	if err := x.translate(); err != nil {
 		return 0, err
 	}
-	if err := x.start(); err != nil {
+	err := front.ready()
+	if err == nil {
+		err = x.start()
+	}
+	if err != nil {
+		x.relay.finish()
 		return 0, both(err, x.undo())
 	}
 	if o.Detach {
 		return 0, nil
 	}
-	var r *relay
-	if x.near != nil {
-		master, err := receiveDescriptor(x.near)
-		if err == nil {
-			r, err = startRelay(master)
-		}
-		if err != nil {
-			return 0, both(err, x.undo())
-		}
-		defer r.finish()
-	}
-	return front.wait(x.child.PID, x.child.PIDFD, r)
+	defer x.relay.finish()
+	return front.wait(x.child.PID, x.child.PIDFD, x.relay)
 }
 
 // find looks the container up.
@@ -214,16 +207,23 @@ func (x *execution) start() error {
 	if !x.o.IgnorePaused {
 		deadline = time.Now().Add(isolate.DefaultStartTimeout)
 	}
+	reports := isolate.NewStatusReader(x.status, program)
 	filter, missing := x.listener.receive(deadline)
 	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {
 		return err
 	}
-	if missing == nil {
-		if err := x.prepared.Proceed(); err != nil {
-			return err
+	if x.near != nil && missing == nil { // the program is to find its terminal with the size that it has
+		if err = reports.Until(isolate.AtGate, deadline); err == nil {
+			x.relay, err = receiveRelay(x.near)
 		}
 	}
-	if err := isolate.NewStatusReader(x.status, program).Until(isolate.AtProgram, deadline); err != nil {
+	if err == nil && missing == nil {
+		err = x.prepared.Proceed()
+	}
+	if err == nil {
+		err = reports.Until(isolate.AtProgram, deadline)
+	}
+	if err != nil {
 		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
 	}
 	return x.pidFile.write(x.child.PID)

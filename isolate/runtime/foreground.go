@@ -12,22 +12,37 @@ import (
 // foreground stands in for a process of a container: signals that this process
 // gets go to it, and its exit code is ours. It is made before the process, so
 // that no signal is lost.
-type foreground struct{ signals chan os.Signal }
+type foreground struct {
+	signals chan os.Signal
+	made    chan error
+}
 
 // maxPending is how many signals may wait for being passed on.
 const maxPending = 2048
 
-// newForeground begins to catch signals. With reap, orphans of the container
-// become this process' children and are reaped.
-func newForeground(reap bool) (*foreground, error) {
-	if reap {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return nil, fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
+// newForeground begins to catch signals, while other things are done: see ready.
+// With reap, orphans of the container become this process' children and are reaped.
+func newForeground(reap bool) *foreground {
+	f := &foreground{make(chan os.Signal, maxPending), make(chan error, 1)}
+	go func() {
+		var err error
+		if reap {
+			if err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				err = fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
+			}
 		}
+		signal.Notify(f.signals)
+		f.made <- err
+	}()
+	return f
+}
+
+// ready waits until signals are caught. It is called once; nil is nothing to wait for.
+func (f *foreground) ready() error {
+	if f == nil {
+		return nil
 	}
-	f := &foreground{make(chan os.Signal, maxPending)}
-	signal.Notify(f.signals)
-	return f, nil
+	return <-f.made
 }
 
 // close lets signals have their own effect again.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"time"
 
 	"berth/isolate"
@@ -18,55 +19,62 @@ type RunOptions struct {
 // else it passes signals on, and the terminal if there is one, waits for the end,
 // deletes the container and gives its exit code, 128 and more for a signal.
 func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
-	if o.Detach {
-		return 0, rt.runDetached(id, o)
+	var front *foreground
+	noConsole := noConsoleSocket
+	if !o.Detach {
+		front, noConsole = newForeground(!o.NoSubreaper), ""
+		defer front.close()
 	}
-	front, err := newForeground(!o.NoSubreaper)
-	if err != nil {
-		return 0, err
-	}
-	defer front.close()
-	c, err := rt.begin(id, o.CreateOptions, false, true, "")
+	c, err := rt.begin(id, o.CreateOptions, false, !o.Detach || o.ConsoleSocket != "", noConsole)
 	if err != nil {
 		return 0, err
 	}
 	defer c.close()
-	if err := c.keepTerminal(); err != nil {
+	if err = c.keepTerminal(); err == nil {
+		err = c.run(front)
+	}
+	if err != nil {
+		c.relay.finish()
 		return 0, both(err, c.undo())
 	}
-	if err := c.run(); err != nil {
-		return 0, both(err, c.undo())
+	// From here on the container is everybody's: hooks may use it.
+	c.dir.release()
+	if err := runHooks("poststart", c.made.Poststart, c.record.hookState(Running, c.child.PID)); err != nil {
+		c.relay.finish()
+		return 0, both(err, rt.Delete(id, true))
 	}
-	var r *relay
-	if c.near != nil {
-		if r, err = c.relay(); err != nil {
-			return 0, both(err, c.undo())
-		}
+	if o.Detach {
+		return 0, nil
 	}
-	c.dir.unlock()
-	code, err := front.wait(c.child.PID, c.child.PIDFD, r)
-	if r != nil {
-		r.finish()
-	}
+	code, err := front.wait(c.child.PID, c.child.PIDFD, c.relay)
+	c.relay.finish()
 	if err != nil || o.Keep {
 		return code, err
 	}
-	err = rt.Delete(id, true)
-	if err == ErrNotExist {
-		err = nil // somebody was faster
-	}
-	return code, err
+	return code, c.finish()
 }
 
-func (rt *Runtime) runDetached(id string, o RunOptions) error {
-	c, err := rt.begin(id, o.CreateOptions, false, o.ConsoleSocket != "", noConsoleSocket)
-	if err != nil {
+// finish deletes a container whose process has ended, unless somebody else has.
+func (c *creation) finish() error {
+	if err := c.dir.relock(lockWait); err != nil {
+		if err == ErrNotExist {
+			err = nil
+		}
 		return err
 	}
-	defer c.close()
-	if err := c.run(); err != nil {
-		return both(err, c.undo())
+	if c.record.SharedPID || c.group.Remove() != nil {
+		if err := endGroup(c.group); err != nil {
+			return fmt.Errorf("cannot delete container %s: %w", c.id, err)
+		}
+		if err := c.group.Remove(); err != nil {
+			return fmt.Errorf("cannot delete container %s: %w", c.id, err)
+		}
 	}
+	if err := c.dir.remove(); err != nil {
+		return err
+	}
+	c.dir.unlock()
+	c.rt.poststop(c.record)
 	return nil
 }
 
@@ -78,25 +86,28 @@ func (c *creation) keepTerminal() (err error) {
 	return err
 }
 
-// relay joins our terminal with the container's.
-func (c *creation) relay() (*relay, error) {
-	master, err := receiveDescriptor(c.near)
-	if err != nil {
-		return nil, err
-	}
-	return startRelay(master)
-}
-
-// run makes the container and starts its program.
-func (c *creation) run() error {
+// run makes the container and has its program executed.
+func (c *creation) run(front *foreground) (err error) {
 	if err := c.create(); err != nil {
 		return err
 	}
+	if err := front.ready(); err != nil {
+		return err
+	}
+	if c.near != nil { // the program is to find its terminal with the size that it has
+		if c.relay, err = receiveRelay(c.near); err != nil {
+			return err
+		}
+	}
 	if err := c.prepared.Proceed(); err != nil {
+		return err
+	}
+	// While it executes: until this is written it counts as being created.
+	if err := c.complete(); err != nil {
 		return err
 	}
 	if err := c.reports.Until(isolate.AtProgram, time.Time{}); err != nil {
 		return c.startFailure(err)
 	}
-	return runHooks("poststart", c.made.Poststart, c.record.hookState(Running, c.child.PID))
+	return nil
 }

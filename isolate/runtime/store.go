@@ -167,6 +167,21 @@ func (l *locked) current() bool {
 
 func (l *locked) unlock() { l.dir.Close() }
 
+// release gives the lock back, but keeps the directory for relock.
+func (l *locked) release() { _ = unix.Flock(int(l.dir.Fd()), unix.LOCK_UN) }
+
+// relock takes the lock of a directory that was released. ErrNotExist when
+// another command has deleted the container meanwhile.
+func (l *locked) relock(wait time.Duration) error {
+	if err := flock(l.dir, wait); err != nil {
+		return fmt.Errorf("cannot lock container %q: %w", l.id, err)
+	}
+	if !l.current() {
+		return ErrNotExist
+	}
+	return nil
+}
+
 func (l *locked) file(name string) string { return filepath.Join(l.path, name) }
 
 // write replaces the record. Whoever reads it sees the old or the new one. It

@@ -22,6 +22,15 @@ type relay struct {
 // another one has the terminal open.
 const drainTime = time.Second
 
+// receiveRelay begins a relay for the terminal that has been sent to a socket.
+func receiveRelay(near *os.File) (*relay, error) {
+	master, err := receiveDescriptor(near)
+	if err != nil {
+		return nil, fmt.Errorf("cannot receive the terminal: %w", err)
+	}
+	return startRelay(master)
+}
+
 // startRelay begins to copy both ways, and takes ownership of the master. A
 // terminal at standard input passes every key on as it is, until finish.
 func startRelay(master int) (*relay, error) {
@@ -65,8 +74,11 @@ func (r *relay) resize() {
 }
 
 // finish copies what output there still is, after the process has ended, and
-// gives our terminal back as it was.
+// gives our terminal back as it was. A nil relay is none.
 func (r *relay) finish() {
+	if r == nil {
+		return
+	}
 	_ = r.master.SetReadDeadline(time.Now().Add(drainTime))
 	<-r.drained
 	r.restore()
