@@ -404,3 +404,17 @@ func TestBareRefused(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// A privileged container has every device of the host, and masks are cheap to ask for.
+func TestBareWithHundredsOfDevices(t *testing.T) {
+	needRoot(t)
+	spec := bareSpec(t, "ls /dev/bus | wc -l; ls /dev/tty* | wc -l")
+	for i := range 300 {
+		spec.Devices = append(spec.Devices, DeviceNode{Path: "/dev/tty" + strconv.Itoa(i), Make: &Node{Type: 'c', Major: 4, Minor: uint32(i), Mode: 0o620, GID: 5}},
+			DeviceNode{Path: "/dev/bus/" + strconv.Itoa(i), Make: &Node{Type: 'c', Major: 189, Minor: uint32(i), Mode: 0o660}})
+	}
+	for i := range 300 {
+		spec.MaskedPaths = append(spec.MaskedPaths, "/proc/irq/"+strconv.Itoa(i))
+	}
+	equal(t, "devices", run(t, spec), "300\n301")
+}

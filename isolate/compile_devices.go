@@ -25,24 +25,28 @@ var (
 // bareDevices makes the nodes, those of the Spec first: they stand instead of
 // the default ones of the same path. A /dev that is a bind of another is left alone.
 func (c *compiler) bareDevices() {
+	parents := map[string]int{"/": c.rootFD} // each is opened once: a privileged container has hundreds of devices
+	directory := func(dir string) int {
+		fd, ok := parents[dir]
+		if !ok {
+			fd = c.b.Register("directory " + dir)
+			c.makeTarget(dir, fd, pathDir, targetDir, "the directory of devices")
+			parents[dir] = fd
+		}
+		return fd
+	}
 	for i := range c.spec.Devices {
 		d := &c.spec.Devices[i]
 		p := path.Clean(d.Path)
 		if p == "/dev/ptmx" {
 			continue // it is a link to that of the container's own devpts
 		}
-		parent := c.rootFD
-		if dir := path.Dir(p); dir != "/" {
-			parent = c.b.Register("directory of " + p)
-			c.makeTarget(dir, parent, pathDir, targetDir, "the directory of the device "+p)
-		}
-		c.node(parent, p, d.Make)
+		c.node(directory(path.Dir(p)), p, d.Make)
 	}
 	if c.spec.bindsDev() {
 		return
 	}
-	c.devFD = c.b.Register("dev")
-	c.makeTarget("/dev", c.devFD, pathDir, targetDir, "the directory of devices")
+	c.devFD = directory("/dev")
 	for _, n := range defaultNodes {
 		c.node(c.devFD, "/dev/"+n.name, &Node{Type: 'c', Major: n.major, Minor: n.minor, Mode: 0o666})
 	}

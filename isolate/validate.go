@@ -12,6 +12,7 @@ import (
 // These bound what a Spec may ask for, so that the image fits its limits.
 const (
 	maxMounts   = 160
+	maxBare     = 1000 // the same for a bare container, which may have all devices of the host
 	maxStrings  = 1 << 20
 	maxExtra    = 200
 	maxHostname = 64
@@ -29,8 +30,12 @@ func (s *Spec) validate() error {
 	if err := s.validateBare(); err != nil {
 		return err
 	}
-	if len(s.Mounts)+len(s.MaskedPaths)+len(s.ReadonlyPaths)+len(s.Devices) > maxMounts {
-		return fmt.Errorf("more than %d mounts, masked paths, read-only paths and devices", maxMounts)
+	most := maxMounts
+	if s.Bare {
+		most = maxBare
+	}
+	if len(s.Mounts)+len(s.MaskedPaths)+len(s.ReadonlyPaths)+len(s.Devices) > most {
+		return fmt.Errorf("more than %d mounts, masked paths, read-only paths and devices", most)
 	}
 	for i := range s.Mounts {
 		if err := s.Mounts[i].validate(); err != nil {
