@@ -7,11 +7,11 @@ import (
 )
 
 var globalFlags = []flagDef{
-	{name: "debug", kind: boolean, help: "taken for the sake of callers: errors tell all there is to tell", ignored: true},
+	{name: "debug", kind: boolean, help: "taken for the sake of callers: errors tell all there is to tell"},
 	{name: "log", kind: text, value: "/dev/stderr", help: "the file that errors and warnings are appended to"},
 	{name: "log-format", kind: text, value: "text", help: "the form of the log: text or json"},
 	{name: "root", kind: text, value: "/run/berth-oci", help: "the directory that containers are kept in; as an ordinary user $XDG_RUNTIME_DIR/berth-oci is the default"},
-	{name: "criu", kind: text, help: "taken for the sake of callers, without effect", ignored: true},
+	{name: "criu", kind: text, help: "taken for the sake of callers, without effect"},
 	{name: "systemd-cgroup", kind: boolean, help: "refused: control groups are made without systemd"},
 	{name: "rootless", kind: text, value: "auto", help: "do without control groups where they cannot be made: true, false or auto"},
 	{name: "version", short: "v", kind: boolean, help: "print the version"},

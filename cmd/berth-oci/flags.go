@@ -22,12 +22,11 @@ const (
 
 // flagDef is one flag, as it is parsed and as help shows it.
 type flagDef struct {
-	name    string
-	short   string // one letter, or ""
-	kind    kind
-	value   string // the default, shown by help
-	help    string
-	ignored bool // taken for the sake of callers, without effect; help says so
+	name  string
+	short string // one letter, or ""
+	kind  kind
+	value string // the default, shown by help
+	help  string
 }
 
 // values are what was given, by the flag's long name; a list may have several.
