@@ -106,19 +106,33 @@ func (t *Tree) deviceProgramFor(allowRest bool, rules []DeviceRule) (*ebpf.Progr
 		return p.program, nil
 	}
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name:         "berth_devices",
+		Name:         programName,
 		Type:         ebpf.CGroupDevice,
 		Instructions: deviceInstructions(rules, allowRest),
 		License:      "Apache-2.0",
 	})
 	if err != nil {
-		if errors.Is(err, unix.EPERM) {
-			return nil, fmt.Errorf("the eBPF program that filters devices cannot be loaded without CAP_SYS_ADMIN or CAP_BPF and CAP_NET_ADMIN: %w", err)
-		}
-		return nil, fmt.Errorf("the eBPF program that filters devices cannot be loaded: %w", err)
+		return nil, cannotLoad(err)
 	}
 	t.programs[key] = &deviceProgram{program}
 	return program, nil
+}
+
+const programName = "berth_devices"
+
+func cannotLoad(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("the eBPF program that filters devices cannot be loaded without CAP_SYS_ADMIN or CAP_BPF and CAP_NET_ADMIN: %w", err)
+	}
+	return fmt.Errorf("the eBPF program that filters devices cannot be loaded: %w", err)
+}
+
+// cannotAttach says why a program could not be attached.
+func cannotAttach(dir *os.File, err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return &UnsupportedError{Key: "device", Reason: "the eBPF program that filters devices cannot be attached without CAP_SYS_ADMIN or CAP_NET_ADMIN"}
+	}
+	return fmt.Errorf("cannot set device: cannot attach the eBPF program to %s: %w", dir.Name(), err)
 }
 
 // keepFiltering attaches a program that allows everything to the sub-tree, and
@@ -193,10 +207,7 @@ func (g *Group) filterDevices(h *hierarchy, allowRest bool, rules []DeviceRule, 
 		options.Anchor = link.ReplaceProgram(attached[0])
 	}
 	if err := link.RawAttachProgram(options); err != nil {
-		if errors.Is(err, unix.EPERM) {
-			return &UnsupportedError{Key: "device", Reason: "the eBPF program that filters devices cannot be attached without CAP_SYS_ADMIN or CAP_NET_ADMIN"}
-		}
-		return fmt.Errorf("cannot set device: cannot attach the eBPF program to %s: %w", dir.Name(), err)
+		return cannotAttach(dir, err)
 	}
 	return nil
 }

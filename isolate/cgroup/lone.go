@@ -315,10 +315,30 @@ func (g *Group) SetDevices(allowRest bool, rules []DeviceRule, isNew bool) error
 		}
 		return set.write(dir, was)
 	}
-	if h := g.tree.unified(); h != nil {
-		return g.filterDevices(h, allowRest, rules, isNew)
+	if h := g.tree.unified(); h != nil && isNew {
+		return g.filterNew(h, allowRest, rules)
+	} else if h != nil {
+		return g.filterDevices(h, allowRest, rules, false)
 	}
 	return &UnsupportedError{Key: "device", Reason: g.tree.whyMissing("devices")}
+}
+
+// filterNew is filterDevices for a group that has no program yet.
+func (g *Group) filterNew(h *hierarchy, allowRest bool, rules []DeviceRule) error {
+	if allowRest && !slices.ContainsFunc(rules, func(r DeviceRule) bool { return !r.Allow }) {
+		return nil
+	}
+	dir, err := g.dir(h)
+	if err != nil {
+		return fmt.Errorf("cannot set device: %w", err)
+	}
+	defer dir.Close()
+	err = attachNew(int(dir.Fd()), deviceInstructions(rules, allowRest))
+	var unsupported *UnsupportedError
+	if err == nil || errors.As(err, &unsupported) {
+		return err
+	}
+	return cannotAttach(dir, err)
 }
 
 // currentDevices reads the rules of a v1 group; nil where the kernel does not

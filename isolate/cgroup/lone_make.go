@@ -16,11 +16,11 @@ import (
 // the groups above it that are missing. On v2 the controllers are switched on
 // for it: those of need must be, the others that no v1 hierarchy has are where
 // that is possible. A group that exists already is taken as it is if it has no
-// processes and is not frozen.
+// processes and is not frozen; existed tells so.
 //
 // undo removes what was made, for the caller to call when what follows fails
 // before a process has entered.
-func (g *Group) Make(need []string) (undo func(), err error) {
+func (g *Group) Make(need []string) (existed bool, undo func(), err error) {
 	var made []string
 	remove := func() {
 		for _, dir := range slices.Backward(made) {
@@ -33,43 +33,42 @@ func (g *Group) Make(need []string) (undo func(), err error) {
 			err = fmt.Errorf("cannot make the control group %s: %w", g.where(), err)
 		}
 	}()
-	existed := false
 	for _, h := range g.tree.hierarchies {
 		if err := g.tree.openParent(h, need, &made); err != nil {
-			return nil, err
+			return existed, nil, err
 		}
 		err := mkdirAt(h.slice, g.name)
 		if errors.Is(err, fs.ErrExist) {
 			existed = true
 			if err := g.vacantIn(h); err != nil {
-				return nil, err
+				return existed, nil, err
 			}
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return existed, nil, err
 		}
 		made = append(made, h.slice.Name()+"/"+g.name)
 		if slices.Contains(h.controllers, "cpuset") && !h.unified {
 			dir, err := g.dir(h)
 			if err != nil {
-				return nil, err
+				return existed, nil, err
 			}
 			err = inheritCpuset(h.slice, dir)
 			dir.Close()
 			if err != nil {
-				return nil, err
+				return existed, nil, err
 			}
 		}
 	}
 	if existed {
 		if frozen, err := g.Frozen(); err != nil {
-			return nil, err
+			return existed, nil, err
 		} else if frozen {
-			return nil, errors.New("it exists already and is frozen")
+			return existed, nil, errors.New("it exists already and is frozen")
 		}
 	}
-	return remove, nil
+	return existed, remove, nil
 }
 
 // where is the path that Lone was given, for messages.

@@ -95,9 +95,9 @@ func (g *Group) Create(r *specs.LinuxResources) error {
 	if g.group == nil {
 		return g.goWithout(r, g.without)
 	}
-	undo, err := g.group.Make(needed(r))
+	existed, undo, err := g.group.Make(needed(r))
 	if err == nil {
-		if err = g.fill(r); err == nil {
+		if err = g.fill(r, !existed); err == nil {
 			g.ours = true
 			return nil
 		}

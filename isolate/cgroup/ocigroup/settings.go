@@ -118,8 +118,8 @@ func limits(r *specs.LinuxResources) bool {
 	return len(needed(r)) > 0 || r.Network != nil || len(r.Unified) > 0
 }
 
-// fill sets everything in a new group.
-func (g *Group) fill(r *specs.LinuxResources) error {
+// fill sets everything before a process is in the group.
+func (g *Group) fill(r *specs.LinuxResources, isNew bool) error {
 	list, err := translate(g.group, r, false)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (g *Group) fill(r *specs.LinuxResources) error {
 	if err := g.write(list); err != nil {
 		return err
 	}
-	return g.setDevices(r.Devices, true)
+	return g.setDevices(r.Devices, isNew)
 }
 
 // Set changes a living group: what r gives is set, all else stays. Device rules
