@@ -45,6 +45,35 @@ func TestFromOCI(t *testing.T) {
 	}
 }
 
+// TestHostileProfile holds that a profile takes no longer to refuse than to use.
+func TestHostileProfile(t *testing.T) {
+	hostile := func(edit func(*specs.LinuxSeccomp)) *specs.LinuxSeccomp {
+		s := &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_ALLOW"}
+		edit(s)
+		return s
+	}
+	rule := specs.LinuxSyscall{Names: []string{"read"}, Action: "SCMP_ACT_ERRNO", Args: []specs.LinuxSeccompArg{{Value: 1, Op: "SCMP_CMP_EQ"}}}
+	for name, s := range map[string]*specs.LinuxSeccomp{
+		"rules": hostile(func(s *specs.LinuxSeccomp) { s.Syscalls = slices.Repeat([]specs.LinuxSyscall{rule}, maxRules+1) }),
+		"args": hostile(func(s *specs.LinuxSeccomp) {
+			s.Syscalls = []specs.LinuxSyscall{rule}
+			s.Syscalls[0].Args = slices.Repeat(rule.Args, maxRules+1)
+		}),
+	} {
+		if _, err := FromOCI(s); err == nil || !strings.Contains(err.Error(), "a filter has room for 4096") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	names := hostile(func(s *specs.LinuxSeccomp) {
+		s.Syscalls = []specs.LinuxSyscall{rule}
+		s.Syscalls[0].Names = slices.Repeat(rule.Names, 100000)
+	})
+	p, err := FromOCI(names)
+	if err != nil || len(p.Rules[0].Names) != 1 {
+		t.Errorf("the names are %d, %v", len(p.Rules[0].Names), err)
+	}
+}
+
 // TestSupportedFlags holds that the kernel is asked in a way that installs nothing.
 func TestSupportedFlags(t *testing.T) {
 	_, _, _, known := Known()

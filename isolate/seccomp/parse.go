@@ -104,6 +104,13 @@ func line(text []byte, offset int64) int {
 	return 1 + bytes.Count(text[:min(max(offset, 0), int64(len(text)))], []byte("\n"))
 }
 
+// maxRules bounds the time that compiling a hostile profile takes. More could
+// hardly be compiled: a filter has that many instructions.
+const maxRules = maxInstructions
+
+// manyNames is more than there are system calls.
+const manyNames = 1024
+
 // reader collects the faults of one profile.
 type reader struct{ faults []error }
 
@@ -144,6 +151,14 @@ func (r *reader) profile(in *jsonProfile) *Profile {
 		}
 		p.ArchMap[m.Architecture] = m.SubArchitectures
 	}
+	comparisons := 0
+	for i := range in.Syscalls {
+		comparisons += len(in.Syscalls[i].Args)
+	}
+	if max(len(in.Syscalls), comparisons) > maxRules {
+		r.fault("syscalls", "there are %d rules with %d comparisons; a filter has room for %d", len(in.Syscalls), comparisons, maxRules)
+		return p
+	}
 	for i := range in.Syscalls {
 		p.Rules = append(p.Rules, r.rule(fmt.Sprintf("syscalls[%d]", i), &in.Syscalls[i]))
 	}
@@ -167,6 +182,9 @@ func (r *reader) rule(where string, in *jsonRule) Rule {
 		r.fault(where, "names is missing")
 	case slices.Contains(in.Names, ""):
 		r.fault(where, "names has an empty name")
+	}
+	if len(out.Names) > manyNames { // some are there more than once
+		out.Names = sorted(out.Names)
 	}
 	out.Verdict = r.verdict(where+".action", in.Action, in.ErrnoRet, in.Errno)
 	for i, a := range in.Args {
