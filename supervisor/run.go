@@ -105,6 +105,9 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
+	if len(c.UnknownCalls) > 0 {
+		s.log.Warn("the seccomp profile names calls that no architecture has", zap.String("unit", r.unit), zap.Strings("calls", c.UnknownCalls))
+	}
 	prog, err := isolate.Compile(c.Spec)
 	if err != nil {
 		return err

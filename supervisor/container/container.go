@@ -40,6 +40,9 @@ type Environment struct {
 type Container struct {
 	Spec   *isolate.Spec
 	Limits cgroup.Limits
+	// UnknownCalls are names in the unit's seccomp profile that no system call has.
+	// They have no effect, and are worth a warning.
+	UnknownCalls []string
 }
 
 // Build translates a unit. It reads what the unit names on the host:
@@ -75,10 +78,13 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 	if spec.Process, err = process(u); err != nil {
 		return nil, err
 	}
+	c := &Container{Spec: spec}
+	if spec.Process.Seccomp, spec.Process.SeccompFlags, c.UnknownCalls, err = filter(u); err != nil {
+		return nil, err
+	}
 	for _, d := range u.Devices {
 		spec.Devices = append(spec.Devices, isolate.DeviceNode{Path: d.Path})
 	}
-	c := &Container{Spec: spec}
 	if c.Limits, err = Limits(u); err == nil && env.Ordinary != nil {
 		err = env.Ordinary.apply(c, u)
 	}
@@ -232,8 +238,7 @@ func process(u *units.Unit) (isolate.Process, error) {
 		return p, err
 	}
 	p.Landlock = landlock(&u.Security)
-	p.Seccomp, p.SeccompFlags, err = filter(u)
-	return p, err
+	return p, nil
 }
 
 // environment is the unit's own: environment files in order, then environment.

@@ -17,16 +17,16 @@ import (
 // and microseconds to look up, and units share few.
 var filters seccomp.Cache
 
-// filter compiles the unit's seccomp profile, and gives the flags it asks for;
-// nil for unconfined.
-func filter(u *units.Unit) ([]byte, uint32, error) {
+// filter compiles the unit's seccomp profile, and gives the flags it asks for and
+// the names in it that nobody knows; nil for unconfined.
+func filter(u *units.Unit) (compiled []byte, flags uint32, unknown []string, err error) {
 	s := &u.Security
 	opt := seccomp.Options{Caps: u.Capabilities.Keep, Deny: s.DenySyscalls, Allow: s.AllowSyscalls}
 	var profile *seccomp.Profile
 	switch s.Seccomp {
 	case "unconfined":
 		if len(s.DenySyscalls) == 0 {
-			return nil, 0, nil
+			return nil, 0, nil, nil
 		}
 		profile = &seccomp.Profile{Default: seccomp.Verdict{Action: seccomp.Allow}}
 	case "default", "":
@@ -34,23 +34,24 @@ func filter(u *units.Unit) ([]byte, uint32, error) {
 	default:
 		text, err := os.ReadFile(s.Seccomp)
 		if err != nil {
-			return nil, 0, fmt.Errorf("cannot read the seccomp profile: %w", err)
+			return nil, 0, nil, fmt.Errorf("cannot read the seccomp profile: %w", err)
 		}
 		if profile, err = seccomp.Parse(text); err != nil {
-			return nil, 0, fmt.Errorf("cannot read the seccomp profile %s: %w", s.Seccomp, err)
+			return nil, 0, nil, fmt.Errorf("cannot read the seccomp profile %s: %w", s.Seccomp, err)
 		}
+		unknown = profile.Unknown()
 	}
-	f, flags, err := filters.Compile(profile, opt)
+	compiled, flags, err = filters.Compile(profile, opt)
 	if err != nil {
-		return nil, 0, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
+		return nil, 0, nil, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
 	}
-	if seccomp.Notifies(f) {
-		return nil, 0, fmt.Errorf("cannot use the seccomp profile of %s: SCMP_ACT_NOTIFY needs an agent that answers, which only containers of berth-oci can have", u.Name)
+	if seccomp.Notifies(compiled) {
+		return nil, 0, nil, fmt.Errorf("cannot use the seccomp profile of %s: SCMP_ACT_NOTIFY needs an agent that answers, which only containers of berth-oci can have", u.Name)
 	}
 	if s.SeccompLog {
 		flags |= unix.SECCOMP_FILTER_FLAG_LOG
 	}
-	return f, flags, nil
+	return compiled, flags, unknown, nil
 }
 
 // ociSeccomp gives the unit's seccomp profile in the OCI form, for this machine

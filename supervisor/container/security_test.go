@@ -43,6 +43,16 @@ func TestSeccompLog(t *testing.T) {
 	same(t, "the flags", string(spec.Linux.Seccomp.Flags[0]), "SECCOMP_FILTER_FLAG_LOG")
 }
 
+func TestUnknownCalls(t *testing.T) {
+	profile := t.TempDir() + "/p.json"
+	text := `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","frobnicate"],"action":"SCMP_ACT_ERRNO"}]}`
+	if err := os.WriteFile(profile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the unknown calls", build(t, "web", base+"[security]\nseccomp = '"+profile+"'\n").UnknownCalls, []string{"frobnicate"})
+	same(t, "those of the built-in profile", build(t, "web", base).UnknownCalls, []string(nil))
+}
+
 func TestNotifyNeedsAnAgent(t *testing.T) {
 	profile := t.TempDir() + "/p.json"
 	text := `{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}`
