@@ -40,8 +40,13 @@ func (c *compiler) cgroupMount(m *Mount, at int) {
 	d := c.cgroupForm
 	const why = "its own part of the control groups"
 	attrs := mountAttrs(m) | m.Set
-	host := program.None
-	if c.spec.Namespaces.Cgroup.Mode == NSHost {
+	host, fork := program.None, program.None
+	switch {
+	case c.spec.Namespaces.Cgroup.Mode != NSHost:
+	case c.spec.Namespaces.User != nil:
+		// From inside a user namespace there is no way back.
+		fork = c.cgroupHelper(why)
+	default:
 		host = c.b.Register("the cgroup namespace to return to")
 		s := c.openat2(program.CWD(), c.b.Str("/proc/self/ns/cgroup"), host, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		s.Path = "/proc/self/ns/cgroup"
@@ -78,6 +83,24 @@ func (c *compiler) cgroupMount(m *Mount, at int) {
 		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: "/proc/self/ns/cgroup", Why: "back in the cgroup namespace that it has",
 			Args: []program.Arg{program.R(host), program.Flag(program.FmtCloneFlags, unix.CLONE_NEWCGROUP)}})
 	}
+	if fork != program.None {
+		c.in(program.Step{Sys: program.SysExitGroup, Dst: program.None, Why: "that is all", Args: []program.Arg{program.N(0)}})
+		c.b.Land(fork)
+		status := c.b.U64s(program.FmtBuf, 0)
+		c.in(program.Step{Sys: program.SysWait4, Dst: program.None, Path: m.Target, Why: why, Args: []program.Arg{program.R(c.b.P.Inside[fork].Dst), status, program.N(0), program.Null()}},
+			program.Step{Sys: program.OpStatus, Dst: program.None, Path: m.Target, Why: why, Args: []program.Arg{status}})
+	}
+}
+
+// cgroupHelper forks a process that makes the steps up to where its fork lands
+// in a cgroup namespace of its own, and in this process' mount namespace.
+func (c *compiler) cgroupHelper(what string) (fork int) {
+	step := c.forkStep(c.b.Register("helper"), what)
+	step.Args[0] = program.Flag(program.FmtCloneFlags, uint64(unix.CLONE_NEWCGROUP|unix.SIGCHLD))
+	fork = c.in(step)
+	c.in(program.Step{Sys: program.OpHelper, Dst: program.None, Why: "it ends at once where a step fails"},
+		c.prctl(prctlOp(unix.PR_SET_PDEATHSIG), program.N(int(unix.SIGKILL)), program.N(0), "it ends with the start that it belongs to"))
+	return fork
 }
 
 // hierarchies looks at the host's mounts of control groups.

@@ -73,7 +73,7 @@ func TestHooksAtAllPoints(t *testing.T) {
 	inside := filepath.Join(bundle, "rootfs", "hooks")
 	w.run("create", "-b", bundle, id)
 	pid := w.state(id).PID
-	want := []string{fmt.Sprint("prestart creating ", pid), fmt.Sprint("createRuntime creating ", pid), "createContainer creating 1"}
+	want := []string{fmt.Sprint("prestart created ", pid), fmt.Sprint("createRuntime created ", pid), "createContainer created 1"}
 	if got := noted(t, id, bundle, file, inside); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

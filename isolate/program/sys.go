@@ -16,6 +16,7 @@ const (
 	SysDup3
 	SysExecve
 	SysExecveat
+	SysExitGroup
 	SysFchdir
 	SysFchmodat
 	SysFchownat
@@ -131,6 +132,7 @@ var sysTable = [...]sysInfo{
 	SysDup3:              {"dup3", unix.SYS_DUP3},
 	SysExecve:            {"execve", unix.SYS_EXECVE},
 	SysExecveat:          {"execveat", unix.SYS_EXECVEAT},
+	SysExitGroup:         {"exit_group", unix.SYS_EXIT_GROUP},
 	SysFchdir:            {"fchdir", unix.SYS_FCHDIR},
 	SysFchmodat:          {"fchmodat", unix.SYS_FCHMODAT},
 	SysFchownat:          {"fchownat", unix.SYS_FCHOWNAT},

@@ -304,7 +304,7 @@ func (c *creation) prepare() (err error) {
 	files.Status = status
 	c.reports = isolate.NewStatusReader(c.status, c.program)
 	if c.containerHooks() {
-		if c.state, err = stateMemory(c.record.hookState(Creating, 1)); err != nil {
+		if c.state, err = stateMemory(c.record.hookState(Created, 1)); err != nil {
 			return err
 		}
 		if c.output, err = memory("hook output", nil); err != nil {
@@ -363,7 +363,8 @@ func (c *creation) runtimeHooks() error {
 	if err := c.reports.Until(isolate.AtSync, time.Now().Add(isolate.DefaultStartTimeout)); err != nil {
 		return c.startFailure(err)
 	}
-	state := c.record.hookState(Creating, c.child.PID)
+	// Step 2 of the specification's life cycle is done when hooks run: created.
+	state := c.record.hookState(Created, c.child.PID)
 	if err := runHooks("prestart", c.made.Prestart, state); err != nil {
 		return err
 	}
@@ -371,7 +372,7 @@ func (c *creation) runtimeHooks() error {
 		return err
 	}
 	if c.state != nil {
-		if err := rewriteState(c.state, c.record.hookState(Creating, c.insidePID())); err != nil {
+		if err := rewriteState(c.state, c.record.hookState(Created, c.insidePID())); err != nil {
 			return err
 		}
 	}
