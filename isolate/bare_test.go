@@ -51,15 +51,15 @@ func TestBare(t *testing.T) {
 		ls /sys/firmware /proc/acpi; cat /proc/keys; ls /proc/self/fd | wc -l; (echo x >/proc/sys/kernel/domainname) 2>/dev/null || echo read-only; cat /proc/1/comm; id -u; id -G; echo hello >/x; ls /sys/class/net`)
 	equal(t, "container", run(t, spec), `/ rw,relatime
 /proc rw,nosuid,nodev,noexec,relatime
+/proc/sys ro,nosuid,nodev,noexec,relatime
+/proc/bus ro,nosuid,nodev,noexec,relatime
+/proc/keys ro,nosuid,noexec,relatime
+/proc/acpi ro,nosuid,nodev,noexec,relatime
 /dev rw,nosuid
 /dev/pts rw,nosuid,noexec,relatime
 /dev/shm rw,nosuid,nodev,noexec,relatime
 /dev/mqueue rw,nosuid,nodev,noexec,relatime
 /sys ro,nosuid,nodev,noexec,relatime
-/proc/sys ro,nosuid,nodev,noexec,relatime
-/proc/bus ro,nosuid,nodev,noexec,relatime
-/proc/keys ro,nosuid,noexec,relatime
-/proc/acpi ro,nosuid,nodev,noexec,relatime
 bare
 HOME=/
 PATH=/usr/bin:/bin

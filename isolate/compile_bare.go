@@ -1,7 +1,9 @@
 package isolate
 
 import (
+	"fmt"
 	"path"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -187,14 +189,22 @@ func (c *compiler) bareFinish() {
 	if s.RootFS.Writable == ReadOnly {
 		c.in(because(c.setattr(c.rootFD, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "the root is read-only"))
 	}
+	if s.Namespaces.Mount.Mode != NSHost && s.renewsMounts() {
+		tree := c.b.Register("root, renewed")
+		c.in(because(c.cloneRoot(tree), "all mounts anew: mountinfo has them in the order of their making, and the bound ones were made first"),
+			because(c.attach(tree, c.rootFD, "/"), "over those that go with the host's root"))
+		c.rootFD = tree
+		c.unbindable()
+	}
 	into := program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "the next steps work on the current directory", Args: []program.Arg{program.R(c.rootFD)}}
 	if s.Namespaces.Mount.Mode == NSHost {
 		tree := c.b.Register("root, in no mount namespace")
-		c.in(because(c.openTree(program.R(c.rootFD), "", tree, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), "its mounts, of which the host is to see nothing"),
+		c.in(because(c.cloneRoot(tree), "its mounts, of which the host is to see nothing"),
 			program.Step{Sys: program.SysSetns, Dst: program.None, Path: hostMounts, Why: "back to the host's mount namespace, which the container has",
 				Args: []program.Arg{program.R(c.slot(hostMounts)), program.Flag(program.FmtCloneFlags, unix.CLONE_NEWNS)}})
 		c.rootFD = tree
 		into.Args = []program.Arg{program.R(tree)}
+		c.unbindable()
 		c.in(into, program.Step{Sys: program.SysChroot, Dst: program.None, Path: "/", Why: "the root file system is the root now", Args: []program.Arg{c.b.Str(".")}})
 	} else if s.NoPivot {
 		for _, p := range []string{"/proc", "/sys"} {
@@ -214,6 +224,37 @@ func (c *compiler) bareFinish() {
 	}
 	if v := s.RootFS.Propagation; v&^unix.MS_REC != 0 && v&^unix.MS_REC != unix.MS_PRIVATE {
 		c.in(because(c.setattr(c.rootFD, v&unix.MS_REC != 0, 0, 0, v&^unix.MS_REC), "how mounts in the root spread"))
+	}
+}
+
+// renewsMounts tells whether the root and all mounts in it are cloned in the end.
+func (s *Spec) renewsMounts() bool {
+	if s.Namespaces.Mount.Mode == NSHost {
+		return true
+	}
+	first := slices.IndexFunc(s.Mounts, func(m Mount) bool { return m.Type != Bind })
+	return first >= 0 && slices.ContainsFunc(s.Mounts[first:], func(m Mount) bool { return m.Type == Bind })
+}
+
+func (c *compiler) cloneRoot(dst int) program.Step {
+	return c.openTree(program.R(c.rootFD), "", dst, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+}
+
+// isUnbindable tells whether the mount becomes unbindable only after a clone of
+// the root, which would leave it out.
+func (c *compiler) isUnbindable(m *Mount) bool {
+	return m.Propagation&unix.MS_UNBINDABLE != 0 && c.spec.renewsMounts()
+}
+
+// unbindable makes those mounts so that isUnbindable tells.
+func (c *compiler) unbindable() {
+	for i := range c.spec.Mounts {
+		if m := &c.spec.Mounts[i]; c.isUnbindable(m) {
+			at := c.b.Register("renewed " + m.Target)
+			why := fmt.Sprintf("mount %d on %s cannot be bound", i+1, m.Target)
+			c.in(because(c.open(c.rootFD, path.Clean(m.Target), at, pathOnly, inRoot), why),
+				because(c.setattr(at, m.Propagation&unix.MS_REC != 0, 0, 0, unix.MS_UNBINDABLE), why))
+		}
 	}
 }
 

@@ -147,7 +147,9 @@ func (c *compiler) attributes(m *Mount, fd int, what string, all bool) (steps []
 	}
 	add(true, m.SetRecursive, m.ClearRecursive, 0, "what is not allowed on "+what+" and below")
 	add(false, set, clear, 0, "what is not allowed on "+what)
-	add(m.Propagation&unix.MS_REC != 0, 0, 0, m.Propagation&^unix.MS_REC, "how mounts spread from "+what)
+	if !c.isUnbindable(m) {
+		add(m.Propagation&unix.MS_REC != 0, 0, 0, m.Propagation&^unix.MS_REC, "how mounts spread from "+what)
+	}
 	return steps
 }
 
