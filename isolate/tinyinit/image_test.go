@@ -11,67 +11,14 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/arch/arm64/arm64asm"
-	"golang.org/x/arch/x86/x86asm"
+	"berth/isolate/tinyelf/tinyelftest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestInstructions disassembles both programs: each instruction is what its
-// text says, and each jump ends where its label stands.
 func TestInstructions(t *testing.T) {
-	t.Run("amd64", func(t *testing.T) {
-		checkInstructions(t, instructionsX86_64, patchX86_64, func(code []byte) (string, int, int) {
-			in, err := x86asm.Decode(code, 64)
-			if err != nil {
-				t.Fatalf("% x: %v", code, err)
-			}
-			if rel, ok := in.Args[0].(x86asm.Rel); ok {
-				return strings.Fields(x86asm.IntelSyntax(in, 0, nil))[0], in.Len, in.Len + int(rel)
-			}
-			return x86asm.IntelSyntax(in, 0, nil), in.Len, 0
-		})
-	})
-	t.Run("arm64", func(t *testing.T) {
-		checkInstructions(t, instructionsAArch64, patchAArch64, func(code []byte) (string, int, int) {
-			in, err := arm64asm.Decode(code)
-			if err != nil {
-				t.Fatalf("% x: %v", code, err)
-			}
-			text := arm64asm.GNUSyntax(in)
-			for _, arg := range in.Args {
-				if rel, ok := arg.(arm64asm.PCRel); ok {
-					text, _, _ = strings.Cut(text, " .")
-					return strings.TrimSuffix(text, ","), 4, int(rel)
-				}
-			}
-			return text, 4, 0
-		})
-	})
-}
-
-func checkInstructions(t *testing.T, list []instruction, patch func([]byte, int) []byte, decode func([]byte) (text string, length, jump int)) {
-	places, at := map[string]int{}, 0
-	for _, in := range list {
-		if in.label != "" {
-			places[in.label] = at
-		}
-		at += size(in, patch)
-	}
-	code, at := link(list, patch), 0
-	for i, in := range list {
-		text, length, jump := decode(code[at:])
-		if text != in.text {
-			t.Errorf("instruction %d is %q, not %q", i, text, in.text)
-		}
-		if in.to != "" && at+jump != places[in.to] {
-			t.Errorf("instruction %d (%s) goes to %d, and %s is at %d", i, in.text, at+jump, in.to, places[in.to])
-		}
-		at += length
-	}
-	if at != len(code) {
-		t.Errorf("decoded %d of %d bytes", at, len(code))
-	}
+	tinyelftest.CheckX86_64(t, instructionsX86_64)
+	tinyelftest.CheckAArch64(t, instructionsAArch64)
 }
 
 func TestImages(t *testing.T) {

@@ -27,7 +27,7 @@ import (
 	"os"
 	"runtime"
 
-	"golang.org/x/sys/unix"
+	"berth/isolate/tinyelf"
 )
 
 // StatusLost is the exit status of an init that has no child and has not seen
@@ -42,8 +42,8 @@ const fileName = "berth-init"
 
 // images are the executables by GOARCH.
 var images = map[string]func() []byte{
-	"amd64": func() []byte { return executable(machineX86_64, link(instructionsX86_64, patchX86_64)) },
-	"arm64": func() []byte { return executable(machineAArch64, link(instructionsAArch64, patchAArch64)) },
+	"amd64": func() []byte { return tinyelf.X86_64.Executable(tinyelf.X86_64.Link(instructionsX86_64), 0) },
+	"arm64": func() []byte { return tinyelf.AArch64.Executable(tinyelf.AArch64.Link(instructionsAArch64), 0) },
 }
 
 // Image gives the executable for this program's architecture, amd64 or arm64;
@@ -65,35 +65,9 @@ func MemFD() (*os.File, error) {
 	if image == nil {
 		return nil, fmt.Errorf("cannot make the container's init: not supported on %s", runtime.GOARCH)
 	}
-	// MFD_EXEC is known from Linux 6.3 on; before, every memory file is executable.
-	fd, err := unix.MemfdCreate(fileName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if err == unix.EINVAL {
-		fd, err = unix.MemfdCreate(fileName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err == unix.EACCES {
-		return nil, fmt.Errorf("cannot make the container's init: memfd_create: %w; the sysctl vm.memfd_noexec must be 0 or 1", err)
-	}
+	fd, err := tinyelf.MemFD(fileName, image, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make the container's init: memfd_create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), fileName)
-	if err := fill(f, image); err != nil {
-		f.Close()
 		return nil, fmt.Errorf("cannot make the container's init: %w", err)
 	}
-	return f, nil
-}
-
-func fill(f *os.File, image []byte) error {
-	if _, err := f.Write(image); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o555); err != nil {
-		return err
-	}
-	seals := unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return fmt.Errorf("F_ADD_SEALS: %w", err)
-	}
-	return nil
+	return os.NewFile(uintptr(fd), fileName), nil
 }
