@@ -94,6 +94,10 @@ type compiler struct {
 	ptsFS      int            // register of its devpts, or None
 	statBuf    *program.Arg   // memory for stat and expectFS
 	finally    []program.Step // what is done when everything is mounted
+
+	bornLast bool        // the program's process is forked at the end, see tail
+	birth    program.Arg // the control message with its pidfd
+	isReady  bool        // see ready
 }
 
 // placed is a mount made by the program, for finding what lies at a target.
@@ -135,6 +139,11 @@ const (
 	regInit     = "init"
 	regInitRuns = "init runs"
 	regInitRan  = "init ran"
+
+	// What the program ends in, and the socket over which it hands its process over.
+	regTail     = "tail"
+	regHandover = "handover"
+	regRuleset  = "landlock rules"
 )
 
 func regExtra(i int) string           { return fmt.Sprintf("extra%d", i) }

@@ -27,27 +27,7 @@ func (c *compiler) bareConsole() {
 // dev. Both are reached by descriptor: no path that the container has a say in
 // is used. The devpts must be new, so that the terminal is its first.
 func (c *compiler) console(pts, dev int) {
-	const p, why = consoleName, "a terminal of the container's own devpts"
-	master, slave := c.b.Register("terminal master"), c.slot(regSlave)
-	ioctl := func(fd int, op uint64, arg program.Arg, what string) program.Step {
-		return program.Step{Sys: program.SysIoctl, Dst: program.None, Path: p, Why: what, Args: []program.Arg{program.R(fd), program.Flag(program.FmtIoctl, op), arg}}
-	}
-	number := c.b.U32s(program.FmtBuf, ^uint32(0))
-	peer := ioctl(master, unix.TIOCGPTPEER, program.Flag(program.FmtOpenFlags, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), "the container's end of it")
-	peer.Dst = slave
-	open := c.open(pts, "ptmx", master, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, beneath)
-	open.Path = "/dev/pts/ptmx"
-	c.in(hint(because(open, why), "the devpts must not be mounted nodev"),
-		ioctl(master, unix.TIOCSPTLCK, c.b.U32s(program.FmtBuf, 0), "it can be opened"),
-		ioctl(master, unix.TIOCGPTN, number, "which one it is"),
-		program.Step{Sys: program.OpExpect, Dst: program.None, Path: p, Why: "it is the first one", Args: []program.Arg{number, program.Flag(program.FmtHex, 0xffffffff), program.N(0), program.Flag(program.FmtErrno, uint64(unix.EEXIST))}},
-		peer)
-	if h, w := c.proc.ConsoleHeight, c.proc.ConsoleWidth; h != 0 || w != 0 {
-		c.in(ioctl(master, unix.TIOCSWINSZ, c.b.Data(winsize(h, w), program.FmtBuf), "its size"))
-	}
-	c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: p, Why: "it is the user's; its group stays", Args: []program.Arg{
-		program.R(slave), c.b.Str(""), program.L(c.uid), program.N(-1), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
-
+	master := c.terminal(pts, true)
 	clone, at := c.b.Register("console"), c.b.Register("at /dev/console")
 	made := ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: "/dev/console", Why: "where the terminal is bound", Args: []program.Arg{
 		program.R(dev), c.b.Str("console"), program.Flag(program.FmtMode, unix.S_IFREG|0o600), program.N(0)}}, unix.EEXIST)
@@ -55,6 +35,56 @@ func (c *compiler) console(pts, dev int) {
 	c.refuseType(at, unix.S_IFLNK, unix.ELOOP, "/dev/console", "it must not be a symbolic link")
 	c.in(because(c.openTree(program.R(pts), "0", clone, unix.OPEN_TREE_CLONE), "the terminal is the console too"),
 		because(c.attach(clone, at, "/dev/console"), "the terminal is the console too"))
+	c.sendMaster(master)
+}
+
+// terminal allocates a terminal in the devpts whose mount is in the register pts,
+// and gives the register of its master.
+func (c *compiler) terminal(pts int, first bool) (master int) {
+	const p, why = consoleName, "a terminal of the container's own devpts"
+	slave := c.slot(regSlave)
+	master = c.b.Register("terminal master")
+	ioctl := func(fd int, op uint64, arg program.Arg, what string) program.Step {
+		return program.Step{Sys: program.SysIoctl, Dst: program.None, Path: p, Why: what, Args: []program.Arg{program.R(fd), program.Flag(program.FmtIoctl, op), arg}}
+	}
+	peer := ioctl(master, unix.TIOCGPTPEER, program.Flag(program.FmtOpenFlags, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), "the container's end of it")
+	peer.Dst = slave
+	open := c.open(pts, "ptmx", master, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, beneath)
+	open.Path = "/dev/pts/ptmx"
+	c.in(hint(because(open, why), "the devpts must not be mounted nodev"),
+		ioctl(master, unix.TIOCSPTLCK, c.b.U32s(program.FmtBuf, 0), "it can be opened"))
+	if first {
+		number := c.b.U32s(program.FmtBuf, ^uint32(0))
+		c.in(ioctl(master, unix.TIOCGPTN, number, "which one it is"),
+			program.Step{Sys: program.OpExpect, Dst: program.None, Path: p, Why: "it is the first one", Args: []program.Arg{number, program.Flag(program.FmtHex, 0xffffffff), program.N(0), program.Flag(program.FmtErrno, uint64(unix.EEXIST))}})
+	}
+	c.in(peer)
+	if h, w := c.proc.ConsoleHeight, c.proc.ConsoleWidth; h != 0 || w != 0 {
+		c.in(ioctl(master, unix.TIOCSWINSZ, c.b.Data(winsize(h, w), program.FmtBuf), "its size"))
+	}
+	c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: p, Why: "it is the user's; its group stays", Args: []program.Arg{
+		program.R(slave), c.b.Str(""), program.L(c.uid), program.N(-1), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
+	return master
+}
+
+// execConsole gives a further process with Process.Console its terminal, in
+// what the container has on /dev/pts: it must be a devpts, in which there is
+// nothing but what the kernel has made.
+func (c *compiler) execConsole(user bool) {
+	if !c.proc.Console {
+		return
+	}
+	if user {
+		// Who is nobody in the user namespace has terminals there of nobody's.
+		c.in(ignoring(program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the terminal is made by root of the container, if there is one",
+			Args: []program.Arg{program.N(0), program.N(0), program.N(0)}}, unix.EINVAL))
+	}
+	const why = "the container's terminals"
+	pts := c.b.Register("terminals")
+	c.in(hint(because(c.open(c.rootFD, "/dev/pts", pts, pathDir, inRoot), why), "a process with a terminal needs a devpts on /dev/pts of the container"))
+	c.expectFS(pts, unix.DEVPTS_SUPER_MAGIC, true, why)
+	master := c.terminal(pts, false)
+	c.raise(c.slot(regSlave))
 	c.sendMaster(master)
 }
 

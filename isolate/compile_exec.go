@@ -46,21 +46,27 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 	for _, ns := range []struct {
 		on   bool
 		flag uint64
-	}{{spec.Mount, unix.CLONE_NEWNS}, {spec.UTS, unix.CLONE_NEWUTS}, {spec.IPC, unix.CLONE_NEWIPC},
+	}{{spec.User, unix.CLONE_NEWUSER}, {spec.Time, unix.CLONE_NEWTIME}, {spec.Mount, unix.CLONE_NEWNS}, {spec.UTS, unix.CLONE_NEWUTS}, {spec.IPC, unix.CLONE_NEWIPC},
 		{spec.Network, unix.CLONE_NEWNET}, {spec.CgroupNS, unix.CLONE_NEWCGROUP}} {
 		if ns.on {
 			flags |= ns.flag
 		}
 	}
 	if spec.PID {
-		c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: target, Kind: unix.CLONE_NEWPID})
+		flags |= unix.CLONE_NEWPID
+		c.bornLast = true // only children are members
 	}
+	// In a user namespace this process has no privilege that these need.
+	c.inherited(false)
 	if flags != 0 {
 		c.in(program.Step{Sys: program.SysSetns, Mark: program.Stage, Dst: program.None, Path: spec.Name, Why: "enter the container", Hint: "is it still running?",
 			Args: []program.Arg{program.R(target), program.Flag(program.FmtCloneFlags, flags)}})
 	}
 	c.rootFD = c.b.Register("root")
 	c.in(because(c.cwdDir("/", c.rootFD), "the container's root"))
-	c.stage(func() { c.process(nil, false) })
+	c.stage(func() {
+		c.execConsole(spec.User)
+		c.identity(nil, false)
+	})
 	return c.b.P, nil
 }

@@ -49,7 +49,7 @@ func (c *compiler) startContainer() {
 		return
 	}
 	for i := range c.spec.StartContainer {
-		c.hook(&c.spec.StartContainer[i], fmt.Sprintf("startContainer hook %d", i+1), !c.proc.filteredEarly())
+		c.hook(&c.spec.StartContainer[i], fmt.Sprintf("startContainer hook %d", i+1), !c.isReady)
 	}
 }
 

@@ -53,14 +53,15 @@ func (c *compiler) joinNamespaces() {
 		if ns.Mode != NSJoin {
 			continue
 		}
-		reg := c.slot(regNamespace(ns.name))
-		if ns.Process != "" {
-			reg = c.slot(regProcess(ns.Process))
-		}
-		// In a new user namespace the child may not enter what belongs to another.
-		if ns.flag == unix.CLONE_NEWPID || c.newUser() {
+		reg := c.joinedReg(ns)
+		if c.newUser() {
+			// In a new user namespace the child may not enter what belongs to another.
 			c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: reg, Kind: ns.flag})
 			continue
+		}
+		if ns.flag == unix.CLONE_NEWPID {
+			// Of a PID namespace only children are members: see tail.
+			c.bornLast = true
 		}
 		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: cmp.Or(ns.Path, ns.Process), Why: "join the " + ns.name + " namespace",
 			Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, ns.flag)}})
@@ -117,6 +118,9 @@ func (c *compiler) builtinMounts() {
 	c.settings()
 	c.in(because(c.attach(proc, c.mountpoint("/proc"), "/proc"), "a /proc of its PID namespace"))
 	c.protectProc()
+	if c.bornLast {
+		c.procFS = program.None // this process is not in it
+	}
 
 	steps, sys := c.newFS("sysfs", "sys", sealed|unix.MOUNT_ATTR_RDONLY, nil, "a /sys of its network namespace")
 	c.sysFS = sys

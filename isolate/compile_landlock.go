@@ -104,7 +104,7 @@ func (c *compiler) landlockRules() {
 		c.landlockOn, c.landlockNet = c.b.LateValue("Landlock can do it"), c.b.LateValue("Landlock knows ports")
 		data.onLate, data.netLate = c.landlockOn, c.landlockNet
 	}
-	c.ruleset = c.b.Register("landlock rules")
+	c.ruleset = c.slot(regRuleset)
 	c.in(ifLate(c.landlockOn, program.Step{Sys: program.SysLandlockCreateRuleset, Dst: c.ruleset, Why: "what Landlock refuses where no rule allows it",
 		Args: []program.Arg{attr, program.N(8 * len(handled)), program.N(0)}}))
 	for i := range l.Rules {

@@ -2,7 +2,6 @@ package isolate
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -12,45 +11,58 @@ import (
 )
 
 // process makes this process the program's: its descriptors, limits, user and
-// capabilities. Then it waits at the gate; only after that something foreign is executed.
+// capabilities. What follows is in a file of its own: see tail.
 func (c *compiler) process(preStart [][]string, withInit bool) {
-	p := c.proc
-	c.in(program.Step{Sys: program.SysSetsid, Dst: program.None, Why: "a session of its own"})
-	if p.Terminal {
-		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "the terminal", Why: "standard input is the controlling terminal",
-			Args: []program.Arg{program.R(c.slot(regStdin)), program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(1)}})
+	c.inherited(withInit)
+	c.identity(preStart, withInit)
+}
+
+// inherited sets what needs privileges outside of the container.
+func (c *compiler) inherited(withInit bool) {
+	c.scheduling()
+	if p := c.proc.Personality; p != nil {
+		c.in(program.Step{Sys: program.SysPersonality, Dst: program.None, Why: "the execution domain", Args: []program.Arg{program.Flag(program.FmtHex, *p)}})
 	}
-	if p.Console {
-		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: consoleName, Why: "its terminal is the controlling terminal",
-			Args: []program.Arg{program.R(c.slot(regSlave)), program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(0)}})
+	if withInit {
+		c.memfd, c.initRuns, c.initRan = c.slot(regInit), c.slot(regInitRuns), c.slot(regInitRan)
+	}
+	c.raiseDescriptors()
+	c.limits()
+	c.labels()
+}
+
+// identity is the rest, done inside.
+func (c *compiler) identity(preStart [][]string, withInit bool) {
+	p := c.proc
+	if !c.bornLast {
+		c.session()
+	}
+	if p.Landlock != nil {
+		c.landlockRules()
+		if c.ruleset != program.None {
+			c.raise(c.ruleset)
+		}
 	}
 	if !p.InheritKeyring {
 		c.in(ignoring(program.Step{Sys: program.SysKeyctl, Dst: program.None, Why: "no key of the host's sessions can be reached",
 			Args: []program.Arg{program.Flag(program.FmtKeyctl, unix.KEYCTL_JOIN_SESSION_KEYRING), program.Null()}}, unix.ENOSYS))
 	}
-	c.scheduling()
-	if p.Personality != nil {
-		c.in(program.Step{Sys: program.SysPersonality, Dst: program.None, Why: "the execution domain", Args: []program.Arg{program.Flag(program.FmtHex, *p.Personality)}})
-	}
-	if withInit {
-		c.memfd, c.initRuns, c.initRan = c.slot(regInit), c.slot(regInitRuns), c.slot(regInitRan)
-	}
-	c.landlockRules()
-	c.raiseDescriptors()
-	c.limits()
-	c.labels()
 	c.lookUpProgram()
 	if p.IDs != nil {
 		// A caller that gives numbers expects what OCI runtimes do: who may not
 		// enter the directory is in it all the same.
 		c.workingDirectory("it must exist inside the root")
 	}
+	if c.privileged() && c.leaves() {
+		c.inheritable()
+	}
 	c.user()
-	// Without no_new_privs a filter needs CAP_SYS_ADMIN.
-	privileged := !p.NoNewPrivileges && len(p.Seccomp) > 0
-	if privileged {
-		c.capset(unix.CAP_SYS_ADMIN)
-	} else {
+	switch {
+	case c.privileged() && c.leaves():
+		c.passOn()
+	case c.privileged():
+		c.capset(c.filterCapabilities())
+	default:
 		c.capabilities()
 	}
 	if p.IDs == nil {
@@ -58,37 +70,27 @@ func (c *compiler) process(preStart [][]string, withInit bool) {
 	}
 	c.in(program.Step{Sys: program.SysUmask, Dst: program.None, Why: "the umask", Args: []program.Arg{program.Flag(program.FmtOct, uint64(p.Umask))}})
 	c.lowerDescriptors()
-	if privileged {
-		// The filter must allow what is left to do before the program is
-		// executed, and nobody may be there yet whom it asks: so that is little.
-		c.last(3 + p.ExtraFiles)
-		c.seccomp()
-		c.capabilities()
-	}
-	fork := 0
-	if withInit {
-		// Before the pre-start commands: the init expects the program to be PID 2.
-		fork = c.in(c.forkStep(c.b.Register("program"), "the program runs below a minimal init"))
-		c.in(program.Step{Sys: program.SysClose, Dst: program.None, Why: "only the init has this end now", Args: []program.Arg{program.R(c.initRuns)}},
-			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
-				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
-	}
-	if p.NoNewPrivileges && p.filteredEarly() {
-		// Whoever lets this pass the gate has the listener by then. What can be
-		// done before the filter is, since the filter may hand it to the listener.
-		c.last(3 + p.ExtraFiles)
-		c.landlock()
-		c.seccomp()
-	}
-	c.in(program.Step{Sys: program.OpGate, Mark: program.Stage, Dst: program.None, Why: "from here on foreign code runs: wait for the word of the one who starts this"})
+	c.tail(preStart, withInit)
+}
 
-	for i, args := range preStart {
-		c.preStart(i+1, args)
+// session makes this process the leader of a session.
+func (c *compiler) session() {
+	c.in(program.Step{Sys: program.SysSetsid, Dst: program.None, Why: "a session of its own"})
+	if c.proc.Terminal {
+		stdin, steal := program.R(c.slot(regStdin)), 1 // which takes CAP_SYS_ADMIN, if another session has the terminal
+		if c.bornLast {
+			stdin, steal = program.N(0), 0
+		}
+		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "the terminal", Why: "standard input is the controlling terminal",
+			Args: []program.Arg{stdin, program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(steal)}})
 	}
-	c.startContainer()
-	c.execute(p.Args, 3+p.ExtraFiles, program.Final)
-	if withInit {
-		c.init(fork)
+	if c.proc.Console {
+		slave := program.R(c.slot(regSlave))
+		if c.bornLast {
+			slave = program.N(0)
+		}
+		c.in(program.Step{Sys: program.SysIoctl, Dst: program.None, Path: consoleName, Why: "its terminal is the controlling terminal",
+			Args: []program.Arg{slave, program.Flag(program.FmtIoctl, unix.TIOCSCTTY), program.N(0)}})
 	}
 }
 
@@ -134,43 +136,66 @@ func (c *compiler) passed() []int {
 	return regs
 }
 
-// raiseDescriptors moves what is still needed out of the way of the numbers it is to have.
-func (c *compiler) raiseDescriptors() {
-	regs := append(c.passed(), c.b.P.Status, c.b.P.Gate)
+// firstOwn is the number of the first descriptor that is not passed on.
+func (c *compiler) firstOwn() int { return 3 + c.proc.ExtraFiles }
+
+// own are the registers of what the tail needs; they become the numbers from firstOwn on.
+func (c *compiler) own() []int {
+	regs := []int{c.b.P.Status, c.b.P.Gate}
+	if c.bornLast {
+		regs = append(regs, c.slot(regHandover))
+	}
 	if c.proc.SeccompListener {
 		regs = append(regs, c.slot(regListener))
 	}
 	if c.memfd != program.None {
-		regs = append(regs, c.memfd, c.initRan)
+		regs = append(regs, c.memfd, c.initRan, c.initRuns)
 	}
 	if c.spec != nil && len(c.spec.StartContainer) > 0 {
 		regs = append(regs, c.slot(regHookState), c.slot(regHookOutput))
 	}
-	base := 3 + c.proc.ExtraFiles
-	raise := func(r int) program.Step {
-		return program.Step{Sys: program.SysFcntl, Dst: r, Path: c.b.P.Regs[r], Why: "out of the way of the numbers that are passed on",
-			Args: []program.Arg{program.R(r), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}}
+	if l := c.proc.Landlock; l != nil && l.handled() != [3]uint64{} {
+		regs = append(regs, c.slot(regRuleset))
+	}
+	return regs
+}
+
+// ifThere makes a step depend on the kernel's having what its register stands for.
+func (c *compiler) ifThere(reg int, s program.Step) program.Step {
+	if reg == c.ruleset {
+		return ifLate(c.landlockOn, s)
+	}
+	return s
+}
+
+// raise moves a descriptor out of the way of the numbers that others are to have.
+func (c *compiler) raise(reg int) {
+	c.in(c.ifThere(reg, program.Step{Sys: program.SysFcntl, Dst: reg, Path: c.b.P.Regs[reg], Why: "out of the way of the numbers that are needed",
+		Args: []program.Arg{program.R(reg), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(c.firstOwn() + len(c.own()))}}))
+}
+
+// raiseDescriptors moves what is still needed out of the way of the numbers it is to have.
+func (c *compiler) raiseDescriptors() {
+	regs := append(c.passed(), c.own()...)
+	if c.leaves() {
+		regs = append(regs, c.slot(regTail))
 	}
 	for _, r := range slices.Compact(regs) {
-		c.in(raise(r))
-	}
-	if c.ruleset != program.None {
-		c.in(ifLate(c.landlockOn, raise(c.ruleset)))
-	}
-	if c.memfd != program.None {
-		// This one must not stay open under its old number too: its closing is what is waited for.
-		old := c.initRuns
-		c.initRuns = c.b.Register("init runs, moved")
-		c.in(program.Step{Sys: program.SysFcntl, Dst: c.initRuns, Path: regInitRuns, Why: "out of the way of the numbers that are passed on",
-			Args: []program.Arg{program.R(old), program.Flag(program.FmtFcntl, unix.F_DUPFD_CLOEXEC), program.N(base)}},
-			program.Step{Sys: program.SysClose, Dst: program.None, Path: regInitRuns, Why: "only one number of it is left", Args: []program.Arg{program.R(old)}})
+		later := c.proc.Landlock != nil && r == c.slot(regRuleset) || c.spec == nil && c.proc.Console && r == c.slot(regSlave)
+		if !later {
+			c.raise(r)
+		}
 	}
 }
 
 func (c *compiler) lowerDescriptors() {
-	for i, r := range c.passed() {
-		c.in(program.Step{Sys: program.SysDup3, Dst: program.None, Path: c.b.P.Regs[r], Why: "descriptor " + strconv.Itoa(i),
-			Args: []program.Arg{program.R(r), program.N(i), program.N(0)}})
+	regs := c.passed()
+	if c.leaves() {
+		regs = append(regs, c.own()...)
+	}
+	for i, r := range regs {
+		c.in(c.ifThere(r, program.Step{Sys: program.SysDup3, Dst: program.None, Path: c.b.P.Regs[r], Why: "descriptor " + strconv.Itoa(i),
+			Args: []program.Arg{program.R(r), program.N(i), program.N(0)}}))
 	}
 }
 
@@ -180,15 +205,6 @@ func (c *compiler) limits() {
 		c.in(program.Step{Sys: program.SysPrlimit, Dst: program.None, Path: r.Name, Why: "limit " + r.Name, Hint: "a higher hard limit needs CAP_SYS_RESOURCE",
 			Args: []program.Arg{program.N(0), program.Flag(program.FmtResource, uint64(r.Resource)), c.b.U64s(program.FmtRlimit, r.Soft, r.Hard), program.Null()}})
 	}
-}
-
-// workingDirectory enters it.
-func (c *compiler) workingDirectory(advice string) {
-	dir := cmp.Or(c.proc.Dir, "/")
-	cwd := c.b.Register("working directory")
-	c.in(hint(because(c.open(c.rootFD, dir, cwd, pathDir, inRoot), "the working directory"), advice),
-		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: dir, Why: "the working directory", Args: []program.Arg{program.R(cwd)},
-			Hint: "the user must be able to enter it"})
 }
 
 // user drops the bounding set, while CAP_SETPCAP is there, and changes the user.
@@ -206,108 +222,81 @@ func (c *compiler) user() {
 	}
 	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "the user", Args: []program.Arg{program.L(c.uid), program.L(c.uid), program.L(c.uid)}})
-	clear := c.prctl(prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_CLEAR_ALL), program.N(0), "no ambient capability is inherited")
-	c.in(clear)
+	c.in(c.clearAmbient())
 	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable again"))
 }
 
-// capset leaves the process its capabilities and one more, which it still needs; -1: none.
-func (c *compiler) capset(more int) {
-	caps, why := c.proc.Capabilities, "exactly these capabilities are left"
-	if more >= 0 {
-		caps.Effective |= 1 << more
-		caps.Permitted |= 1 << more
-		why = "these capabilities are left, and the one that the filter needs"
+// privileged tells whether the filter takes a privilege to install, which it
+// does without no_new_privs.
+func (c *compiler) privileged() bool { return !c.proc.NoNewPrivileges && len(c.proc.Seccomp) > 0 }
+
+// filterCapabilities are what the program has and the one that the filter needs.
+func (c *compiler) filterCapabilities() Capabilities {
+	caps := c.proc.Capabilities
+	caps.Effective |= 1 << unix.CAP_SYS_ADMIN
+	caps.Permitted |= 1 << unix.CAP_SYS_ADMIN
+	return caps
+}
+
+// inheritable and passOn have the tail's image find the capabilities that it
+// needs for the filter, whoever the user is: the ambient ones survive an
+// execution. What is to be inheritable must be so before it is taken out of the
+// bounding set (capabilities(7)).
+func (c *compiler) inheritable() {
+	caps := c.filterCapabilities()
+	caps.Inheritable |= caps.Permitted
+	caps.Permitted |= caps.Inheritable | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP
+	caps.Effective = caps.Permitted
+	c.capset(caps)
+}
+
+func (c *compiler) passOn() {
+	caps := c.filterCapabilities()
+	caps.Inheritable |= caps.Permitted
+	caps.Permitted |= caps.Inheritable
+	c.capset(caps)
+	c.ambient(caps.Permitted)
+}
+
+func (c *compiler) clearAmbient() program.Step {
+	return c.prctl(prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_CLEAR_ALL), program.N(0), "no ambient capability is inherited")
+}
+
+func (c *compiler) ambient(set uint64) {
+	if set != 0 {
+		ambient := program.Flag(program.FmtHex, set)
+		c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "the ambient capabilities", Loop: &ambient,
+			Args: []program.Arg{prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_RAISE), {Kind: program.Bit}, program.N(0), program.N(0)}})
 	}
+}
+
+// capset leaves the process exactly these capabilities.
+func (c *compiler) capset(caps Capabilities) {
 	hdr := c.b.U32s(program.FmtCapHeader, unix.LINUX_CAPABILITY_VERSION_3, 0)
 	data := c.b.U32s(program.FmtCapData,
 		uint32(caps.Effective), uint32(caps.Permitted), uint32(caps.Inheritable),
 		uint32(caps.Effective>>32), uint32(caps.Permitted>>32), uint32(caps.Inheritable>>32))
+	why := "exactly these capabilities are left"
+	if caps != c.proc.Capabilities {
+		why = "these capabilities are left, and what the filter needs"
+	}
 	c.in(program.Step{Sys: program.SysCapset, Dst: program.None, Why: why, Args: []program.Arg{hdr, data}})
 }
 
 // capabilities drops the capabilities, last of all, when nothing needs them any more.
 func (c *compiler) capabilities() {
-	c.capset(-1)
-	if caps := c.proc.Capabilities; caps.Ambient != 0 {
-		ambient := program.Flag(program.FmtHex, caps.Ambient)
-		c.in(program.Step{Sys: program.SysPrctl, Dst: program.None, Why: "the ambient capabilities", Loop: &ambient,
-			Args: []program.Arg{prctlOp(unix.PR_CAP_AMBIENT), program.Flag(program.FmtAmbient, unix.PR_CAP_AMBIENT_RAISE), {Kind: program.Bit}, program.N(0), program.N(0)}})
-	}
+	c.capset(c.proc.Capabilities)
+	c.ambient(c.proc.Capabilities.Ambient)
 	if c.proc.NoNewPrivileges {
 		c.in(c.prctl(prctlOp(unix.PR_SET_NO_NEW_PRIVS), program.N(1), program.N(0), "set-user-ID programs and file capabilities give nothing"))
 	}
 }
 
-// last is what is left to do before a program is executed.
-func (c *compiler) last(keep int) {
-	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
-		Args: []program.Arg{program.N(keep), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}})
-	none := c.b.U64s(program.FmtSignals, 0)
-	c.in(program.Step{Sys: program.SysRtSigprocmask, Dst: program.None, Why: "signals are delivered again",
-		Args: []program.Arg{program.Flag(program.FmtSigHow, unix.SIG_SETMASK), none, program.Null(), program.N(8)}})
-}
-
-func executeHint(p *Process) string {
-	h := "it must exist and be executable inside the root, its interpreter too"
-	if p.Landlock != nil && len(p.Landlock.Rules) > 0 {
-		h += "; the Landlock rules must let both be read and executed"
-	}
-	return h
-}
-
-// execute is the end of a branch: the filter, then the program.
-func (c *compiler) execute(args []string, keep int, mark program.Mark) {
-	early := c.proc.filteredEarly()
-	if !early || mark != program.Final {
-		c.last(keep)
-	}
-	if !early {
-		c.landlock()
-		c.seccomp()
-	}
-	argv := c.b.Strs(args)
-	env := program.Arg{Kind: program.Late, Fmt: program.FmtStrs, Val: uint64(c.env)}
-	files := c.candidates(args[0])
-	for i, f := range files {
-		s := program.Step{Sys: program.SysExecve, Mark: mark, Dst: program.None, Path: f, Why: "execute " + args[0],
-			Hint: executeHint(c.proc),
-			Args: []program.Arg{c.b.Str(f), argv, env}}
-		if i < len(files)-1 || len(files) > 1 {
-			s.Ignore = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
-		}
-		c.in(s)
-	}
-	if len(files) > 1 {
-		c.in(program.Step{Sys: program.OpFail, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.Flag(program.FmtErrno, uint64(unix.ENOENT))},
-			Hint: "no directory of PATH has a program of that name that the user may execute"})
-	}
-}
-
-// preStart runs one command to its end, in a child with the same credentials.
-func (c *compiler) preStart(n int, args []string) {
-	what := fmt.Sprintf("pre-start command %d", n)
-	pid := c.b.Register(what)
-	status := c.b.U64s(program.FmtBuf, 0)
-	fork := c.in(c.forkStep(pid, what))
-	c.execute(args, 3, program.Stage)
-	c.b.Land(fork)
-	c.in(program.Step{Sys: program.SysWait4, Dst: program.None, Path: args[0], Why: what, Args: []program.Arg{
-		program.R(pid), status, program.N(0), program.Null()}},
-		program.Step{Sys: program.OpStatus, Dst: program.None, Path: args[0], Why: what, Args: []program.Arg{status}})
-}
-
-func (c *compiler) forkStep(pid int, why string) program.Step {
-	return program.Step{Sys: program.SysClone, Dst: pid, Jump: 1, When: program.InParent, Why: why, Args: []program.Arg{
-		program.Flag(program.FmtCloneFlags, uint64(unix.SIGCHLD)), program.Null(), program.Null(), program.Null(), program.Null()}}
-}
-
-// init ends the parent's branch of a fork: this process becomes the
-// container's init, and its child is the program.
-func (c *compiler) init(fork int) {
-	c.b.Land(fork)
-	c.in(program.Step{Sys: program.SysCloseRange, Dst: program.None, Why: "no other descriptor is passed on",
-		Args: []program.Arg{program.N(3), program.Flag(program.FmtHex, uint64(^uint32(0))), program.Flag(program.FmtCloseRange, unix.CLOSE_RANGE_CLOEXEC)}},
-		program.Step{Sys: program.SysExecveat, Dst: program.None, Path: "init", Why: "the minimal init, from sealed memory",
-			Args: []program.Arg{program.R(c.memfd), c.b.Str(""), c.b.Strs([]string{"init"}), c.b.Strs(nil), program.Flag(program.FmtExecAt, unix.AT_EMPTY_PATH)}})
+// workingDirectory enters it.
+func (c *compiler) workingDirectory(advice string) {
+	dir := cmp.Or(c.proc.Dir, "/")
+	cwd := c.b.Register("working directory")
+	c.in(hint(because(c.open(c.rootFD, dir, cwd, pathDir, inRoot), "the working directory"), advice),
+		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: dir, Why: "the working directory", Args: []program.Arg{program.R(cwd)},
+			Hint: "the user must be able to enter it"})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -221,18 +222,22 @@ func (c *compiler) kernelFS(steps []program.Step, kind string) {
 		if ns.name != kind || u == nil || ns.Mode == NSNew || ns.Mode == NSJoin && u.Join != nil {
 			continue
 		}
-		if ns.Mode == NSJoin {
-			reg := c.slot(regNamespace(ns.name))
-			if ns.Process != "" {
-				reg = c.slot(regProcess(ns.Process))
-			}
+		switch {
+		case ns.Mode != NSJoin:
+		case kind == "pid":
+			steps = slices.Insert(slices.Clone(steps), 1, c.showPID(ns, steps[0].Dst)...) // a thread's own PID namespace never changes
+		default:
 			c.out(program.Step{Sys: program.SysSetns, Dst: program.None, Private: true, Path: cmp.Or(ns.Path, ns.Process), Why: "a thread in the " + kind + " namespace joined",
-				Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, ns.flag)}})
+				Args: []program.Arg{program.R(c.joinedReg(ns)), program.Flag(program.FmtCloneFlags, ns.flag)}})
 		}
 		for _, s := range steps {
 			s.Private = true
 			c.b.Out(s)
 		}
+		return
+	}
+	if kind == "pid" && c.bornLast {
+		c.joinedProc(steps)
 		return
 	}
 	c.in(steps...)

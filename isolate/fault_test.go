@@ -78,12 +78,11 @@ func spawn(prep *Prepared) (*Child, error) {
 // reached starts p with a fault at inside step n, from 1; false when the start did not come to that step.
 func reached(t *testing.T, p *program.Program, f Files, n int) (bool, *StepError) {
 	t.Helper()
-	prep, err := Prepare(p, f)
+	prep, err := prepare(p, f, 0, n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer prep.Close()
-	prep.failInside = n
 	child, err := spawn(prep)
 	if err == nil {
 		child.Wait()
@@ -169,7 +168,7 @@ func everyStep(t *testing.T, spec *Spec, f Files, mark string, part int) {
 	before := state(t)
 
 	for n := 1; n <= len(p.Outside); n++ {
-		_, err := prepare(p, f, n)
+		_, err := prepare(p, f, n, 0)
 		var step *StepError
 		if !errors.As(err, &step) || step.Step != n-1 || step.Errno != syscall.EIO || step.Op != p.Outside[n-1].Sys.String() {
 			t.Fatalf("outside step %d: %v", n-1, err)

@@ -1,15 +1,39 @@
 package isolate
 
-import "berth/isolate/program"
+import (
+	"berth/isolate/program"
+	"berth/isolate/tail"
+)
 
 // image joins the program's inside steps with what the outside steps gave:
 // conditions are decided, lists are unrolled, late values are filled in. The
 // result runs in this process, which has the descriptors.
 func (pr *Prepared) image() *program.Image {
 	p := pr.program
-	l := program.NewLinker(pr.arena, pr.relocs, len(p.Inside))
-	first := make([]int, len(p.Inside)+1) // where each step begins in the image
-	for i := 0; i < len(p.Inside); {
+	l, first := pr.link(0, p.InImage())
+	return l.Link(p, first, pr.inputs())
+}
+
+// tailMemFD makes what the child's image executes at its end. pr owns it.
+func (pr *Prepared) tailMemFD() (int, error) {
+	p := pr.program
+	l, first := pr.link(p.Tail.First, len(p.Inside))
+	source := &tail.Source{Tail: *p.Tail, Chunks: pr.chunks, FailAt: pr.failInside}
+	source.Ops, source.Arena, source.Relocs = l.Linked(first)
+	fd, err := tail.MemFD(source)
+	if err != nil {
+		return -1, err
+	}
+	return pr.own(fd, nil)
+}
+
+// link joins the inside steps from one up to but not including another; first
+// tells where each begins among the ops.
+func (pr *Prepared) link(from, to int) (l *program.Linker, first []int) {
+	p := pr.program
+	l = program.NewLinker(pr.arena, pr.relocs, to-from)
+	first = make([]int, len(p.Inside)+1)
+	for i := from; i < to; {
 		s := &p.Inside[i]
 		if s.Each == 0 {
 			first[i] = l.Len()
@@ -20,7 +44,7 @@ func (pr *Prepared) image() *program.Image {
 			continue
 		}
 		end := i
-		for end < len(p.Inside) && p.Inside[end].Each == s.Each {
+		for end < to && p.Inside[end].Each == s.Each {
 			first[end] = l.Len()
 			end++
 		}
@@ -31,8 +55,8 @@ func (pr *Prepared) image() *program.Image {
 		}
 		i = end
 	}
-	first[len(p.Inside)] = l.Len()
-	return l.Link(p, first, pr.inputs())
+	first[to] = l.Len()
+	return l, first
 }
 
 // argument gives what turns late values and the list's item into immediates and pointers.
@@ -73,7 +97,7 @@ func (pr *Prepared) inputs() []int32 {
 	for _, e := range p.ForkIn {
 		use(e.Reg)
 	}
-	for _, s := range p.Inside {
+	for _, s := range p.Inside[:p.InImage()] {
 		for _, a := range s.Args {
 			if a.Kind == program.Reg {
 				use(int(a.Val))

@@ -3,7 +3,6 @@ package isolate
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path"
 	"runtime"
 	"strconv"
@@ -257,6 +256,7 @@ func (pr *Prepared) add(data []byte) uint64 {
 	}
 	off := len(pr.arena)
 	pr.arena = append(pr.arena, data...)
+	pr.chunks = append(pr.chunks, uint32(off))
 	return uint64(off)
 }
 
@@ -414,18 +414,9 @@ func (pr *Prepared) lowerDirs(d lowerData) error {
 // the pidfd as long as the process has not been reaped, which is seen afterwards.
 func (pr *Prepared) targetRoot(d targetRootData) error {
 	pidfd := int(pr.regs[d.process])
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
+	pid, err := pidOf(pidfd)
 	if err != nil {
 		return err
-	}
-	pid := 0
-	for line := range strings.Lines(string(info)) {
-		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
-			pid, _ = strconv.Atoi(strings.TrimSpace(v))
-		}
-	}
-	if pid <= 0 {
-		return syscall.ESRCH
 	}
 	fd, err := pr.own(unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
 	if err != nil {

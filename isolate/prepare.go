@@ -23,20 +23,22 @@ import (
 type Prepared struct {
 	program *program.Program
 
-	mu     sync.Mutex
-	owned  []int // closed by Launched
-	status *os.File
-	gate   *os.File // nil when the caller has the gate
-	sync   *os.File // what the child waits at until Forked is done; nil without a wait
-	ready  *os.File // says that it waits at sync; nil where that need not be known
-	word   *os.File // what it waits at until Continue; nil without a wait
-	reader *StatusReader
+	mu       sync.Mutex
+	owned    []int // closed by Launched
+	status   *os.File
+	gate     *os.File // nil when the caller has the gate
+	handover *os.File // where the program's process comes from; nil when it is the one forked
+	sync     *os.File // what the child waits at until Forked is done; nil without a wait
+	ready    *os.File // says that it waits at sync; nil where that need not be known
+	word     *os.File // what it waits at until Continue; nil without a wait
+	reader   *StatusReader
 
 	regs   []int32
 	late   []lateValue
 	lists  [][]listItem
 	arena  []byte
 	relocs []program.Reloc
+	chunks []uint32
 
 	failAt, failInside int // for tests: the step, from 1, that fails with EIO
 }
@@ -58,17 +60,19 @@ type listItem struct {
 // The descriptors in f are borrowed until the child has been forked. A failing
 // step is a *StepError, and then everything is released.
 func Prepare(p *program.Program, f Files) (*Prepared, error) {
-	return prepare(p, f, 0)
+	return prepare(p, f, 0, 0)
 }
 
-func prepare(p *program.Program, f Files, failAt int) (*Prepared, error) {
+// prepare is Prepare with faults, for tests: the steps of those numbers, from 1, fail with EIO.
+func prepare(p *program.Program, f Files, failAt, failInside int) (*Prepared, error) {
 	pr := &Prepared{
-		program: p, failAt: failAt,
+		program: p, failAt: failAt, failInside: failInside,
 		regs:   make([]int32, len(p.Regs)),
 		late:   make([]lateValue, len(p.Late)),
 		lists:  make([][]listItem, len(p.Each)),
 		arena:  alignedCopy(p.Arena),
 		relocs: p.Relocs[:len(p.Relocs):len(p.Relocs)],
+		chunks: p.Chunks[:len(p.Chunks):len(p.Chunks)],
 	}
 	for i := range pr.regs {
 		pr.regs[i] = -1
@@ -147,6 +151,13 @@ func (pr *Prepared) outside() error {
 			return err
 		}
 		i = end
+	}
+	if r := pr.register(regTail); r != program.None {
+		fd, err := pr.tailMemFD()
+		if err != nil {
+			return err
+		}
+		pr.regs[r] = int32(fd)
 	}
 	return nil
 }
@@ -265,6 +276,13 @@ func (pr *Prepared) fill(f Files) error {
 			return err
 		}
 	}
+	if r := pr.register(regHandover); r != program.None {
+		fd, err := pr.own(pr.makeHandover())
+		if err != nil {
+			return err
+		}
+		pr.regs[r] = int32(fd)
+	}
 	return pr.pipes(f.Status, f.Gate)
 }
 
@@ -292,6 +310,9 @@ func (pr *Prepared) checkFilled() error {
 		if s.Dst != program.None {
 			have[s.Dst] = true
 		}
+	}
+	if r := pr.register(regTail); r != program.None {
+		have[r] = true
 	}
 	if p.BornIn != program.None && !have[p.BornIn] {
 		return errors.New("no descriptor of the v2 group was handed over")
@@ -473,7 +494,7 @@ func (pr *Prepared) Close() {
 	pr.Launched()
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
-	for _, f := range []**os.File{&pr.gate, &pr.sync, &pr.ready, &pr.word} {
+	for _, f := range []**os.File{&pr.gate, &pr.sync, &pr.ready, &pr.word, &pr.handover} {
 		if *f != nil {
 			(*f).Close()
 			*f = nil

@@ -20,13 +20,22 @@ type Child struct {
 
 // Fork forks the child in this process; it then waits at the gate. The caller
 // goes on with Proceed and Wait, or gives up with Close and Child.Kill. The
-// launched descriptors are closed.
+// launched descriptors are closed. Of a Prepared that HandsOver it gives the
+// program's process, which takes as long as the set-up does, at most
+// DefaultStartTimeout.
 func (pr *Prepared) Fork() (*Child, error) { return pr.ForkIn(0) }
 
 // ForkIn is Fork, called in a thread (runtime.LockOSThread) that has made some of
 // the child's namespaces for it by unshare(2): made are their CLONE_NEW* flags.
 // The child inherits them instead of getting new ones.
 func (pr *Prepared) ForkIn(made uint64) (*Child, error) {
+	return pr.fork(made, time.Now().Add(DefaultStartTimeout))
+}
+
+// ForkUntil is Fork with another deadline; the zero time means none.
+func (pr *Prepared) ForkUntil(deadline time.Time) (*Child, error) { return pr.fork(0, deadline) }
+
+func (pr *Prepared) fork(made uint64, deadline time.Time) (*Child, error) {
 	image, fds := pr.Encode()
 	im, err := program.Decode(image, fds)
 	if err != nil {
@@ -46,7 +55,19 @@ func (pr *Prepared) ForkIn(made uint64) (*Child, error) {
 		child.Wait()
 		return nil, err
 	}
-	return child, nil
+	if !pr.HandsOver() {
+		return child, nil
+	}
+	final := &Child{}
+	if final.PID, final.PIDFD, err = pr.Final(pid, deadline); err != nil {
+		pr.Close()
+		child.Kill()
+	}
+	child.Wait()
+	if err != nil {
+		return nil, err
+	}
+	return final, nil
 }
 
 // Spawn starts what was prepared, in this process and without a launcher, and

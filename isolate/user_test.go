@@ -388,7 +388,7 @@ func TestChildWithoutMapsLeaves(t *testing.T) {
 	}
 	before := state(t)
 	for n := range p.Beside {
-		prep, err := prepare(p, Files{}, 0)
+		prep, err := prepare(p, Files{}, 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

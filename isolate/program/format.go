@@ -94,6 +94,9 @@ func (p *Program) Format(w io.Writer) error {
 	}
 	f.printf("     clone3({flags=%s})\n# inside, in the child\n", flags)
 	for i := range p.Inside {
+		if p.Tail != nil && i == p.Tail.First {
+			f.printf("# in a sealed image of its own\n")
+		}
 		f.step(len(p.Outside)+i, len(p.Outside), &p.Inside[i])
 	}
 	if len(p.Beside) > 0 {

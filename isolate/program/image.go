@@ -52,6 +52,60 @@ type Op struct {
 
 const opSize = int(unsafe.Sizeof(Op{}))
 
+// When a step's Jump is taken, for those who execute Ops elsewhere.
+const (
+	JumpNever = iota
+	JumpOnSuccess
+	JumpOnIgnored
+	JumpInParent
+)
+
+// JumpsWhen tells when the Jump is taken.
+func (op *Op) JumpsWhen() int {
+	switch {
+	case op.Flags&flagOnSuccess != 0:
+		return JumpOnSuccess
+	case op.Flags&flagOnIgnored != 0:
+		return JumpOnIgnored
+	case op.Flags&flagInParent != 0:
+		return JumpInParent
+	}
+	return JumpNever
+}
+
+// Pseudo gives the pseudo operation of the child that the op is, or SysInvalid.
+func (op *Op) Pseudo() Sys {
+	for s := OpGate; s < OpLookup; s++ {
+		if op.Nr == uint32(sysTable[s].nr) {
+			return s
+		}
+	}
+	return SysInvalid
+}
+
+// Marked tells whether the op says that it was come to; Final is then the Value of the Record.
+func (op *Op) Marked() bool  { return op.Flags&flagMark != 0 }
+func (op *Op) Final() uint32 { return uint32(op.Flags & flagFinal) }
+
+// Checked tells whether the result must be Want, Loops whether the op is repeated for each bit of Loop.
+func (op *Op) Checked() bool { return op.Flags&flagCheck != 0 }
+func (op *Op) Loops() bool   { return op.Flags&flagLoop != 0 }
+
+// IgnoreMask has the bits of the errnos that count as success. None of those
+// that a step ignores is above 63.
+func (op *Op) IgnoreMask() uint64 {
+	if op.Flags&flagIgnoreAll != 0 {
+		return ^uint64(0)
+	}
+	mask := uint64(0)
+	for _, e := range op.Ignore {
+		if e != 0 && e < 64 {
+			mask |= 1 << e
+		}
+	}
+	return mask
+}
+
 // header begins an encoded Image.
 type header struct {
 	Magic, Version           uint32
@@ -59,7 +113,7 @@ type header struct {
 	Ops, Relocs, Arena, Regs uint32
 	FDs, ForkIn              uint32
 	BornIn, Status, Gate     int32
-	_                        uint32
+	Expendable               uint32 // 0 or 1
 }
 
 const (
@@ -78,6 +132,9 @@ type Image struct {
 	Relocs       []Reloc
 	Arena        []byte
 	Regs         []int32 // registers; -1: empty
+	// Expendable: the starter waits for a process that this one forks, so this
+	// one does not wait at the gate when a step fails (see Tail.BornLast).
+	Expendable bool
 
 	// FailAt makes the inside step of that number, counted from 1, fail with
 	// EIO. It is for tests; it is not encoded.
@@ -95,6 +152,9 @@ func (im *Image) Encode() (image []byte, fds []int) {
 		Ops: uint32(len(im.Ops)), Relocs: uint32(len(im.Relocs)), Arena: uint32(len(im.Arena)),
 		Regs: uint32(len(im.Regs)), ForkIn: uint32(len(im.ForkIn)),
 		BornIn: int32(im.BornIn), Status: int32(im.Status), Gate: int32(im.Gate),
+	}
+	if im.Expendable {
+		h.Expendable = 1
 	}
 	var slots []uint32
 	for r, fd := range im.Regs {
@@ -165,7 +225,7 @@ func (im *Image) decode(image []byte, fds []int) error {
 		return fmt.Errorf("%d bytes follow the header, want %d", len(image), want)
 	}
 	*im = Image{
-		CloneFlags: h.CloneFlags, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
+		CloneFlags: h.CloneFlags, Expendable: h.Expendable != 0, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
 		Ops: resized(im.Ops, int(h.Ops)), Regs: resized(im.Regs, int(h.Regs)),
 		Relocs: im.Relocs[:0], ForkIn: im.ForkIn[:0], words: im.words, run: run{gaps: im.run.gaps},
 	}

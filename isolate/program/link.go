@@ -67,15 +67,23 @@ func (l *Linker) Add(s *Step, origin int, arg func(Arg) Arg) {
 	l.ops = append(l.ops, op)
 }
 
-// Link gives the Image. first tells for each inside step where it begins among
-// the ops, regs are the descriptors in the program's registers, -1 for none.
-func (l *Linker) Link(p *Program, first []int, regs []int32) *Image {
+// Linked gives the ops with their jumps counted among themselves, and what they
+// point to. first is as for Link.
+func (l *Linker) Linked(first []int) ([]Op, []byte, []Reloc) {
 	for i := range l.ops {
 		if j := l.ops[i].Jump; j != 0 {
 			l.ops[i].Jump = uint16(first[j])
 		}
 	}
+	return l.ops, l.arena, l.relocs
+}
+
+// Link gives the Image. first tells for each inside step where it begins among
+// the ops, regs are the descriptors in the program's registers, -1 for none.
+func (l *Linker) Link(p *Program, first []int, regs []int32) *Image {
+	l.Linked(first)
 	return &Image{
+		Expendable: p.Tail != nil && p.Tail.BornLast,
 		CloneFlags: p.CloneFlags, BornIn: p.BornIn, ForkIn: p.ForkIn, Status: p.Status, Gate: p.Gate,
 		Ops: l.ops, Relocs: l.relocs, Arena: l.arena, Regs: append(regs, l.extra...),
 	}

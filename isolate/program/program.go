@@ -18,6 +18,8 @@ type Program struct {
 	BornIn int
 	// ForkIn are namespaces that the forking thread enters for the length of the fork.
 	ForkIn []Enter
+	// Tail, if set, is where the child goes on in an image of its own.
+	Tail *Tail
 	// Status and Gate are the registers of the child's ends of the status pipe and the gate.
 	Status, Gate int
 
@@ -33,6 +35,27 @@ type Program struct {
 
 	Arena  []byte // strings and structures that arguments point to
 	Relocs []Reloc
+	Chunks []uint32 // where each of them begins, ascending
+}
+
+// Tail is the end of the inside steps that runs in another image, which the
+// step before it executes: see package isolate/tail.
+type Tail struct {
+	First int   // inside step
+	Base  int   // number of the first of the descriptors that are its own
+	Own   []int // their registers: status, gate and further ones
+	// BornLast: the first fork there makes the process of the program, and the
+	// one that the starter has forked ends. That does not wait at the gate,
+	// whatever happens.
+	BornLast bool
+}
+
+// InImage is how many of the inside steps are executed by the forked child itself.
+func (p *Program) InImage() int {
+	if p.Tail != nil {
+		return p.Tail.First
+	}
+	return len(p.Inside)
 }
 
 // Enter is a namespace to enter: the register of it or of a process in it, and
@@ -175,7 +198,7 @@ func (b *Builder) List(name string) int {
 func (b *Builder) Str(s string) Arg {
 	off, ok := b.strs[s]
 	if !ok {
-		off = uint64(len(b.P.Arena))
+		off = b.chunk()
 		b.P.Arena = append(append(b.P.Arena, s...), 0)
 		b.strs[s] = off
 	}
@@ -184,7 +207,8 @@ func (b *Builder) Str(s string) Arg {
 
 // Data puts data into the arena, aligned to eight bytes.
 func (b *Builder) Data(data []byte, f Fmt) Arg {
-	off := b.align()
+	b.align()
+	off := b.chunk()
 	b.P.Arena = append(b.P.Arena, data...)
 	return Arg{Ptr, f, off}
 }
@@ -213,7 +237,8 @@ func (b *Builder) Strs(list []string) Arg {
 	for i, s := range list {
 		offs[i] = b.Str(s).Val
 	}
-	at := b.align()
+	b.align()
+	at := b.chunk()
 	b.P.Arena = append(b.P.Arena, make([]byte, 8*(len(list)+1))...)
 	for i, off := range offs {
 		b.P.Relocs = append(b.P.Relocs, Reloc{uint32(at) + uint32(8*i), uint32(off)})
@@ -226,10 +251,15 @@ func (b *Builder) Point(data Arg, at int, to Arg) {
 	b.P.Relocs = append(b.P.Relocs, Reloc{uint32(data.Val) + uint32(at), uint32(to.Val)})
 }
 
-func (b *Builder) align() uint64 {
+func (b *Builder) align() {
 	for len(b.P.Arena)%8 != 0 {
 		b.P.Arena = append(b.P.Arena, 0)
 	}
+}
+
+// chunk begins another piece of the arena.
+func (b *Builder) chunk() uint64 {
+	b.P.Chunks = append(b.P.Chunks, uint32(len(b.P.Arena)))
 	return uint64(len(b.P.Arena))
 }
 

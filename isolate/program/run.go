@@ -51,7 +51,7 @@ type cloneArgs struct {
 type run struct {
 	clone  cloneArgs
 	pidfd  int32
-	passed bool // the gate was passed
+	passed bool // the gate was passed, or need not be
 	rec    Record
 	byte   [8]byte
 	failAt uint32
@@ -100,7 +100,7 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		return 0, -1, err
 	}
 	r := &im.run
-	*r = run{failAt: uint32(im.FailAt), gaps: im.gaps(r.gaps[:0]), walk: r.walk}
+	*r = run{failAt: uint32(im.FailAt), passed: im.Expendable, gaps: im.gaps(r.gaps[:0]), walk: r.walk}
 	if r.walk == nil && slices.ContainsFunc(im.Ops, func(op Op) bool { return op.Nr == pseudo+9 }) {
 		r.walk = &walk{}
 	}

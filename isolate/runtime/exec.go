@@ -199,15 +199,20 @@ func (x *execution) start() error {
 	if err != nil {
 		return err
 	}
-	if x.child, err = x.prepared.Fork(); err != nil {
-		return err
-	}
-	status.Close()
 	var deadline time.Time // none: a paused container's process starts when it is resumed
 	if !x.o.IgnorePaused {
 		deadline = time.Now().Add(isolate.DefaultStartTimeout)
 	}
+	x.child, err = x.prepared.ForkUntil(deadline)
+	status.Close()
 	reports := isolate.NewStatusReader(x.status, program)
+	if errors.Is(err, isolate.ErrSetupEnded) {
+		err = reports.Until(isolate.AtProgram, time.Now().Add(isolate.DefaultStartTimeout))
+		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
+	}
+	if err != nil {
+		return err
+	}
 	filter, missing := x.listener.receive(deadline)
 	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {
 		return err
