@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"berth/isolate"
 	"berth/reaper"
-	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
 	"berth/units"
@@ -57,7 +55,7 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 		if l.program, err = isolate.Compile(c.Spec); err == nil {
 			err = s.joined(ctx, cfg, files)
 		}
-	} else if err = enterable(cfg); err == nil {
+	} else {
 		files.Processes = map[string]*os.File{}
 		if err = files.process(isolate.TargetProcess, main); err == nil {
 			l.program, err = isolate.CompileExec(container.Exec(c, p))
@@ -180,21 +178,6 @@ func (s *Supervisor) hookCommand(ctx context.Context, r *run, command units.Comm
 		return fmt.Errorf("killed by signal %d", code-128)
 	case code != 0:
 		return fmt.Errorf("exited with status %d", code)
-	}
-	return nil
-}
-
-// enterable refuses to send a process into a container whose own processes may
-// trace it: CAP_SYS_PTRACE without a user namespace reaches also what is not
-// dumpable, and the entering process has berthd's privileges until it executes.
-func enterable(u *units.Unit) error {
-	// One of a user namespace reaches only what belongs to that, which is so when it has executed.
-	if u.Namespaces.User != "new" && slices.Contains(u.Capabilities.Keep, "SYS_PTRACE") {
-		return &api.Error{
-			Code:    "forbidden",
-			Message: fmt.Sprintf("no process may enter unit %s: it keeps SYS_PTRACE, with which its processes could take over one that enters", u.Name),
-			Hint:    "take SYS_PTRACE out of capabilities.keep",
-		}
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	if err := s.reaper.Begin(l.id); err != nil {
 		return nil, err
 	}
-	proc, err := s.fork(ctx, prepared)
+	proc, err := s.fork(ctx, prepared, l.group)
 	if err != nil {
 		_ = s.reaper.Abandon(l.id)
 		return nil, err
@@ -163,7 +163,7 @@ func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struc
 
 // fork asks the launcher. When that dies meanwhile, a child may wait at our gate
 // that nobody has told us of, so the whole start is made again, with a new gate.
-func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared) (*process, error) {
+func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared, group *cgroup.Group) (*process, error) {
 	c, err := s.launcher.get(ctx)
 	if err != nil {
 		return nil, err
@@ -177,5 +177,50 @@ func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared) (*process, e
 	if err != nil {
 		return nil, err
 	}
-	return &process{pid: pid, pidfd: pidfd}, nil
+	proc := &process{pid: pid, pidfd: pidfd}
+	if !p.HandsOver() {
+		return proc, nil
+	}
+	final, err := s.final(ctx, p, proc)
+	if err != nil {
+		go s.discard(proc, group)
+		return nil, err
+	}
+	pidfd.Close()
+	return final, nil
+}
+
+// final waits for the process that the forked one hands over. That one ends by
+// itself, and is to the reaper an orphan that is reaped when the start is settled.
+func (s *Supervisor) final(ctx context.Context, p *isolate.Prepared, forked *process) (*process, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(isolate.DefaultStartTimeout)
+	}
+	stop := context.AfterFunc(ctx, p.Close)
+	defer stop()
+	pid, pidfd, err := p.Final(forked.pid, deadline)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return &process{pid: pid, pidfd: os.NewFile(uintptr(pidfd), fmt.Sprint("pidfd of ", pid))}, nil
+}
+
+// discard ends a forked process whose set-up has failed or takes too long.
+func (s *Supervisor) discard(p *process, group *cgroup.Group) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer p.pidfd.Close()
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd.Fd()), Events: unix.POLLIN}}, -1)
+			if n > 0 || err != nil && err != unix.EINTR {
+				return
+			}
+		}
+	}()
+	s.giveUp(p, group, ended)
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"berth/isolate"
+	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
 	"berth/units"
@@ -83,7 +86,7 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *fileSet) 
 	err := s.ask(ctx, func() {
 		for _, name := range names {
 			if joined, ok := s.state.Unit(name); ok && u.Namespaces.PID == "unit:"+name {
-				refused = errors.Join(refused, enterable(joined.Config))
+				refused = errors.Join(refused, joinable(u, joined.Config))
 			}
 			if r := s.current(name); r != nil && r.spawned && r.exit == nil {
 				refused = errors.Join(refused, files.process(name, r.proc))
@@ -102,6 +105,31 @@ func (s *Supervisor) joined(ctx context.Context, u *units.Unit, files *fileSet) 
 		return fmt.Errorf("cannot enter the namespaces of unit %s: it is not running; add it to requires", missing)
 	}
 	return nil
+}
+
+// joinable refuses to set a container up before the eyes of processes that may
+// trace everything they see: those of a unit that keeps CAP_SYS_PTRACE in the
+// host's user namespace. It is seen where the kernel cannot be told which PID
+// namespace a /proc is to show, and with a user namespace of its own, which it
+// can leave for no other.
+func joinable(u, joined *units.Unit) error {
+	if joined.Namespaces.User == "new" || !slices.Contains(joined.Capabilities.Keep, "SYS_PTRACE") {
+		return nil
+	}
+	why := ""
+	switch {
+	case u.Namespaces.User == "new":
+		why = "with a user namespace of its own it would be set up before their eyes"
+	case !isolate.ShowsPIDNamespaces():
+		why = "on a kernel before Linux 6.17 it would be set up before their eyes"
+	default:
+		return nil
+	}
+	return &api.Error{
+		Code:    "forbidden",
+		Message: fmt.Sprintf("cannot share the PID namespace of unit %s, which keeps SYS_PTRACE: %s", joined.Name, why),
+		Hint:    "take SYS_PTRACE out of capabilities.keep of " + joined.Name,
+	}
 }
 
 // process hands over a process under the name.
