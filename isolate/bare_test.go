@@ -1,8 +1,10 @@
 package isolate
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,11 +139,6 @@ func TestBareMounts(t *testing.T) {
 	long := filepath.Join(dir, strings.Repeat("l", 200), strings.Repeat("m", 200))
 	write(t, filepath.Join(long, "long"), "")
 	write(t, filepath.Join(dir, "lower/low"), "low\n")
-	if err := unix.Mount("tmpfs", filepath.Join(dir, "sub"), "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Unmount(filepath.Join(dir, "sub"), 0)
-	write(t, filepath.Join(dir, "sub/in"), "in\n")
 	spec := bareSpec(t, "")
 	root := spec.RootFS.Path
 	os.MkdirAll(filepath.Join(root, "etc/copy/deep"), 0o750)
@@ -183,7 +180,13 @@ func TestBareMounts(t *testing.T) {
 			s := *spec
 			s.Mounts = append(append([]Mount{}, spec.Mounts...), c.mounts...)
 			s.Process.Args = []string{"/bin/sh", "-c", mountInfo + c.script}
-			equal(t, "it", run(t, &s), c.want)
+			withMounts(t, func() {
+				if err := unix.Mount("tmpfs", filepath.Join(dir, "sub"), "tmpfs", 0, ""); err != nil {
+					t.Fatal(err)
+				}
+				write(t, filepath.Join(dir, "sub/in"), "in\n")
+				equal(t, "it", run(t, &s), c.want)
+			})
 		})
 	}
 	if data, err := os.ReadFile(filepath.Join(root, "etc/copy/deep/file")); string(data) != "copied\n" {
@@ -191,24 +194,39 @@ func TestBareMounts(t *testing.T) {
 	}
 }
 
-// shared gives a directory that is a shared mount of the host.
-func shared(t *testing.T) string {
+// withMounts runs f in a thread with mounts of its own, so that others who test
+// on this machine do not see what f mounts.
+func withMounts(t *testing.T, f func()) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			withMounts(t, f) // the first thread does not end: another
+			runtime.UnlockOSThread()
+			return
+		}
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+// sharedMount mounts a file system that is shared with those that clone it.
+func sharedMount(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(unix.Mount("tmpfs", dir, "tmpfs", 0, ""), unix.Mount("", dir, "", unix.MS_SHARED, ""), os.Mkdir(filepath.Join(dir, "sub"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
-		t.Fatal(err)
-	}
-	os.Mkdir(filepath.Join(dir, "sub"), 0o755)
-	return dir
 }
 
 func TestBarePropagation(t *testing.T) {
 	needRoot(t)
-	dir := shared(t)
+	dir := t.TempDir()
 	for _, c := range []struct {
 		name        string
 		root, mount uint64
@@ -227,12 +245,14 @@ func TestBarePropagation(t *testing.T) {
 			spec.Process.Capabilities = Capabilities{Bounding: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN, Effective: 1 << unix.CAP_SYS_ADMIN}
 			spec.RootFS.Propagation = c.root
 			spec.Mounts = append(spec.Mounts, Mount{Type: Bind, Source: dir, Target: "/m", Propagation: c.mount})
-			equal(t, "kind", run(t, spec), c.want)
-			mounts, _ := os.ReadFile("/proc/thread-self/mounts") // the first thread may be one that was left in another namespace
-			if strings.Contains(string(mounts), "inside "+dir) != c.reaches {
-				t.Errorf("reaches the host: %v", !c.reaches)
-			}
-			unix.Unmount(filepath.Join(dir, "sub"), unix.MNT_DETACH)
+			withMounts(t, func() {
+				sharedMount(t, dir)
+				equal(t, "kind", run(t, spec), c.want)
+				mounts, _ := os.ReadFile("/proc/thread-self/mounts")
+				if strings.Contains(string(mounts), "inside "+dir) != c.reaches {
+					t.Errorf("reaches the host: %v", !c.reaches)
+				}
+			})
 		})
 	}
 	for want, v := range map[string]uint64{"shared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE | unix.MS_REC, "-": unix.MS_PRIVATE} {

@@ -44,7 +44,7 @@ func everything(t testing.TB) *Spec {
 // state is what a failed start could leave behind on the machine.
 func state(t testing.TB) string {
 	t.Helper()
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +157,11 @@ func TestFailureAtEveryStepOfABareStartLeavesNothing(t *testing.T) {
 // steps. Of those inside at most a part of 1/part may never be reached: the masks of
 // what this kernel does not have, the making of what is there already.
 func everyStep(t *testing.T, spec *Spec, f Files, mark string, part int) {
+	t.Helper()
+	withMounts(t, func() { everyStepHere(t, spec, f, mark, part) })
+}
+
+func everyStepHere(t *testing.T, spec *Spec, f Files, mark string, part int) {
 	p, err := Compile(spec)
 	if err != nil {
 		t.Fatal(err)
