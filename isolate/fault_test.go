@@ -158,6 +158,10 @@ func TestFailureAtEveryStepOfABareStartLeavesNothing(t *testing.T) {
 // what this kernel does not have, the making of what is there already.
 func everyStep(t *testing.T, spec *Spec, f Files, mark string, part int) {
 	t.Helper()
+	if os.Getuid() != 0 { // such tests are run away from others' mounts as a whole
+		everyStepHere(t, spec, f, mark, part)
+		return
+	}
 	withMounts(t, func() { everyStepHere(t, spec, f, mark, part) })
 }
 
