@@ -42,7 +42,7 @@ func TestHooks(t *testing.T) {
 	write(t, filepath.Join(spec.RootFS.Path, "out"), "")
 	root := spec.RootFS.Path
 	spec.CreateContainer = []Hook{
-		shellHook(`exec >>` + out + `; cat; echo " $MARK $0"; id -u; grep CapEff /proc/self/status; test -d ` + root + `/proc/1 && echo mounted; hostname; readlink /proc/self/ns/mnt >` + out + `.ns`),
+		shellHook(`exec >>` + out + `; cat; echo " $MARK $0"; id -u; grep CapEff /proc/self/status; test -d ` + root + `/proc/1 && echo mounted; hostname; test "$(pwd -P)" = "` + root + `" && echo in the root; readlink /proc/self/ns/mnt >` + out + `.ns`),
 		shellHook(`exec >>` + out + `; cat; echo " again"`),
 	}
 	spec.StartContainer = []Hook{shellHook(`cat >>/out; echo " $MARK" >>/out; grep CapEff /proc/self/status >>/out; grep NoNew /proc/self/status >>/out; ls /proc/self/fd | tr '\n' ' ' >>/out; pwd >>/out`)}
@@ -56,6 +56,7 @@ func TestHooks(t *testing.T) {
 CapEff:	`+field(t, string(caps), "CapEff")+`
 mounted
 bare
+in the root
 {"state"} again
 `)
 	inside, _ := os.ReadFile(out + ".ns")

@@ -37,6 +37,9 @@ func isSync(p *program.Program, s *program.Step) bool {
 // createContainer runs the hooks of that name: in the container's namespaces,
 // while the root and /proc are still the host's.
 func (c *compiler) createContainer() {
+	if len(c.spec.CreateContainer) > 0 {
+		c.in(program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "hooks begin in the root, wherever mounting has led to", Args: []program.Arg{program.R(c.rootFD)}})
+	}
 	for i := range c.spec.CreateContainer {
 		c.hook(&c.spec.CreateContainer[i], fmt.Sprintf("createContainer hook %d", i+1), false)
 	}
