@@ -48,19 +48,19 @@ func bareSpec(t testing.TB, script string) *Spec {
 
 func TestBare(t *testing.T) {
 	needRoot(t)
-	spec := bareSpec(t, `while read -r a b c d at opts e; do case $at in /|/sys|/proc*|/dev*) echo $at $opts; esac; done </proc/self/mountinfo
+	spec := bareSpec(t, `while read -r a b c d at opts e; do case $at in /|/sys|/proc*|/dev*) echo $at $opts; esac; done </proc/self/mountinfo | sort
 		hostname; env | sort; echo --; ls /dev; stat -c '%F %t:%T %a' /dev/null /dev/tty; readlink /dev/ptmx /dev/fd /dev/stdin /dev/stdout /dev/stderr
 		ls /sys/firmware /proc/acpi; cat /proc/keys; ls /proc/self/fd | wc -l; (echo x >/proc/sys/kernel/domainname) 2>/dev/null || echo read-only; cat /proc/1/comm; id -u; id -G; echo hello >/x; ls /sys/class/net`)
 	equal(t, "container", run(t, spec), `/ rw,relatime
-/proc rw,nosuid,nodev,noexec,relatime
-/proc/sys ro,nosuid,nodev,noexec,relatime
-/proc/bus ro,nosuid,nodev,noexec,relatime
-/proc/keys ro,nosuid,noexec,relatime
-/proc/acpi ro,nosuid,nodev,noexec,relatime
 /dev rw,nosuid
+/dev/mqueue rw,nosuid,nodev,noexec,relatime
 /dev/pts rw,nosuid,noexec,relatime
 /dev/shm rw,nosuid,nodev,noexec,relatime
-/dev/mqueue rw,nosuid,nodev,noexec,relatime
+/proc rw,nosuid,nodev,noexec,relatime
+/proc/acpi ro,nosuid,nodev,noexec,relatime
+/proc/bus ro,nosuid,nodev,noexec,relatime
+/proc/keys ro,nosuid,noexec,relatime
+/proc/sys ro,nosuid,nodev,noexec,relatime
 /sys ro,nosuid,nodev,noexec,relatime
 bare
 HOME=/

@@ -189,7 +189,7 @@ func (c *compiler) bareFinish() {
 	if s.RootFS.Writable == ReadOnly {
 		c.in(because(c.setattr(c.rootFD, false, unix.MOUNT_ATTR_RDONLY, 0, 0), "the root is read-only"))
 	}
-	if s.Namespaces.Mount.Mode != NSHost && s.renewsMounts() {
+	if s.Namespaces.Mount.Mode != NSHost && c.renewsMounts() {
 		tree := c.b.Register("root, renewed")
 		c.in(because(c.cloneRoot(tree), "all mounts anew: mountinfo has them in the order of their making, and the bound ones were made first"),
 			because(c.attach(tree, c.rootFD, "/"), "over those that go with the host's root"))
@@ -227,13 +227,15 @@ func (c *compiler) bareFinish() {
 	}
 }
 
-// renewsMounts tells whether the root and all mounts in it are cloned in the end.
-func (s *Spec) renewsMounts() bool {
+// renewsMounts tells whether the root and all mounts in it are cloned in the
+// end: when a bound one was made before one that is listed before it.
+func (c *compiler) renewsMounts() bool {
+	s := c.spec
 	if s.Namespaces.Mount.Mode == NSHost {
 		return true
 	}
 	first := slices.IndexFunc(s.Mounts, func(m Mount) bool { return m.Type != Bind })
-	return first >= 0 && slices.ContainsFunc(s.Mounts[first:], func(m Mount) bool { return m.Type == Bind })
+	return first >= 0 && slices.ContainsFunc(s.Mounts[first:], func(m Mount) bool { return m.Type == Bind && !c.clonesInside(&m) })
 }
 
 func (c *compiler) cloneRoot(dst int) program.Step {
@@ -243,7 +245,7 @@ func (c *compiler) cloneRoot(dst int) program.Step {
 // isUnbindable tells whether the mount becomes unbindable only after a clone of
 // the root, which would leave it out.
 func (c *compiler) isUnbindable(m *Mount) bool {
-	return m.Propagation&unix.MS_UNBINDABLE != 0 && c.spec.renewsMounts()
+	return m.Propagation&unix.MS_UNBINDABLE != 0 && c.renewsMounts()
 }
 
 // unbindable makes those mounts so that isUnbindable tells.
