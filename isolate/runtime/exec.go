@@ -57,7 +57,6 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	var front *foreground
 	if !o.Detach {
 		front = newForeground(false)
-		defer front.close()
 	}
 	if err := x.find(id); err != nil {
 		return 0, err

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // foreground stands in for a process of a container: signals that this process
 // gets go to it, and its exit code is ours. It is made before the process, so
-// that no signal is lost.
+// that no signal is lost, and takes signals and children of this process over for
+// good: who uses it ends when the process has.
 type foreground struct {
 	signals chan os.Signal
 	made    chan error
@@ -19,6 +20,11 @@ type foreground struct {
 
 // maxPending is how many signals may wait for being passed on.
 const maxPending = 2048
+
+// usual are the signals that people and their tools send. They are caught before
+// the process runs, and all others soon after: each costs the Go runtime two
+// switches between threads.
+var usual = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2}
 
 // newForeground begins to catch signals, while other things are done: see ready.
 // With reap, orphans of the container become this process' children and are reaped.
@@ -31,7 +37,7 @@ func newForeground(reap bool) *foreground {
 				err = fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
 			}
 		}
-		signal.Notify(f.signals)
+		signal.Notify(f.signals, usual...)
 		f.made <- err
 	}()
 	return f
@@ -45,43 +51,54 @@ func (f *foreground) ready() error {
 	return <-f.made
 }
 
-// close lets signals have their own effect again.
-func (f *foreground) close() { signal.Stop(f.signals) }
+// ending is how the process ended, or that nobody can tell.
+type ending struct {
+	code int
+	err  error
+}
 
 // wait waits for the end of the child with that pid and reaps it, and whatever
-// else has ended. The result is its exit code, or 128 and the signal that ended it.
+// else ends before. The result is its exit code, or 128 and the signal that ended it.
 func (f *foreground) wait(pid, pidfd int, r *relay) (int, error) {
+	ended := make(chan ending, 1)
+	go func() { ended <- reapUntil(pid) }()
+	patience := time.NewTimer(catchAllAfter)
+	defer patience.Stop()
 	for {
-		code, done, err := reapAll(pid)
-		if done || err != nil {
-			return code, err
-		}
-		sig, _ := (<-f.signals).(syscall.Signal)
-		switch {
-		case sig == unix.SIGCHLD:
-		case sig == unix.SIGWINCH && r != nil:
-			r.resize()
-		case sig == unix.SIGURG: // the Go runtime's own
-		case sig == unix.SIGPIPE: // of this process' output
-		default:
-			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it may have ended just now
+		select {
+		case e := <-ended:
+			return e.code, e.err
+		case <-patience.C:
+			signal.Notify(f.signals)
+		case s := <-f.signals:
+			sig, _ := s.(unix.Signal)
+			switch sig {
+			case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // of reapUntil, of the Go runtime, and of our output
+			case unix.SIGWINCH:
+				if r != nil {
+					r.resize()
+				}
+			default:
+				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it may have ended just now
+			}
 		}
 	}
 }
 
-// reapAll reaps every child that has ended, and tells whether the one with that pid was among them.
-func reapAll(pid int) (code int, done bool, err error) {
+// catchAllAfter is when the signals that are not usual are caught, too.
+const catchAllAfter = 5 * time.Millisecond
+
+// reapUntil reaps children until the one with that pid has ended.
+func reapUntil(pid int) ending {
 	for {
 		var ws unix.WaitStatus
-		got, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		got, err := unix.Wait4(-1, &ws, 0, nil)
 		switch {
 		case err == unix.EINTR:
-		case err == unix.ECHILD && done, err == nil && got == 0:
-			return code, done, nil
 		case err != nil:
-			return 0, false, fmt.Errorf("cannot wait for process %d: %w", pid, err)
+			return ending{0, fmt.Errorf("cannot wait for process %d: %w", pid, err)}
 		case got == pid:
-			code, done = exitCode(ws), true
+			return ending{exitCode(ws), nil}
 		}
 	}
 }

@@ -23,7 +23,6 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 	noConsole := noConsoleSocket
 	if !o.Detach {
 		front, noConsole = newForeground(!o.NoSubreaper), ""
-		defer front.close()
 	}
 	c, err := rt.begin(id, o.CreateOptions, false, !o.Detach || o.ConsoleSocket != "", noConsole)
 	if err != nil {
