@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"berth/isolate/runtime"
 )
@@ -157,10 +158,16 @@ func TestDeleteWhileCreating(t *testing.T) {
 		t.Fatalf("%q, %v", text, err)
 	}
 	w.want(id, runtime.Creating)
+	process, err := unix.PidfdOpen(w.pid(id), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(process)
 	deleted := w.command("delete", "--force", id)
 	if err := deleted.Start(); err != nil {
 		t.Fatal(err)
 	}
+	w.readable(process) // it was killed
 	if err := os.WriteFile(fifo, []byte("go on\n"), 0); err != nil {
 		t.Fatal(err)
 	}

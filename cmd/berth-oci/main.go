@@ -1,3 +1,8 @@
+// The Go runtime need not look for limits of its control group: this process
+// lives for some milliseconds.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command berth-oci runs OCI containers by berth's isolation core, behind the
 // command line that containerd, podman and docker expect of an OCI runtime.
 // Flags and printing are here; what the commands do is package isolate/runtime.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -107,23 +106,48 @@ func newTranslator(config *specs.Spec, opt Options) *translator {
 	return t
 }
 
-// semVer is SemVer 2.0.0, without the finer rules for what may follow the three numbers.
-var semVer = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+// semVer takes a version apart by SemVer 2.0.0, without the finer rules for what
+// may follow the three numbers. It is no regular expression: making one takes
+// longer than all the rest of a translation.
+func semVer(v string) (major, minor int, ok bool) {
+	core, build, hasBuild := strings.Cut(v, "+")
+	core, pre, hasPre := strings.Cut(core, "-")
+	if hasBuild && !versionLabel(build) || hasPre && !versionLabel(pre) {
+		return 0, 0, false
+	}
+	var numbers [3]int
+	parts := strings.Split(core, ".")
+	if len(parts) != len(numbers) {
+		return 0, 0, false
+	}
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 30)
+		if err != nil || p[0] == '0' && p != "0" {
+			return 0, 0, false
+		}
+		numbers[i] = int(n)
+	}
+	return numbers[0], numbers[1], true
+}
+
+func versionLabel(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-") == ""
+}
 
 // version takes every 1.x, also those before 1.0.0 was final.
 func (t *translator) version() {
 	const path = "ociVersion"
 	v := t.config.Version
-	parts := semVer.FindStringSubmatch(v)
+	major, minor, ok := semVer(v)
 	switch {
 	case v == "":
 		t.fault(path, fmt.Sprintf("write %q", specs.Version), "it is missing")
-	case parts == nil:
+	case !ok:
 		t.fault(path, fmt.Sprintf("write it like %q", specs.Version), "%s is not a version", quote(v))
-	case parts[1] != "1":
+	case major != 1:
 		t.fault(path, "", "version %s of the runtime-spec is not supported, only 1.x is", quote(v))
 	default:
-		if minor, _ := strconv.Atoi(parts[2]); minor > specs.VersionMinor {
+		if minor > specs.VersionMinor {
 			t.warn(path, "%s is newer than %d.%d, which berth knows: fields that it does not know are passed over", v, specs.VersionMajor, specs.VersionMinor)
 		}
 	}

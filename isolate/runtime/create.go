@@ -344,8 +344,12 @@ func (c *creation) note() error {
 		return err
 	}
 	c.record.Process = &process
-	if err := c.dir.write(c.record); err != nil {
-		return err
+	// A process that waits for this one ends with it; only hooks ask for it before
+	// it has executed its program.
+	if c.made.Spec.SyncRuntime || c.containerHooks() {
+		if err := c.dir.write(c.record); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(c.dir.file(configFile), c.config, 0o600); err != nil {
 		return fmt.Errorf("cannot keep the configuration of container %q: %w", c.id, err)
