@@ -153,7 +153,7 @@ func (c *compiler) execute(args []string, mark program.Mark) {
 	for _, f := range files {
 		c.in(step(f, unix.ENOENT, unix.ENOTDIR))
 	}
-	c.in(program.Step{Sys: program.OpFail, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.Flag(program.FmtErrno, uint64(unix.ENOENT))},
+	c.in(program.Step{Sys: program.OpFail, Mark: mark, Dst: program.None, Path: args[0], Why: "execute " + args[0], Args: []program.Arg{program.Flag(program.FmtErrno, uint64(unix.ENOENT))},
 		Hint: "no directory of PATH has a program of that name"})
 }
 

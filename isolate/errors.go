@@ -25,6 +25,28 @@ type StepError struct {
 	Errno error  // a syscall.Errno, or nil
 	Text  string // where there is no errno: "exited with status 3"
 	Hint  string // what to try, or ""
+
+	program bool // the step executes the program
+}
+
+// The exit codes of shells for a program that is there but cannot be executed,
+// and for one that is not there (POSIX sh, 2.8.2).
+const (
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// ExitCode gives the exit code with which a shell reports such an error: one of
+// the above for a program that could not be executed, 0 for any other.
+func ExitCode(err error) int {
+	var e *StepError
+	switch {
+	case !errors.As(err, &e) || !e.program || e.Errno == nil:
+		return 0
+	case errors.Is(e.Errno, syscall.ENOENT):
+		return ExitNotFound
+	}
+	return ExitNotExecutable
 }
 
 // Error says what could not be done and why, without the hint.
@@ -55,7 +77,7 @@ func (e *StepError) Error() string {
 func (e *StepError) Unwrap() error { return e.Errno }
 
 func stepError(number int, s *program.Step, err error) *StepError {
-	e := &StepError{Step: number, Op: s.Sys.String(), Path: s.Path, Why: s.Why, Hint: s.Hint}
+	e := &StepError{Step: number, Op: s.Sys.String(), Path: s.Path, Why: s.Why, Hint: s.Hint, program: s.Mark == program.Final}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		e.Errno = errno

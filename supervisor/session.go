@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,9 +63,24 @@ func (b backend) Exec(ctx context.Context, unit string, e api.Exec) (api.Session
 	}
 	if ss.x, err = b.startExecution(ctx, r, p, false, files); err != nil {
 		ss.closeFiles()
-		return nil, &api.Error{Code: "failed", Message: err.Error()}
+		return nil, execFailure(err)
 	}
 	return ss, nil
+}
+
+// execFailure tells a command that cannot be executed from other failures.
+func execFailure(err error) *api.Error {
+	e := &api.Error{Code: "failed", Message: err.Error()}
+	if step := (*isolate.StepError)(nil); errors.As(err, &step) {
+		e.Hint = step.Hint
+	}
+	switch isolate.ExitCode(err) {
+	case isolate.ExitNotFound:
+		e.Code = "no-command"
+	case isolate.ExitNotExecutable:
+		e.Code = "not-executable"
+	}
+	return e
 }
 
 func (ss *session) pipes() (*fileSet, error) {

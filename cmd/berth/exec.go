@@ -25,7 +25,8 @@ func (a *app) execCommand() *cobra.Command {
 		Long: `Runs a command in the container of a running unit: in its namespaces and its
 group, with its user, capabilities and filter. It has a terminal of its own when
 standard input and output are terminals. Flags stand before the unit. Exits as
-the command does, with 128+n after signal n, and ends it when it is killed.`,
+the command does, with 128+n after signal n, with 127 if it is not there and 126
+if it cannot be executed, and ends it when it is killed.`,
 		Example: `  berth exec web sh
   berth exec -u root -e DEBUG=1 web -- /usr/bin/app --check
   tar c . | berth exec web tar x -C /srv`,

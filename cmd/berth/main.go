@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"berth/isolate"
 	"berth/supervisor/api"
 	"berth/units"
 
@@ -104,6 +105,10 @@ func (a *app) report(err error) int {
 		return exitTimeout
 	case "usage":
 		return exitUsage
+	case "no-command":
+		return isolate.ExitNotFound
+	case "not-executable":
+		return isolate.ExitNotExecutable
 	}
 	return exitFailed
 }

@@ -58,8 +58,9 @@ berthd would make. It has a terminal of its own when standard input and output
 are terminals. Signals are sent on to it. Each flag stands for a key of the unit
 file and goes over what the file says; --set takes any key.
 
-Exits as the program does, with 128+n after signal n, and with 1 if it could not
-be started. Nothing of it is left afterwards, even when berth itself is killed.`,
+Exits as the program does, with 128+n after signal n, with 127 if it is not there,
+126 if it cannot be executed, and 1 if it could not be started. Nothing of it is
+left afterwards, even when berth itself is killed.`,
 		Example: `  berth run web.toml                          # as berthd would, but here
   berth run web.toml -- /bin/sh               # a shell in its container
   berth run --host --memory-max 64M -- sh     # a shell on this machine's root

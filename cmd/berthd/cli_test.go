@@ -328,6 +328,11 @@ func TestExec(t *testing.T) {
 			t.Errorf("berth %v: exit code %d, out %q, err %q", c.args, code, out, errs)
 		}
 	}
+	for command, want := range map[string]int{"berth-no-such-command": 127, "/no/such/command": 127, "/etc/passwd": 126, "/etc": 126} {
+		if _, errs, code := d.berthIn(strings.NewReader(""), "exec", "web", "--", command); code != want || errs == "" {
+			t.Errorf("exec of %s: exit code %d, err %q", command, code, errs)
+		}
+	}
 	big := bytes.Repeat([]byte("0123456789abcdef"), 10<<20/16)
 	if out, errs, code := d.berthIn(bytes.NewReader(big), "exec", "web", "cat"); code != 0 || out != string(big) {
 		t.Errorf("10 MB through cat: exit code %d, %d bytes\n%s", code, len(out), errs)

@@ -155,6 +155,11 @@ host = true
 		})
 	}
 	big := bytes.Repeat([]byte("0123456789abcdef"), 10<<20/16)
+	for command, want := range map[string]int{"berth-no-such-command": 127, "/no/such/command": 127, "/etc/passwd": 126} {
+		if _, errs, code := foreground(t, strings.NewReader(""), "--host", "--", command); code != want || errs == "" {
+			t.Errorf("run of %s: exit code %d, err %q", command, code, errs)
+		}
+	}
 	if out, errs, code := foreground(t, bytes.NewReader(big), "--host", "--", "cat"); code != 0 || out != string(big) {
 		t.Errorf("10 MB through cat: exit code %d, %d bytes\n%s", code, len(out), errs)
 	}

@@ -394,6 +394,7 @@ func ignoreWrite(err error) error {
 
 var statuses = map[string]int{
 	"not-found": http.StatusNotFound, "not-running": http.StatusConflict, "invalid": http.StatusUnprocessableEntity,
+	"no-command": http.StatusUnprocessableEntity, "not-executable": http.StatusUnprocessableEntity,
 	"forbidden": http.StatusForbidden, "timeout": http.StatusGatewayTimeout, "usage": http.StatusBadRequest,
 }
 

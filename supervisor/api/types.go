@@ -151,7 +151,7 @@ type LogQuery struct {
 
 // Error is the body of every answer that is not a success.
 type Error struct {
-	Code        string            `json:"code"` // not-found | not-running | invalid | forbidden | timeout | failed | usage
+	Code        string            `json:"code"` // not-found | not-running | invalid | forbidden | timeout | failed | usage | no-command | not-executable
 	Message     string            `json:"message"`
 	Hint        string            `json:"hint,omitempty"`
 	Diagnostics units.Diagnostics `json:"diagnostics,omitempty"`

@@ -158,7 +158,7 @@ func (s *session) main(c *container.Container, prog *program.Program) (int, erro
 	before, _ := s.group.OOMKills()
 	p, err := s.spawn(prog, std)
 	if err != nil {
-		return 1, errors.Join(err, s.clear())
+		return max(1, isolate.ExitCode(err)), errors.Join(err, s.clear())
 	}
 	if err = std.begin(s.o); err == nil {
 		err = s.postStart(c, p)
