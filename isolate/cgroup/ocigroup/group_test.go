@@ -148,6 +148,13 @@ func TestOthers(t *testing.T) {
 		if pids, err := others.Pids(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) || !others.Exists() {
 			t.Errorf("the others are %v, %v", pids, err)
 		}
+		// Had it been killed before, it would have died of that.
+		if err := p.Process.Signal(unix.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := p.Wait(); err == nil || !strings.Contains(err.Error(), "terminated") {
+			t.Errorf("the other process ended with %v", err)
+		}
 	}
 }
 
