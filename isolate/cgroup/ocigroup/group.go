@@ -85,8 +85,8 @@ var (
 
 // Create makes the group in every hierarchy and sets all limits and device
 // rules, before any process is in it. A group that exists is taken if it has no
-// processes. On failure what was made is removed again, and Kill, Signal, Thaw
-// and Remove do nothing, as before Create. r may be nil: then only devices are
+// processes. On failure what was made is removed again, and Kill, Signal, Thaw,
+// WaitEmpty and Remove do nothing, as before Create. r may be nil: then only devices are
 // limited, to the default ones.
 func (g *Group) Create(r *specs.LinuxResources) error {
 	if r == nil {
@@ -239,7 +239,7 @@ func (g *Group) Signal(signal unix.Signal) error {
 // WaitEmpty waits until no process is left in the group (zombies do not count),
 // or until the context ends, and then gives its error.
 func (g *Group) WaitEmpty(ctx context.Context) error {
-	if g.group == nil {
+	if !g.ours {
 		return nil
 	}
 	return g.group.WaitEmpty(ctx)

@@ -142,7 +142,7 @@ func TestOthers(t *testing.T) {
 		if err := g.Create(nil); err == nil || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
 			t.Errorf("a group with a process was taken: %v", err)
 		}
-		if err := errors.Join(g.Kill(), g.Signal(unix.SIGKILL), g.Thaw(), g.Remove()); err != nil {
+		if err := errors.Join(g.Kill(), g.Signal(unix.SIGKILL), g.Thaw(), g.WaitEmpty(expired(t)), g.Remove()); err != nil {
 			t.Error(err)
 		}
 		if pids, err := others.Pids(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) || !others.Exists() {
