@@ -85,7 +85,7 @@ func Run(config Config) int {
 		config.Backoff = DefaultBackoff
 	}
 	r.supervisor = process{name: "supervisor", argv: config.Supervisor, backoff: config.Backoff}
-	r.launcher = process{name: "launcher", argv: config.Launcher, backoff: config.Backoff}
+	r.launcher = process{name: "launcher", argv: config.Launcher, backoff: config.Backoff, apart: true}
 	if err := r.prepare(); err != nil {
 		r.log("cannot begin as the reaper: " + err.Error())
 		return 1

@@ -24,6 +24,7 @@ type process struct {
 	name    string
 	argv    []string
 	backoff Backoff
+	apart   bool // without environment, from a mount of its own
 
 	pid      int // 0: none
 	started  time.Time
@@ -63,8 +64,19 @@ func (r *reaper) spawn(p *process, now time.Time) (int, bool) {
 		r.spawnFailed(p, now, err)
 		return -1, false
 	}
-	p.pid, err = syscall.ForkExec(r.executable(), p.argv, &syscall.ProcAttr{
-		Env:   os.Environ(),
+	path, env := r.executable(), os.Environ()
+	if p.apart {
+		// It is what children are copies of until they execute something.
+		env = []string{}
+		if fd, err := sealed(path); err == nil {
+			defer unix.Close(fd)
+			if r.hasProc() {
+				path = "/proc/self/fd/" + strconv.Itoa(fd)
+			}
+		}
+	}
+	p.pid, err = syscall.ForkExec(path, p.argv, &syscall.ProcAttr{
+		Env:   env,
 		Files: []uintptr{0, 1, 2, uintptr(theirs)},
 		// A session of its own: what is typed at a terminal is for the reaper
 		// to pass on.
@@ -79,6 +91,24 @@ func (r *reaper) spawn(p *process, now time.Time) (int, bool) {
 	}
 	p.started = now
 	return mine, true
+}
+
+// sealed gives a file for executing it that cannot be opened for writing by way
+// of /proc/PID/exe, whoever opens it: it is on a read-only mount of its own, which
+// belongs to no mount namespace once the descriptor is closed, so that nobody can
+// make it writable again. It takes CAP_SYS_ADMIN; without it nobody is above the
+// daemon's user who could not write the file anyway.
+func sealed(path string) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 func (r *reaper) spawnFailed(p *process, now time.Time, err error) {

@@ -534,6 +534,37 @@ func TestAllThreeAreProtected(t *testing.T) {
 	}
 }
 
+// What a container's process could get hold of that sees the launcher, or a child
+// of it that has not executed anything yet, leads to no file that can be written,
+// not now and not when it has ended, and to no environment.
+func TestLauncherIsApart(t *testing.T) {
+	w := newWorld(t)
+	pid := w.launcher(0)
+	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || len(env) != 0 {
+		t.Errorf("its environment: %q, %v", env, err)
+	}
+	exe, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(exe)
+	// While it runs elsewhere too the kernel says ETXTBSY before it looks at the mount.
+	readOnly := func(when string) {
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(exe, &fs); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
+			t.Errorf("its executable can be opened for writing %s: %#x, %v", when, fs.Flags, err)
+		}
+	}
+	readOnly("while it runs")
+	attr := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(exe, "", unix.AT_EMPTY_PATH, &attr); err != unix.EINVAL {
+		t.Errorf("making it writable: %v", err)
+	}
+	unix.Kill(pid, unix.SIGKILL)
+	w.launcher(pid)
+	readOnly("when it has ended")
+}
+
 // As PID 1 the reaper survives every signal that another may send, and takes in
 // orphans without being a subreaper.
 func TestAsPID1(t *testing.T) {

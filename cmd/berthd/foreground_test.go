@@ -124,7 +124,7 @@ host = true
 		{"failing pre-start", "", hooks + " --set service.pre-start=[[\"/bin/false\"]]", 1, []string{"after\n"}, []string{"pre-start command 1): exited with status 1"}},
 		{"failing post-stop", "", hooks + " --set service.post-stop=[[\"/bin/false\"]] -- true", 1, nil, []string{"post-stop command 1", "exited with status 1"}},
 		{"out of memory", "", "--host --memory-max 16M -- sh -c x=$(head\t-c\t100000000\t/dev/zero|tr\t'\\0'\ta);echo\tlived", 137, nil, []string{"out of memory"}},
-		{"no such command", "", "--host -- nothere", 1, nil, []string{"nothere"}},
+		{"no such command", "", "--host -- nothere", 127, nil, []string{"nothere"}},
 		{"no such root", "", "--rootfs " + root + "/none -- x", 1, nil, []string{"no such file"}},
 		{"an empty root", "", "--rootfs " + root + " -- x", 1, nil, []string{"berth: cannot start"}},
 		{"no command", "", "--host", 5, nil, []string{"service.command is missing"}},

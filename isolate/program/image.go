@@ -262,6 +262,11 @@ func (im *Image) decode(image []byte, fds []int) error {
 	return nil
 }
 
+// Forget wipes what the image has in memory of arguments, environment and paths:
+// who forks one image after the other does not give them to the next child. It
+// is not to be forked afterwards.
+func (im *Image) Forget() { clear(im.Arena) }
+
 // resized gives a slice of n elements, in the memory of s if there is enough.
 func resized[T any](s []T, n int) []T {
 	if cap(s) < n {

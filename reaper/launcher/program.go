@@ -41,5 +41,6 @@ func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error
 		}
 	}
 	im.CloneFlags &^= f.ahead.made
+	defer im.Forget()
 	return im.Fork(true)
 }

@@ -79,6 +79,7 @@ func Serve(fd int, fork Forker) error {
 		}
 		a, pidfd := serve(&q, &got, fork)
 		wire.CloseAll(got.FDs)
+		clear(got.Data) // no later child is to have a copy
 		out = a.encode(out[:0])
 		err = send(fd, out, pidfd)
 		if pidfd >= 0 {
