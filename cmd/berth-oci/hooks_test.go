@@ -120,6 +120,25 @@ func TestFailingHooks(t *testing.T) {
 	}
 }
 
+// Before runtime-spec 1.3 a failing poststart hook is a warning, and the next one runs.
+func TestFailingPoststartOfOldVersion(t *testing.T) {
+	w := newWorld(t)
+	id, file := w.id(), filepath.Join(w.dir, "hooks")
+	bundle := w.bundle(func(c *specs.Spec) {
+		c.Version = "1.2.1"
+		c.Hooks = &specs.Hooks{Poststart: append(noting(file, "one", "exit 1"), noting(file, "two", "")...)}
+	}, "sleep", "1000")
+	w.run("create", "-b", bundle, id)
+	_, stderr, code := w.try("start", id)
+	if code != 0 || !strings.Contains(stderr, "level=warning") || !strings.Contains(stderr, "poststart hook") {
+		t.Errorf("%d, %s", code, stderr)
+	}
+	pid := w.want(id, runtime.Running).PID
+	if got := noted(t, id, bundle, file); len(got) != 2 || got[1] != fmt.Sprint("two running ", pid) {
+		t.Error(got)
+	}
+}
+
 // A failing poststop hook is a warning, and the next one runs.
 func TestFailingPoststop(t *testing.T) {
 	w := newWorld(t)

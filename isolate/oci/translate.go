@@ -130,6 +130,13 @@ func semVer(v string) (major, minor int, ok bool) {
 	return numbers[0], numbers[1], true
 }
 
+// Minor gives the second number of an ociVersion that Translate has taken, for
+// what the runtime-spec has changed since.
+func Minor(version string) int {
+	_, minor, _ := semVer(version)
+	return minor
+}
+
 func versionLabel(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-") == ""
 }

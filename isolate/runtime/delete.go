@@ -103,11 +103,7 @@ func (rt *Runtime) end(r *Record, pidfd int) error {
 	return group.Remove()
 }
 
-// poststop runs the hooks after the end; what fails is a warning.
+// poststop runs the hooks after the end.
 func (rt *Runtime) poststop(r *Record) {
-	for i := range r.Poststop {
-		if err := runHooks("poststop", r.Poststop[i:i+1], r.hookState(Stopped, 0)); err != nil {
-			rt.warn(err.Error())
-		}
-	}
+	rt.runAll("poststop", r.Poststop, r.hookState(Stopped, 0))
 }

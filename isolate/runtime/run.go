@@ -38,7 +38,7 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 	}
 	// From here on the container is everybody's: hooks may use it.
 	c.dir.release()
-	if err := runHooks("poststart", c.made.Poststart, c.record.hookState(Running, c.child.PID)); err != nil {
+	if err := rt.poststart(c.record); err != nil {
 		c.relay.finish()
 		return 0, both(err, rt.Delete(id, true))
 	}

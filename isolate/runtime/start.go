@@ -6,9 +6,11 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"berth/isolate"
+	"berth/isolate/oci"
 )
 
 // Start lets the process of a created container execute its program, and waits
@@ -26,10 +28,30 @@ func (rt *Runtime) Start(id string) error {
 		return err
 	}
 	// The lock is free again: hooks may use it.
-	if err := runHooks("poststart", r.Poststart, r.hookState(Running, r.Process.PID)); err != nil {
+	if err := rt.poststart(r); err != nil {
 		return both(err, rt.Delete(id, true))
 	}
 	return nil
+}
+
+// poststart runs the hooks after the start. One that fails ends the container;
+// before runtime-spec 1.3 it is a warning, and the others run.
+func (rt *Runtime) poststart(r *Record) error {
+	state := r.hookState(Running, r.Process.PID)
+	if oci.Minor(r.Version) >= 3 {
+		return runHooks("poststart", r.Poststart, state)
+	}
+	rt.runAll("poststart", r.Poststart, state)
+	return nil
+}
+
+// runAll runs all hooks; what fails is a warning.
+func (rt *Runtime) runAll(kind string, hooks []specs.Hook, state specs.State) {
+	for i := range hooks {
+		if err := runHooks(kind, hooks[i:i+1], state); err != nil {
+			rt.warn(err.Error())
+		}
+	}
 }
 
 // pass opens the gate, under the lock.
