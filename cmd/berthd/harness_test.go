@@ -34,6 +34,9 @@ var programs = sync.OnceValues(func() (string, error) {
 	if vmtest.Current() != "" {
 		return guestPrograms, nil
 	}
+	if dir := os.Getenv(rootlessPrograms); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "berth-programs-")
 	if err != nil {
 		return "", err
@@ -55,7 +58,7 @@ var programs = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	vmtest.Main(stages)
 	code := m.Run()
-	if dir, err := programs(); err == nil && dir != guestPrograms {
+	if dir, err := programs(); err == nil && dir != guestPrograms && dir != os.Getenv(rootlessPrograms) {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
@@ -73,7 +76,7 @@ func binary(t testing.TB, name string) string {
 
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Getuid() != 0 {
+	if os.Getuid() != 0 && os.Getenv(rootlessPrograms) == "" {
 		if os.Getenv("BERTH_NO_SKIP") != "" {
 			t.Fatal("needs root")
 		}

@@ -140,6 +140,10 @@ func rootlessUnits() map[string]string {
 func (r *rootless) works(t *testing.T) {
 	t.Helper()
 	r.says("web", "user 0 is", "1000", "again")
+	if out := r.done("exec", "web", "sh", "-c", "id -u; cat /proc/self/uid_map; grep CapBnd /proc/self/status; cat /proc/1/comm"); strings.Join(strings.Fields(out), " ") != "0 0 1000 1 CapBnd: 0000000000000000 sh" &&
+		strings.Join(strings.Fields(out), " ") != "0 0 1000 1 CapBnd: 0000000000000000 sleep" {
+		t.Errorf("exec: %q", out)
+	}
 	for range 2 {
 		r.done("start", "volume")
 		r.done("wait", "--is", "completed", "--timeout", "1m", "volume")
@@ -189,38 +193,10 @@ func TestRootless(t *testing.T) {
 // TestRootlessDelegated gives the user a control group, as systemd does for users.
 func TestRootlessDelegated(t *testing.T) {
 	needRoot(t)
-	root := "/sys/fs/cgroup"
-	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
-		root += "/unified"
-	}
-	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
-		if os.Getenv("BERTH_NO_SKIP") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("there is no cgroup v2")
-	}
-	dir := filepath.Join(root, fmt.Sprintf("berthd-test-user-%d", os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.Remove(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, f := range []string{"", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
-		if err := os.Chown(filepath.Join(dir, f), ordinaryUser, ordinaryUser); err != nil {
-			t.Fatal(err)
-		}
-	}
-	group, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
+	group := delegatedGroup(t)
 	r := startRootless(t, group, rootlessUnits())
 	r.works(t)
-	if out := r.done("status"); !strings.Contains(out, filepath.Base(dir)) {
+	if out := r.done("status"); !strings.Contains(out, filepath.Base(group.Name())) {
 		t.Errorf("status does not tell of the group:\n%s", out)
 	}
 }

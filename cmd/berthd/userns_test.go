@@ -36,6 +36,15 @@ func TestUserNamespace(t *testing.T) {
 	}
 	d.eventuallyLogs("web", "started as 1", "again")
 
+	if out := d.ok("exec", "web", "sh", "-c", "id -u; cat /proc/self/uid_map; grep CapBnd /proc/self/status"); strings.Join(strings.Fields(out), " ") != "1 "+web+" CapBnd: 0000000000000000" {
+		t.Errorf("exec: %q", out)
+	}
+	if out := d.ok("exec", "-u", "0", "other", "id", "-u"); out != "0\n" {
+		t.Errorf("exec as root: %q", out)
+	}
+	if _, errs, code := d.berth("exec", "-u", "70000", "web", "true"); code == 0 || !strings.Contains(errs, "is not mapped") {
+		t.Errorf("exec as a user that is not mapped: exit code %d, %s", code, errs)
+	}
 	d.ok("restart", "web")
 	if again := ids("web"); again != web {
 		t.Errorf("after a restart web has %q, before %q", again, web)
