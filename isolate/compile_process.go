@@ -11,7 +11,7 @@ import (
 )
 
 // process makes this process the program's: its descriptors, limits, user and
-// capabilities. What follows is in a file of its own: see tail.
+// capabilities. For what follows see tail.
 func (c *compiler) process(preStart [][]string, withInit bool) {
 	c.inherited(withInit)
 	c.identity(preStart, withInit)

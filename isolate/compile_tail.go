@@ -9,10 +9,10 @@ import (
 	"berth/isolate/seccomp"
 )
 
-// tail leaves the forked child's memory for an image of a few kilobytes (package
-// tail), which does the rest: it waits at the gate, and only after that something
-// foreign is executed. From here on processes of the container may see this one,
-// and one that keeps CAP_SYS_PTRACE can do with it what it likes; so there is
+// tail is the rest: the child waits at the gate, and only after that something
+// foreign is executed. Where processes of the container may see it by then, and
+// one that keeps CAP_SYS_PTRACE could do with it what it likes, it first leaves
+// the forked memory for an image of a few kilobytes (package tail): there is
 // nothing in it any more, by memory, executable, descriptors or privileges, that
 // the program will not have.
 //
@@ -75,11 +75,23 @@ func (c *compiler) asksAtBirth() bool {
 	return false
 }
 
-// leaves tells whether the tail has an image of its own. Security labels are
-// for the next execution, which must be the program's; then the container has a
-// PID namespace of its own, and only what its owner has executed in it before.
+// leaves tells whether the tail has an image of its own, which costs a second
+// execution: where somebody may be there who could take this process over. In a
+// PID namespace of its own there is nobody, unless pre-start commands or hooks
+// run that may trace it, or the start is to wait for long, so that others can
+// enter meanwhile. Security labels are for the next execution, which must be the
+// program's.
 func (c *compiler) leaves() bool {
-	return c.proc.AppArmor == "" && c.proc.SELinux == "" || c.bornLast || c.memfd != program.None
+	p := c.proc
+	switch {
+	case c.bornLast || c.memfd != program.None:
+		return true
+	case p.AppArmor != "" || p.SELinux != "":
+		return false
+	case c.spec == nil || c.spec.SyncRuntime || c.spec.Namespaces.PID.Mode != NSNew:
+		return true
+	}
+	return c.traces() && len(c.spec.PreStart)+len(c.spec.StartContainer) > 0
 }
 
 // leave executes the tail's image.
