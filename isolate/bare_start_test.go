@@ -457,3 +457,50 @@ func TestFirstThreadStaysWhereItIs(t *testing.T) {
 	after, _ := os.Readlink("/proc/self/ns/mnt")
 	equal(t, "mount namespace", after, before)
 }
+
+// A container that joins a PID namespace gets its process at the very end; the
+// runtime's word comes before.
+func TestSyncBeforeTheProgramsProcess(t *testing.T) {
+	needRoot(t)
+	first := bareSpec(t, "")
+	first.Process.Args = []string{"/bin/sleep", "1000"}
+	_, pidfd := background(t, first)
+	spec := bareSpec(t, "cat /proc/1/comm")
+	spec.SyncRuntime = true
+	spec.Namespaces.PID = Namespace{Mode: NSJoin, Process: "first"}
+	p, err := Compile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, _ := os.Pipe()
+	defer r.Close()
+	prep, err := Prepare(p, Files{Stdout: w, Stderr: w, Processes: map[string]*os.File{"first": pidfd}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prep.Close()
+	child, err := prep.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prep.WaitUntil(AtSync, deadline()); err != nil {
+		t.Fatal(err)
+	}
+	if err := prep.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	if prep.HandsOver() {
+		if child, err = prep.TakeOver(child, deadline()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	if err := errors.Join(prep.WaitUntil(AtGate, deadline()), prep.Proceed(), prep.Wait(deadline())); err != nil {
+		t.Error(err)
+	}
+	out, _ := io.ReadAll(r)
+	equal(t, "output", string(out), "sleep\n")
+	if ws, err := child.Wait(); err != nil || ws != 0 {
+		t.Error(ws, err)
+	}
+}

@@ -22,7 +22,7 @@ type Child struct {
 // goes on with Proceed and Wait, or gives up with Close and Child.Kill. The
 // launched descriptors are closed. Of a Prepared that HandsOver it gives the
 // program's process, which takes as long as the set-up does, at most
-// DefaultStartTimeout.
+// DefaultStartTimeout; with Spec.SyncRuntime the process that sets it up, see TakeOver.
 func (pr *Prepared) Fork() (*Child, error) { return pr.ForkIn(0) }
 
 // ForkIn is Fork, called in a thread (runtime.LockOSThread) that has made some of
@@ -55,15 +55,24 @@ func (pr *Prepared) fork(made uint64, deadline time.Time) (*Child, error) {
 		child.Wait()
 		return nil, err
 	}
-	if !pr.HandsOver() {
+	if !pr.HandsOver() || pr.register(regWord) != program.None {
 		return child, nil
 	}
+	return pr.TakeOver(child, deadline)
+}
+
+// TakeOver waits for the program's process, of a Prepared that HandsOver, and
+// gives it for the one that Fork has given. Fork does so itself but with
+// Spec.SyncRuntime: then it comes after Continue. After an error the set-up
+// process is gone too, and so is p as by Close. See Final for the errors.
+func (pr *Prepared) TakeOver(setup *Child, deadline time.Time) (*Child, error) {
 	final := &Child{}
-	if final.PID, final.PIDFD, err = pr.Final(pid, deadline); err != nil {
+	var err error
+	if final.PID, final.PIDFD, err = pr.Final(setup.PID, deadline); err != nil {
 		pr.Close()
-		child.Kill()
+		setup.Kill()
 	}
-	child.Wait()
+	setup.Wait()
 	if err != nil {
 		return nil, err
 	}

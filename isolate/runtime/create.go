@@ -380,7 +380,33 @@ func (c *creation) runtimeHooks() error {
 			return err
 		}
 	}
-	return c.prepared.Continue()
+	if err := c.prepared.Continue(); err != nil {
+		return err
+	}
+	return c.takeOver()
+}
+
+// takeOver waits for the process that executes the program where the one that
+// has waited only sets it up, and writes that down.
+func (c *creation) takeOver() error {
+	if !c.prepared.HandsOver() {
+		return nil
+	}
+	deadline := time.Now().Add(isolate.DefaultStartTimeout)
+	if len(c.made.Spec.CreateContainer) > 0 {
+		deadline = time.Time{} // as at the gate
+	}
+	var err error
+	c.child, err = c.prepared.TakeOver(c.child, deadline)
+	if errors.Is(err, isolate.ErrSetupEnded) {
+		if failed := c.reports.Until(isolate.AtGate, deadline); failed != nil {
+			err = c.startFailure(failed)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return c.note()
 }
 
 // reachGate waits until the child stands at the gate, and then does what can
