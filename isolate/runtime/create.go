@@ -70,8 +70,9 @@ type creation struct {
 
 	dir      *locked
 	record   *Record
-	group    *ocigroup.Group
-	handles  *cgroup.Handles
+	found    *async[*ocigroup.Group] // where the groups are to be,
+	group    *ocigroup.Group         // as it was found, and
+	making   *async[*cgroup.Handles] // what lets the process in when they are made
 	pidFile  *pidFile
 	console  *os.File // where the master of the terminal goes
 	near     *os.File // where this process receives it, if it does
@@ -115,6 +116,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 		return c, fmt.Errorf("%s: %w", filepath.Join(c.o.Bundle, configFile), err)
 	}
 	c.ahead = newAhead(&c.spec)
+	c.found = meanwhile(c.findGroup)
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
 	case tty && !console:
 		return c, errors.New(noConsole)
@@ -227,8 +229,7 @@ func (c *creation) complete() error {
 
 // register puts together what is going to be made.
 func (c *creation) register() (err error) {
-	path := c.made.CgroupsPath
-	if c.group, err = ocigroup.New(ocigroup.Options{Path: path, ID: c.id, Rootless: c.rt.rootless}); err != nil {
+	if c.group, err = c.found.wait(); err != nil {
 		return err
 	}
 	creator, err := self()
@@ -241,40 +242,48 @@ func (c *creation) register() (err error) {
 		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
 		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
 	}
+	c.making = meanwhile(c.makeGroup)
 	return nil
+}
+
+// findGroup finds where the control groups are to be.
+func (c *creation) findGroup() (*ocigroup.Group, error) {
+	path := ""
+	if c.spec.Linux != nil {
+		path = c.spec.Linux.CgroupsPath
+	}
+	return ocigroup.New(ocigroup.Options{Path: path, ID: c.id, Rootless: c.rt.rootless})
+}
+
+// makeGroup makes the control groups. The container is written down before:
+// whoever finds it half made can clear it away.
+func (c *creation) makeGroup() (*cgroup.Handles, error) {
+	if err := c.dir.write(c.record); err != nil {
+		return nil, err
+	}
+	if err := c.group.Create(c.made.Resources); err != nil {
+		return nil, err
+	}
+	// v1 groups are not handed over: there one could raise one's own limits.
+	if owner, is := groupOwner(&c.spec); is && !c.rt.rootless && c.group.Unified() && len(c.group.Legacy()) == 0 {
+		if err := c.group.Chown(owner, -1); err != nil {
+			return nil, err
+		}
+	}
+	return c.group.Open()
 }
 
 // prepare does all that is done outside of the container, and makes its groups meanwhile.
 func (c *creation) prepare() (err error) {
 	spec := c.made.Spec
-	groups := func() (dir *os.File, procs map[string]*os.File, err error) {
-		// It is written down before it is made: whoever finds the container half made
-		// can clear it away.
-		if err = c.dir.write(c.record); err == nil {
-			err = c.group.Create(c.made.Resources)
-		}
-		if err == nil {
-			c.handles, err = c.group.Open()
-		}
-		// v1 groups are not handed over: there one could raise one's own limits.
-		if owner, is := groupOwner(&c.spec); err == nil && is && !c.rt.rootless && c.group.Unified() && len(c.group.Legacy()) == 0 {
-			err = c.group.Chown(owner, -1)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		return c.handles.Dir, c.handles.Procs, nil
-	}
 	if c.rt.rootless {
 		// Whether there are groups is seen only when they are made.
-		dir, procs, err := groups()
-		if err != nil {
+		if _, err := c.making.wait(); err != nil {
 			return err
 		}
 		if c.group.None() {
 			c.record.Groups = nil
 		}
-		groups = func() (*os.File, map[string]*os.File, error) { return dir, procs, nil }
 	}
 	spec.Cgroup = isolate.Cgroup{Unified: c.group.Unified(), Legacy: c.group.Legacy()}
 	// A process at a FIFO waits for ever: it comes there only when it is written
@@ -284,7 +293,7 @@ func (c *creation) prepare() (err error) {
 		return err
 	}
 	files := isolate.Files{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, Groups: groups,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, Groups: c.enterGroup,
 		Console: c.console, Listener: c.listener.far(),
 	}
 	var status *os.File
@@ -317,6 +326,15 @@ func (c *creation) prepare() (err error) {
 	}
 	c.child, err = c.ahead.fork(c.prepared)
 	return err
+}
+
+// enterGroup gives what lets the process into its groups.
+func (c *creation) enterGroup() (dir *os.File, procs map[string]*os.File, err error) {
+	handles, err := c.making.wait()
+	if err != nil {
+		return nil, nil, err
+	}
+	return handles.Dir, handles.Procs, nil
 }
 
 func (c *creation) containerHooks() bool {
@@ -466,6 +484,7 @@ func (c *creation) undo() error {
 		return nil
 	}
 	var failed error
+	_, _ = c.making.wait()
 	if c.group != nil {
 		failed = endGroup(c.group)
 	}
@@ -514,11 +533,11 @@ func (c *creation) close() {
 	if c.prepared != nil {
 		c.prepared.Close()
 	}
-	if c.handles != nil {
-		c.handles.Close()
+	if handles, _ := c.making.wait(); handles != nil {
+		handles.Close()
 	}
-	if c.group != nil {
-		c.group.Close()
+	if group, _ := c.found.wait(); group != nil {
+		group.Close()
 	}
 	if c.dir != nil {
 		c.dir.unlock()

@@ -1,0 +1,28 @@
+package runtime
+
+// async is something that is done meanwhile, in a goroutine of its own.
+type async[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+// meanwhile begins it.
+func meanwhile[T any](do func() (T, error)) *async[T] {
+	a := &async[T]{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		a.value, a.err = do()
+	}()
+	return a
+}
+
+// wait gives the result, as often as it is wanted. Of what was never begun it is
+// zero.
+func (a *async[T]) wait() (value T, err error) {
+	if a == nil {
+		return value, nil
+	}
+	<-a.done
+	return a.value, a.err
+}
