@@ -80,7 +80,9 @@ func (c *compiler) outsideNamespaces() {
 	p := c.b.P
 	flags := &p.CloneFlags
 	if u := c.spec.Namespaces.User; u != nil && u.Join != nil {
-		flags = &c.unshared
+		if !c.bornInUser() {
+			flags = &c.unshared
+		}
 		if u.Join.Path != "" {
 			s := c.openat2(program.CWD(), c.b.Str(u.Join.Path), c.b.Register(regNamespace("user")), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			s.Path = u.Join.Path

@@ -59,9 +59,28 @@ func (c *compiler) newUser() bool {
 	return c.spec != nil && c.spec.Namespaces.User != nil && c.spec.Namespaces.User.Join == nil
 }
 
+// bornInUser tells whether the child is born in the user namespace that it
+// joins: it must, where its PID namespace is a new one, since nobody enters that
+// but by birth.
+func (c *compiler) bornInUser() bool {
+	n := &c.spec.Namespaces
+	return n.User != nil && n.User.Join != nil && n.PID.Mode == NSNew
+}
+
+// joinedUser is the register of the user namespace that is joined, or of a process in it.
+func (c *compiler) joinedUser() int {
+	if p := c.spec.Namespaces.User.Join.Process; p != "" {
+		return c.slot(regProcess(p))
+	}
+	return c.slot(regNamespace("user"))
+}
+
 // outsideUserNamespace has the child born in a user namespace of its own. All
 // other new namespaces come from the same clone3 and so belong to it.
 func (c *compiler) outsideUserNamespace() {
+	if c.bornInUser() {
+		c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: c.joinedUser(), Kind: unix.CLONE_NEWUSER})
+	}
 	if c.newUser() {
 		c.b.P.CloneFlags |= unix.CLONE_NEWUSER
 	}
@@ -90,7 +109,7 @@ func (c *compiler) userNamespace() {
 	}
 	c.in(program.Step{Sys: program.OpSync, Dst: program.None, Mark: program.Stage, Why: "wait until what needs privileges of the starter is done",
 		Args: []program.Arg{program.R(c.slot(regSync))}})
-	if u.Join != nil {
+	if u.Join != nil && !c.bornInUser() {
 		reg := c.slot(regNamespace("user"))
 		if u.Join.Process != "" {
 			reg = c.slot(regProcess(u.Join.Process))
@@ -102,7 +121,7 @@ func (c *compiler) userNamespace() {
 	if c.spec.Unprivileged {
 		c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "nobody may trace this process any more"))
 	}
-	if u.Join != nil {
+	if u.Join != nil && !c.bornInUser() {
 		// Only now: what is made before would belong to the starter's user namespace.
 		c.in(program.Step{Sys: program.SysUnshare, Dst: program.None, Args: []program.Arg{program.Flag(program.FmtCloneFlags, c.unshared)},
 			Why: "namespaces that belong to the user namespace"})
@@ -327,8 +346,6 @@ func (u *UserNamespace) validateJoin(n *Namespaces) error {
 		return errors.New("the user namespace to join must be given by exactly one of path and process")
 	case u.Tools || u.DenySetgroups:
 		return errors.New("a user namespace that is joined has its map already")
-	case n.PID.Mode == NSNew:
-		return errors.New("a container that joins a user namespace cannot have a new PID namespace; join the PID namespace of the same container, or the host's")
 	}
 	return nil
 }

@@ -325,6 +325,37 @@ func TestJoinedUserNamespace(t *testing.T) {
 	equal(t, "by path", words(runWith(t, spec, Files{Processes: map[string]*os.File{"first": pidfd}})), user+" 0 sleep lo 0 second")
 }
 
+// A container of a pod has its own PID namespace, which belongs to the pod's user namespace.
+func TestBornInJoinedUserNamespace(t *testing.T) {
+	needRoot(t)
+	first, pidfd := background(t, inUserNS(hostSpec("sleep", "1000")))
+	user, err := os.Readlink("/proc/" + strconv.Itoa(first.PID) + "/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := ownIDs()
+	files := Files{Processes: map[string]*os.File{"first": pidfd}}
+	spec := shell("readlink /proc/self/ns/user; id -u; echo $$; cat /proc/self/uid_map; ls /sys/class/net; stat -c %u /etc/passwd; hostname; grep CapBnd /proc/self/status; mount -t tmpfs x /mnt 2>/dev/null || echo refused")
+	spec.RootFS.IDMap = &m
+	before := state(t)
+	for _, join := range []Namespace{{Mode: NSJoin, Process: "first"}, {Mode: NSJoin, Path: "/proc/" + strconv.Itoa(first.PID) + "/ns/user"}} {
+		spec.Namespaces.User = &UserNamespace{Join: &join, Map: m}
+		equal(t, "joined", words(runWith(t, spec, files)), user+" 0 1 0 300000 65536 lo 0 test CapBnd: 0000000000000000 refused")
+	}
+	bare := bareSpec(t, "readlink /proc/self/ns/user; id -u; echo $$; stat -c %u /etc; echo x >/dev/null; cat /proc/1/comm")
+	bare.RootFS.IDMap = &m
+	bare.Namespaces.User = &UserNamespace{Join: &Namespace{Mode: NSJoin, Process: "first"}}
+	bare.Namespaces.Network = Namespace{Mode: NSJoin, Process: "first"}
+	equal(t, "bare", words(runWith(t, bare, files)), user+" 0 1 0 sh")
+
+	// The user namespace of berth itself cannot be entered.
+	spec.Namespaces.User = &UserNamespace{Join: &Namespace{Mode: NSJoin, Path: "/proc/self/ns/user"}, Map: m}
+	if _, _, err := start(t, spec, files); err == nil || !strings.Contains(err.Error(), "cannot fork the child in the user namespace: invalid argument") {
+		t.Errorf("%v", err)
+	}
+	equal(t, "afterwards", state(t), before)
+}
+
 func TestRefusedUserNamespaces(t *testing.T) {
 	ids := func(r ...IDRange) IDMap { return IDMap{UIDs: r, GIDs: []IDRange{{0, 100000, 10}}} }
 	many := make([]IDRange, MaxIDRanges+1)
@@ -348,7 +379,6 @@ func TestRefusedUserNamespaces(t *testing.T) {
 		{&UserNamespace{Map: ids(IDRange{0, 100, 10}), DenySetgroups: true}, func(s *Spec) { s.Process.Groups = []string{"1"} }, "denies setgroups"},
 		{&UserNamespace{Map: ownIDs()}, func(s *Spec) { s.Namespaces.PID = Namespace{Mode: NSJoin, Process: "x"} }, "cannot join a PID namespace"},
 		{join(Namespace{Mode: NSJoin}), nil, "exactly one of path and process"},
-		{join(Namespace{Mode: NSJoin, Path: "/x"}), nil, "cannot have a new PID namespace"},
 		{&UserNamespace{Join: &Namespace{Mode: NSJoin, Path: "/x"}, Tools: true}, nil, "has its map already"},
 		{nil, func(s *Spec) { s.RootFS.IDMap = &IDMap{} }, "the map of the root file system: no user ids"},
 		{nil, func(s *Spec) {

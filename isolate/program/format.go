@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Fmt is how an argument prints.
@@ -86,7 +88,7 @@ func (p *Program) Format(w io.Writer) error {
 	}
 	f.printf("# the launcher forks\n")
 	for _, e := range p.ForkIn {
-		f.printf("     setns(%s, %s)   # the forking thread only, for the length of the fork\n", p.Regs[e.Reg], FlagNames(FmtCloneFlags, e.Kind))
+		f.printf("     setns(%s, %s)   # %s\n", p.Regs[e.Reg], FlagNames(FmtCloneFlags, e.Kind), who(e))
 	}
 	flags := FlagNames(FmtCloneFlags, p.CloneFlags|cloneClearSighand|clonePidfd)
 	if p.BornIn != None {
@@ -107,6 +109,14 @@ func (p *Program) Format(w io.Writer) error {
 		f.step(n+i, n, &p.Beside[i])
 	}
 	return f.err
+}
+
+// who tells who enters a namespace for the fork.
+func who(e Enter) string {
+	if e.Kind == unix.CLONE_NEWUSER {
+		return "a process in between, which clones the child and ends"
+	}
+	return "the forking thread only, for the length of the fork"
 }
 
 type formatter struct {

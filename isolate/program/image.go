@@ -293,7 +293,7 @@ func (im *Image) check() error {
 	}
 	for _, e := range im.ForkIn {
 		switch {
-		case e.Kind&^forkInFlags != 0 || e.Kind&(e.Kind-1) != 0 || e.Kind == 0:
+		case e.Kind&^(forkInFlags|unix.CLONE_NEWUSER) != 0 || e.Kind&(e.Kind-1) != 0 || e.Kind == 0:
 			return fmt.Errorf("namespace %#x to fork in", e.Kind)
 		case !hasFD(e.Reg):
 			return errors.New("no descriptor of the namespace to fork in")

@@ -16,7 +16,8 @@ type Program struct {
 	CloneFlags uint64
 	// BornIn is the register of the cgroup directory the child is born in, or None.
 	BornIn int
-	// ForkIn are namespaces that the forking thread enters for the length of the fork.
+	// ForkIn are namespaces that the forking thread enters for the length of the
+	// fork; a user namespace a process in between, whose child is the program.
 	ForkIn []Enter
 	// Tail, if set, is where the child goes on in an image of its own.
 	Tail *Tail
@@ -59,7 +60,7 @@ func (p *Program) InImage() int {
 }
 
 // Enter is a namespace to enter: the register of it or of a process in it, and
-// which kind of namespace, a CLONE_NEW* flag other than CLONE_NEWNS and CLONE_NEWUSER.
+// which kind of namespace, a CLONE_NEW* flag other than CLONE_NEWNS.
 type Enter struct {
 	Reg  int
 	Kind uint64

@@ -49,14 +49,15 @@ type cloneArgs struct {
 
 // run is what a fork works on; it lies in the Image, on the heap, so that the child needs no stack for it.
 type run struct {
-	clone  cloneArgs
-	pidfd  int32
-	passed bool // the gate was passed, or need not be
-	rec    Record
-	byte   [8]byte
-	failAt uint32
-	gaps   []gap
-	walk   *walk // nil without an OpMake
+	clone   cloneArgs
+	through *through // nil: the child is this process's own
+	pidfd   int32
+	passed  bool // the gate was passed, or need not be
+	rec     Record
+	byte    [8]byte
+	failAt  uint32
+	gaps    []gap
+	walk    *walk // nil without an OpMake
 }
 
 // gap is a range of descriptor numbers.
@@ -124,14 +125,22 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		}
 		defer leave()
 	}
-	syscall.ForkLock.Lock()
-	p, errno := im.fork()
-	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(im)
+	if fd := im.userNamespace(); fd != None {
+		return im.forkThrough(fd, parent)
+	}
+	p, errno := im.lockedFork()
 	if errno != 0 {
 		return 0, -1, fmt.Errorf("cannot fork the child: clone3: %w", errno)
 	}
 	return int(p), int(r.pidfd), nil
+}
+
+func (im *Image) lockedFork() (pid uintptr, errno syscall.Errno) {
+	syscall.ForkLock.Lock()
+	pid, errno = im.fork()
+	syscall.ForkLock.Unlock()
+	runtime.KeepAlive(im)
+	return pid, errno
 }
 
 // protect makes this process non-dumpable and verifies it.
@@ -162,6 +171,9 @@ func (im *Image) enter() (leave func(), err error) {
 		}
 	}
 	for _, e := range im.ForkIn {
+		if e.Kind == unix.CLONE_NEWUSER {
+			continue // see forkThrough
+		}
 		fd, err := ownNamespace(e.Kind)
 		if err != nil {
 			leave()
@@ -217,10 +229,29 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		ok    bool
 	)
 	beforeFork()
-	pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0)
-	if errno != 0 || pid != 0 {
-		afterFork()
-		return pid, errno
+	if r.through != nil {
+		pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.through.first)), unsafe.Sizeof(r.through.first), 0)
+		if errno != 0 || pid != 0 {
+			afterFork()
+			return pid, errno
+		}
+		_, _, e = syscall.RawSyscall(unix.SYS_SETNS, r.through.userNS, unix.CLONE_NEWUSER, 0)
+		if e == 0 {
+			pid, _, e = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0)
+		}
+		if e != 0 || pid != 0 {
+			r.through.told = [3]uint32{uint32(pid), uint32(r.pidfd), uint32(e)}
+			syscall.RawSyscall(unix.SYS_WRITE, r.through.pipe, uintptr(unsafe.Pointer(&r.through.told)), unsafe.Sizeof(r.through.told))
+			for {
+				syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+			}
+		}
+	} else {
+		pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.clone)), unsafe.Sizeof(r.clone), 0)
+		if errno != 0 || pid != 0 {
+			afterFork()
+			return pid, errno
+		}
 	}
 	for i = 0; i < len(r.gaps); i++ {
 		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(r.gaps[i].first), uintptr(r.gaps[i].last), 0)

@@ -35,7 +35,7 @@ func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error
 	if err := im.Decode(image, fds); err != nil {
 		return 0, -1, err
 	}
-	if !f.ahead.fits(im.CloneFlags) {
+	if im.EntersUser() || !f.ahead.fits(im.CloneFlags) {
 		if err := f.Settle(); err != nil {
 			return 0, -1, err
 		}
