@@ -261,10 +261,10 @@ func TestFilesArePassedInOrder(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 		return f
 	}
-	spec := shell("cat; cat <&3; cat <&4; cat <&5; ls /proc/$$/fd | wc -l")
+	spec := shell("cat; cat <&3; cat <&4; cat <&5; set -- /proc/$$/fd/*; echo $#")
 	spec.Process.ExtraFiles = 3
 	c, b, a := open("c"), open("b"), open("a")
-	equal(t, "contents", runWith(t, spec, Files{Stdin: open("in"), Extra: []*os.File{a, b, c}}), "in\na\nb\nc\n6")
+	equal(t, "contents", runWith(t, spec, Files{Stdin: open("in"), Extra: []*os.File{a, b, c}}), "in\na\nb\nc\n7") // the directory too
 	if _, _, err := start(t, spec, Files{Extra: []*os.File{a}}); err == nil {
 		t.Error("a missing descriptor was not noticed")
 	}
