@@ -73,7 +73,7 @@ func sandboxInit(text string) int {
 }
 
 // enterSandbox enters the groups, makes them the root of what is seen of the
-// hierarchies, and gives /proc, /run, the covers and two interfaces.
+// hierarchies, and gives /proc, /dev, /run, the covers and two interfaces.
 func enterSandbox(a initArgs) error {
 	if err := os.Unsetenv(initEnv); err != nil {
 		return err
@@ -105,6 +105,9 @@ func enterSandbox(a initArgs) error {
 	if err := os.Mkdir("/run/tmp", 0o1777); err != nil {
 		return err
 	}
+	if err := devices(); err != nil {
+		return err
+	}
 	for _, dir := range a.Covered {
 		upper, work := "/run/cover"+dir, "/run/cover"+dir+".work"
 		err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755))
@@ -116,6 +119,46 @@ func enterSandbox(a initArgs) error {
 		}
 	}
 	return network(a.Interface)
+}
+
+// devices makes a /dev of the sandbox's own: runtimes change owners in it.
+func devices() error {
+	const dev = "/run/dev"
+	err := os.Mkdir(dev, 0o755)
+	if err == nil {
+		err = unix.Mount("tmpfs", dev, "tmpfs", unix.MS_NOSUID, "mode=755")
+	}
+	for _, n := range []struct {
+		name         string
+		major, minor uint32
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		if err == nil {
+			err = unix.Mknod(filepath.Join(dev, n.name), unix.S_IFCHR|0o666, int(unix.Mkdev(n.major, n.minor)))
+		}
+		if err == nil {
+			err = os.Chmod(filepath.Join(dev, n.name), 0o666)
+		}
+	}
+	for _, m := range []struct{ fstype, dir, data string }{{"devpts", "pts", "newinstance,ptmxmode=666,mode=620,gid=5"}, {"tmpfs", "shm", "mode=1777"}} {
+		if err == nil {
+			err = os.Mkdir(filepath.Join(dev, m.dir), 0o755)
+		}
+		if err == nil {
+			err = unix.Mount(m.fstype, filepath.Join(dev, m.dir), m.fstype, unix.MS_NOSUID|unix.MS_NOEXEC, m.data)
+		}
+	}
+	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"} {
+		if err == nil {
+			err = os.Symlink(target, filepath.Join(dev, name))
+		}
+	}
+	if err == nil {
+		err = unix.Mount(dev, "/dev", "", unix.MS_MOVE, "")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make devices: %w", err)
+	}
+	return nil
 }
 
 // network brings lo up and makes a second interface. The suite sets priorities
