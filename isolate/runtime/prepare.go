@@ -1,0 +1,141 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate"
+	"berth/isolate/cgroup"
+	"berth/isolate/cgroup/ocigroup"
+)
+
+// register puts together what is going to be made.
+func (c *creation) register() (err error) {
+	if c.group, err = c.found.wait(); err != nil {
+		return err
+	}
+	creator, err := self()
+	if err != nil {
+		return err
+	}
+	c.record = &Record{
+		Version: c.spec.Version, ID: c.id, Bundle: c.o.Bundle, Rootfs: c.made.Spec.RootFS.Path,
+		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: c.spec.Annotations,
+		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
+		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
+	}
+	c.making = meanwhile(c.makeGroup)
+	return nil
+}
+
+// findGroup finds where the control groups are to be.
+func (c *creation) findGroup() (*ocigroup.Group, error) {
+	path := ""
+	if c.spec.Linux != nil {
+		path = c.spec.Linux.CgroupsPath
+	}
+	return ocigroup.New(ocigroup.Options{Path: path, ID: c.id, Rootless: c.rt.rootless})
+}
+
+// makeGroup makes the control groups. The container is written down before:
+// whoever finds it half made can clear it away.
+func (c *creation) makeGroup() (*cgroup.Handles, error) {
+	if err := c.dir.write(c.record); err != nil {
+		return nil, err
+	}
+	if err := c.group.Create(c.made.Resources); err != nil {
+		return nil, err
+	}
+	// v1 groups are not handed over: there one could raise one's own limits.
+	if owner, is := groupOwner(&c.spec); is && !c.rt.rootless && c.group.Unified() && len(c.group.Legacy()) == 0 {
+		if err := c.group.Chown(owner, -1); err != nil {
+			return nil, err
+		}
+	}
+	return c.group.Open()
+}
+
+// prepare does all that is done outside of the container, and makes its groups meanwhile.
+func (c *creation) prepare() (err error) {
+	spec := c.made.Spec
+	if c.rt.rootless {
+		// Whether there are groups is seen only when they are made.
+		if _, err := c.making.wait(); err != nil {
+			return err
+		}
+		if c.group.None() {
+			c.record.Groups = nil
+		}
+	}
+	spec.Cgroup = isolate.Cgroup{Unified: c.group.Unified(), Legacy: c.group.Legacy()}
+	// A process at a FIFO waits for ever: it comes there only when it is written
+	// down, and ends with this one before. And hooks are told the pid.
+	spec.SyncRuntime = spec.SyncRuntime || c.gated || c.containerHooks() && c.record.SharedPID
+	if c.program, err = isolate.Compile(spec); err != nil {
+		return err
+	}
+	files := isolate.Files{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, Groups: c.enterGroup,
+		Console: c.console, Listener: c.listener.far(),
+	}
+	var status *os.File
+	if c.gated {
+		if c.gate, err = c.dir.makeGate(); err != nil {
+			return err
+		}
+		files.Gate = c.gate
+		status, c.status, err = c.dir.makeStatus()
+	} else {
+		c.status, status, err = statusPipe()
+	}
+	if err != nil {
+		return err
+	}
+	defer status.Close()
+	files.Status = status
+	c.reports = isolate.NewStatusReader(c.status, c.program)
+	if c.containerHooks() {
+		if c.state, err = stateMemory(c.record.hookState(Created, 1)); err != nil {
+			return err
+		}
+		if c.output, err = memory("hook output", nil); err != nil {
+			return err
+		}
+		files.HookState, files.HookOutput = c.state, c.output
+	}
+	if c.prepared, err = isolate.Prepare(c.program, files); err != nil {
+		return err
+	}
+	c.child, err = c.ahead.fork(c.prepared)
+	return err
+}
+
+// enterGroup gives what lets the process into its groups.
+func (c *creation) enterGroup() (dir *os.File, procs map[string]*os.File, err error) {
+	handles, err := c.making.wait()
+	if err != nil {
+		return nil, nil, err
+	}
+	return handles.Dir, handles.Procs, nil
+}
+
+func (c *creation) containerHooks() bool {
+	return len(c.made.Spec.CreateContainer)+len(c.made.Spec.StartContainer) > 0
+}
+
+// statusPipe gives our and the child's end of a pipe for its reports.
+func statusPipe() (ours, child *os.File, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("cannot make the status pipe: %w", err)
+	}
+	if err := unix.SetNonblock(p[0], true); err != nil {
+		closeFD(p[0])
+		closeFD(p[1])
+		return nil, nil, fmt.Errorf("cannot make the status pipe: %w", err)
+	}
+	return os.NewFile(uintptr(p[0]), "status"), os.NewFile(uintptr(p[1]), "status"), nil
+}
