@@ -337,7 +337,7 @@ func TestBareDevices(t *testing.T) {
 		{Path: "/x/y/loop", Make: &Node{Type: 'b', Major: 7, Minor: 300, Mode: 0o640}},
 		{Path: "/dev/fifo", Make: &Node{Type: 'p', Mode: 0o777}},
 		{Path: "/dev/ptmx", Make: &Node{Type: 'c', Major: 5, Minor: 2, Mode: 0o666}},
-		{Path: "/dev/kept", Make: &Node{Type: 'c', Major: 1, Minor: 9, Mode: 0o666}},
+		{Path: "/dev/kept", Make: &Node{Type: 'c', Major: 1, Minor: 9, Mode: 0o666, UID: 7}},
 	}
 	spec.Mounts = append(spec.Mounts[:1:1], spec.Mounts[5:]...) // no file system on /dev: what the root has
 	mknod("dev/kept", unix.S_IFCHR)

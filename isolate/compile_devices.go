@@ -101,13 +101,12 @@ func (pr *Prepared) isNested(d nestedData) error {
 
 // bindNode binds the host's node of the same path, if it is the same device.
 func (c *compiler) bindNode(parent int, p string, n *Node) {
-	typ := map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR}[n.Type]
 	name, why := path.Base(p), "the host's "+p
 	node, at := c.b.Register("host's "+p), c.b.Register("at "+p)
 	const other = "no device can be made in a user namespace: the host must have it at the same path"
 	c.in(hint(because(c.openTree(program.CWD(), p, node, unix.OPEN_TREE_CLONE), why), other))
 	c.stat(node, p, why)
-	for _, f := range [][3]uint64{{statxMode, unix.S_IFMT, typ}, {statxMajor, 0xffffffff, uint64(n.Major)}, {statxMinor, 0xffffffff, uint64(n.Minor)}} {
+	for _, f := range [][3]uint64{{statxMode, unix.S_IFMT, nodeType(n)}, {statxMajor, 0xffffffff, uint64(n.Major)}, {statxMinor, 0xffffffff, uint64(n.Minor)}} {
 		c.compare(program.OpExpect, f[0], f[1], f[2], unix.ENODEV, p, "the host's node must be the same device")
 	}
 	s := c.open(parent, name, at, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
@@ -119,35 +118,49 @@ func (c *compiler) bindNode(parent int, p string, n *Node) {
 }
 
 // makeNode makes a device node or FIFO in the directory parent. One that is there
-// already must be the same device; its mode is then left as it is. No link is followed.
+// already must be the same device; its mode and owner are then left as they are. No link is followed.
 func (c *compiler) makeNode(parent int, p string, n *Node) {
-	typ := map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR, 'p': unix.S_IFIFO}[n.Type]
 	name, why := path.Base(p), "device "+p
 	mk := ignoring(program.Step{Sys: program.SysMknodat, Dst: program.None, Path: p, Why: why,
 		Hint: "this needs CAP_MKNOD, a root that can be written, and device rules of the group that let nodes be made",
-		Args: []program.Arg{program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, typ|uint64(n.Mode&0o7777)), program.Flag(program.FmtDev, unix.Mkdev(n.Major, n.Minor))}}, unix.EEXIST)
-	owned := n.UID != 0 || n.GID != 0
-	if !owned {
-		mk.Jump = 1
-	}
-	made := c.in(mk)
+		Args: []program.Arg{program.R(parent), c.b.Str(name), program.Flag(program.FmtMode, nodeType(n)|uint64(n.Mode&0o7777)), program.Flag(program.FmtDev, unix.Mkdev(n.Major, n.Minor))}}, unix.EEXIST)
 	fd := c.b.Register("node " + p)
-	s := c.open(parent, name, fd, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
-	s.Path = p
-	const other = "what is there is another file: remove it from the root file system"
-	c.in(hint(because(s, why), other))
-	c.stat(fd, p, why)
-	c.compare(program.OpExpect, statxMode, unix.S_IFMT, typ, unix.EEXIST, p, "what is there must be the same device")
-	if n.Type != 'p' {
-		c.compare(program.OpExpect, statxMajor, 0xffffffff, uint64(n.Major), unix.EEXIST, p, "what is there must be the same device")
-		c.compare(program.OpExpect, statxMinor, 0xffffffff, uint64(n.Minor), unix.EEXIST, p, "what is there must be the same device")
-	}
-	if owned {
+	if n.UID != 0 || n.GID != 0 {
+		// Only what was made just now gets the owner: what is there may be the host's.
+		mk.When = program.OnIgnored
+		there := c.in(mk)
+		c.expectNode(parent, fd, p, n)
 		c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: p, Why: "the owner of " + p, Args: []program.Arg{
 			program.R(fd), c.b.Str(""), program.N(int(n.UID)), program.N(int(n.GID)), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
+		c.b.Land(there)
+		c.expectNode(parent, fd, p, n)
 		return
 	}
+	mk.Jump = 1
+	made := c.in(mk)
+	c.expectNode(parent, fd, p, n)
 	c.b.Land(made)
+}
+
+// expectNode opens the node p in the directory parent, which must be the device n.
+func (c *compiler) expectNode(parent, fd int, p string, n *Node) {
+	s := c.open(parent, path.Base(p), fd, pathOnly|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
+	s.Path = p
+	c.in(hint(because(s, "device "+p), "what is there is another file: remove it from the root file system"))
+	c.stat(fd, p, "device "+p)
+	expect := func(at, mask, want uint64) {
+		c.compare(program.OpExpect, at, mask, want, unix.EEXIST, p, "what is there must be the same device")
+	}
+	expect(statxMode, unix.S_IFMT, nodeType(n))
+	if n.Type != 'p' {
+		expect(statxMajor, 0xffffffff, uint64(n.Major))
+		expect(statxMinor, 0xffffffff, uint64(n.Minor))
+	}
+}
+
+// nodeType is the file type in a mode.
+func nodeType(n *Node) uint64 {
+	return map[byte]uint64{'b': unix.S_IFBLK, 'c': unix.S_IFCHR, 'p': unix.S_IFIFO}[n.Type]
 }
 
 // check refuses nodes that cannot be.
