@@ -4,12 +4,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
 )
 
 // testUser is an ordinary user that needs no entry anywhere.
@@ -249,4 +252,37 @@ func nested(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Fatalf("nested: %v\n%s", err, out)
 	}
+}
+
+// The child is traceable only until its maps are written: then the files of its
+// process are root's, whoever it runs as.
+func TestUnprivilegedChildCannotBeTraced(t *testing.T) {
+	ordinary(t, func(t *testing.T) {
+		p, err := Compile(byUser(hostSpec("/bin/true")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(p.Inside, func(s program.Step) bool { return s.Sys == program.SysOpenTree })
+		prep, err := prepare(p, Files{}, 0, at+1) // there it stops, and waits at the gate
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer prep.Close()
+		child, err := prep.Fork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := prep.Wait(deadline()); err == nil {
+			t.Error("the fault was passed over")
+		}
+		if o := owner(t, "/proc/"+strconv.Itoa(child.PID)+"/mem"); o != "0:0" {
+			t.Errorf("its memory belongs to %s", o)
+		}
+		if f, err := os.Open("/proc/" + strconv.Itoa(child.PID) + "/mem"); err == nil {
+			f.Close()
+			t.Error("its memory can be opened")
+		}
+		child.Kill()
+		child.Wait()
+	})
 }
