@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -24,6 +25,20 @@ func TestControlGroupsAreNoWayOut(t *testing.T) {
 			umount /tmp/g
 		done
 		exit 0`
+	unified := "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(unified + "/cgroup.procs"); err != nil {
+		unified = "/sys/fs/cgroup"
+	}
+	group := unified + "/berth-isolate-attack"
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Skip("no group of the test's own can be made:", err)
+	}
+	defer os.Remove(group)
+	dir, err := os.Open(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
 	users := func(s *Spec) {
 		s.Namespaces.User = &UserNamespace{Map: IDMap{UIDs: []IDRange{{0, 300000, 65536}}, GIDs: []IDRange{{0, 300000, 65536}}}}
 		s.Process.Capabilities = Capabilities{Bounding: admin, Permitted: admin, Effective: admin}
@@ -35,8 +50,9 @@ func TestControlGroupsAreNoWayOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := shell(attack)
+			spec.Cgroup.Unified = true
 			change(spec)
-			for line := range strings.Lines(run(t, spec)) {
+			for line := range strings.Lines(runWith(t, spec, Files{CgroupDir: dir})) {
 				// The kernel lets root of a user namespace mount its own part of a hierarchy,
 				// in which nothing is its own to write.
 				if !strings.HasPrefix(line, "mounted: ") || name != "root of a user namespace" {

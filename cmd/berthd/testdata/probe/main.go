@@ -16,13 +16,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|settings-and-stay|euid|mknod|fork-bomb|hog|hunt [ARG...]")
+		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|settings-and-stay|euid|mknod|fork-bomb|hog|hunt|type [ARG...]")
 		os.Exit(2)
 	}
 	switch args := os.Args[2:]; os.Args[1] {
@@ -50,6 +51,8 @@ func main() {
 		hog()
 	case "hunt":
 		hunt(args)
+	case "type":
+		typeLine(args[0])
 	default:
 		fmt.Fprintln(os.Stderr, "no such probe:", os.Args[1])
 		os.Exit(2)
@@ -395,4 +398,23 @@ func hog() {
 func glob(pattern string) []string {
 	list, _ := filepath.Glob(pattern)
 	return list
+}
+
+// typeLine types a line at every terminal that it can reach, as if it came from
+// the keyboard (TIOCSTI of ioctl_tty(2)), for whoever reads there next.
+func typeLine(line string) {
+	typed := 0
+	for _, name := range []string{"/dev/fd/0", "/dev/fd/1", "/dev/fd/2", "/dev/tty", "/dev/console", "/proc/1/fd/0", "/proc/1/fd/1"} {
+		fd, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		for _, c := range []byte(line + "\n") {
+			if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCSTI, uintptr(unsafe.Pointer(&c))); e == 0 {
+				typed++
+			}
+		}
+		unix.Close(fd)
+	}
+	say("typed", typed)
 }
