@@ -215,6 +215,7 @@ func BenchmarkStartToExit(b *testing.B) {
 	})
 	spec := hostSpec("/true")
 	spec.RootFS = RootFS{Path: root}
+	spec.SealedStarter = true // as the reaper starts it
 	spec.Process.Seccomp = filter
 	core, err := Compile(spec)
 	if err != nil {

@@ -76,11 +76,11 @@ func (c *compiler) asksAtBirth() bool {
 }
 
 // leaves tells whether the tail has an image of its own, which costs a second
-// execution: where somebody may be there who could take this process over. In a
-// PID namespace of its own there is nobody, unless pre-start commands or hooks
-// run that may trace it, or the start is to wait for long, so that others can
-// enter meanwhile. Security labels are for the next execution, which must be the
-// program's.
+// execution: where the starter's executable could be written, and where somebody
+// may be there who could take this process over. In a PID namespace of its own
+// there is nobody, unless pre-start commands or hooks run that may trace it, or
+// the start is to wait for long, so that others can enter meanwhile. Security
+// labels are for the next execution, which must be the program's.
 func (c *compiler) leaves() bool {
 	p := c.proc
 	switch {
@@ -88,7 +88,7 @@ func (c *compiler) leaves() bool {
 		return true
 	case p.AppArmor != "" || p.SELinux != "":
 		return false
-	case c.spec == nil || c.spec.SyncRuntime || c.spec.Namespaces.PID.Mode != NSNew:
+	case c.spec == nil || !c.spec.SealedStarter || c.spec.SyncRuntime || c.spec.Namespaces.PID.Mode != NSNew:
 		return true
 	}
 	return c.traces() && len(c.spec.PreStart)+len(c.spec.StartContainer) > 0

@@ -12,6 +12,12 @@ type Spec struct {
 	RootFS RootFS
 	Mounts []Mount // attached in the order given, after the root and the built-in mounts
 
+	// SealedStarter says that the file which the starter executes can be written by
+	// nobody, whatever privileges it has, as that of berthd's launcher, which is on
+	// a read-only mount that no namespace has. Only then may a start do without an
+	// image of its own for its end, for the container can execute that file by way
+	// of /proc/self/exe (CVE-2019-5736).
+	SealedStarter bool
 	// Bare leaves out all built-in mounts and masks, and the default hostname: the
 	// container is what Mounts, Devices, MaskedPaths and ReadonlyPaths say, as an
 	// OCI bundle has it. /dev gets the default devices and links of the OCI

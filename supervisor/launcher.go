@@ -6,7 +6,16 @@ import (
 	"sync"
 
 	"berth/reaper/launcher"
+
+	"golang.org/x/sys/unix"
 )
+
+// sealed tells whether the reaper has put the executable that this process and
+// the launcher run from on a read-only mount.
+func sealed() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/proc/self/exe", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
 
 // launcherSlot holds the connection to the launcher of the moment. A request
 // that the old one left unanswered fails, and its child, if there is one, ends

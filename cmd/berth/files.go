@@ -173,7 +173,7 @@ a step, without running any. This needs no berthd.`,
 func environment() (container.Environment, error) {
 	ordinary, err := container.OrdinaryUser()
 	state := defaultStateDir()
-	return container.Environment{StateDir: state, IDs: idrange.New(state).Look, Ordinary: ordinary}, err
+	return container.Environment{StateDir: state, IDs: idrange.New(state).Look, Sealed: ordinary == nil, Ordinary: ordinary}, err
 }
 
 func (a *app) planSyscalls(arg string, dirs []string) error {

@@ -32,6 +32,8 @@ type Environment struct {
 	// IDs gives the first of the idrange.Size ids outside that a unit has for its
 	// user namespace where its maps are automatic; see package idrange.
 	IDs func(unit string) (first uint32, err error)
+	// Sealed: the executable of who forks is as isolate.Spec.SealedStarter says.
+	Sealed bool
 	// Ordinary is the user that berth runs as where that is not root.
 	Ordinary *Ordinary
 }
@@ -51,6 +53,7 @@ type Container struct {
 func Build(u *units.Unit, env Environment) (*Container, error) {
 	spec := &isolate.Spec{
 		Name:          u.Name,
+		SealedStarter: env.Sealed,
 		Hostname:      u.Namespaces.Hostname,
 		Init:          u.Service.Init,
 		MaskedPaths:   u.Security.MaskedPaths,
