@@ -83,17 +83,24 @@ func TestEntryPointIsTheRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := sum(t, self)
-	for name, script := range map[string]string{"exe": "#!/proc/self/exe\n", "fd": "#!/proc/self/fd/3\n", "thread": "#!/proc/thread-self/exe --role=launcher\n"} {
+	for name, script := range map[string]string{"exe": "#!/proc/self/exe\n", "fd": "#!/proc/self/fd/3\n", "thread": "#!/proc/thread-self/exe --role=launcher\n", "mounted": "#!/proc/self/exe\n"} {
 		t.Run(name, func(t *testing.T) {
 			spec := pathSpec(t, "")
-			file := filepath.Join(spec.RootFS.Path, "entry")
+			root := spec.RootFS.Path
+			spec.Process.Args = []string{"/entry"}
+			if name == "mounted" { // on the host's root
+				root = t.TempDir()
+				spec = hostSpec("/run/image/entry")
+				spec.Mounts = []Mount{{Type: Bind, Source: root, Target: "/run/image"}}
+			}
+			file := filepath.Join(root, "entry")
 			write(t, file, script)
 			if err := os.Chmod(file, 0o755); err != nil {
 				t.Fatal(err)
 			}
 			// A library that would be loaded into a runtime that uses any.
-			spec.Process.Args, spec.Process.Env = []string{"/entry"}, []string{"LD_PRELOAD=/entry.so"}
-			write(t, filepath.Join(spec.RootFS.Path, "entry.so"), "not a library")
+			spec.Process.Env = []string{"LD_PRELOAD=/entry.so"}
+			write(t, filepath.Join(root, "entry.so"), "not a library")
 			out, ws, err := start(t, spec, Files{})
 			// Either it cannot be executed, or what is executed finds no gate and leaves.
 			if err == nil && ws.ExitStatus() != ExitGateClosed || out != "" {
