@@ -231,6 +231,11 @@ func TestLandlockIsLeftOut(t *testing.T) {
 				prep.late[i].val = 0 // as on a kernel without it
 			}
 		}
+		fd, err := prep.tailMemFD() // again, with what has changed
+		if err != nil {
+			t.Fatal(err)
+		}
+		prep.regs[prep.register(regTail)] = int32(fd)
 		child, err := Spawn(prep)
 		prep.Close()
 		if err != nil {
