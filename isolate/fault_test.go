@@ -98,6 +98,11 @@ func reached(t *testing.T, p *program.Program, f Files, n int) (bool, *StepError
 func TestFailureAtEveryStepLeavesNothing(t *testing.T) {
 	needRoot(t)
 	failEverywhere(t, everything(t))
+	t.Run("sealed starter", func(t *testing.T) {
+		spec := everything(t)
+		spec.SealedStarter, spec.Init = true, false // so it is all done in the child that was forked
+		failEverywhere(t, spec)
+	})
 }
 
 // failEverywhere fails the start of a Spec at each of its steps and looks for what is left.

@@ -38,11 +38,19 @@ func golden(t *testing.T, name string, p *program.Program) {
 	}
 }
 
+// sealedSpec is hostSpec for a starter such as berthd's launcher.
+func sealedSpec(args ...string) *Spec {
+	spec := hostSpec(args...)
+	spec.SealedStarter = true
+	return spec
+}
+
 func TestGoldenPrograms(t *testing.T) {
 	nice, oom := -5, 200
 	const netBind = 1 << unix.CAP_NET_BIND_SERVICE
 	for name, spec := range map[string]*Spec{
-		"host": hostSpec("/usr/sbin/nginx", "-g", "daemon off;"),
+		"host":   hostSpec("/usr/sbin/nginx", "-g", "daemon off;"),
+		"sealed": sealedSpec("/usr/sbin/nginx", "-g", "daemon off;"),
 		"full": {
 			Name:   "shop@eu",
 			RootFS: RootFS{Layers: []string{"/srv/base", "/srv/app"}, Writable: Persistent, StateDir: "/var/lib/berth/state/shop"},
