@@ -361,6 +361,11 @@ type Cgroup struct {
 
 // ExecSpec is a further process inside a running container (berth exec, and
 // hooks after start).
+//
+// It is set up outside of the target's PID namespace and forked there when it has
+// nothing left that the container does not have, its filter installed. So the
+// filter must allow what comes after: clone, sendmsg and exit_group, then setsid,
+// ioctl for a terminal, read, write and execve.
 type ExecSpec struct {
 	Name    string
 	Process Process
