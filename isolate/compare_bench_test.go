@@ -41,7 +41,16 @@ func startLauncher(b *testing.B) *launcher.Client {
 		b.Fatal(err)
 	}
 	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
-	cmd := exec.Command(berthd, "--role=launcher")
+	// As the reaper starts it: from a read-only mount of its own.
+	exe, err := unix.OpenTree(unix.AT_FDCWD, berthd, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(exe)
+	if err := unix.MountSetattr(exe, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", exe), "--role=launcher")
 	cmd.ExtraFiles = []*os.File{far}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -215,7 +224,7 @@ func BenchmarkStartToExit(b *testing.B) {
 	})
 	spec := hostSpec("/true")
 	spec.RootFS = RootFS{Path: root}
-	spec.SealedStarter = true // as the reaper starts it
+	spec.SealedStarter = true
 	spec.Process.Seccomp = filter
 	core, err := Compile(spec)
 	if err != nil {

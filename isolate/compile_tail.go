@@ -22,6 +22,8 @@ import (
 func (c *compiler) tail(preStart [][]string, withInit bool) {
 	if c.leaves() {
 		c.leave()
+	} else {
+		c.b.P.Sealed = c.spec.SealedStarter
 	}
 	if c.bornLast && !c.asksAtBirth() || c.privileged() {
 		c.ready()

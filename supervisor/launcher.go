@@ -6,16 +6,7 @@ import (
 	"sync"
 
 	"berth/reaper/launcher"
-
-	"golang.org/x/sys/unix"
 )
-
-// sealed tells whether the reaper has put the executable that this process and
-// the launcher run from on a read-only mount.
-func sealed() bool {
-	var fs unix.Statfs_t
-	return unix.Statfs("/proc/self/exe", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
-}
 
 // launcherSlot holds the connection to the launcher of the moment. A request
 // that the old one left unanswered fails, and its child, if there is one, ends
@@ -59,6 +50,14 @@ func (l *launcherSlot) ahead(flags uint64) {
 	if c != nil {
 		c.Ahead(flags)
 	}
+}
+
+// sealed tells whether the launcher of the moment says that nobody can write its
+// executable. Another one that cannot say so refuses what was compiled for this.
+func (l *launcherSlot) sealed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.client != nil && l.client.Sealed()
 }
 
 // get waits for a launcher.

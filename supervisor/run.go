@@ -101,7 +101,9 @@ var errInterrupted = errors.New("the start was interrupted")
 // spawn does all of a start. On failure the child, if there was one, is dead;
 // group and streams stay for Release.
 func (s *Supervisor) spawn(ctx context.Context, r *run) error {
-	c, err := container.Build(r.cfg, s.env)
+	env := s.env
+	env.Sealed = s.launcher.sealed()
+	c, err := container.Build(r.cfg, env)
 	if err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		replies: map[uint64]chan core.Reply{},
 		execs:   map[uint64]*execution{},
 	}
-	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Sealed: sealed(), Ordinary: ordinary}
+	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}

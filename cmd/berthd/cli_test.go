@@ -76,7 +76,7 @@ func TestExitCodes(t *testing.T) {
 		{"list", 0, "web"},
 		{"start web", 0, ""},
 		{"wait bad", 1, "exited with status 7"},
-		{"exec web nothere", 1, "nothere"},
+		{"exec web nothere", 127, "nothere"},
 		{"list extra", 2, "berth help list"},
 		{"frob", 2, `unknown command "frob"`},
 		{"list --nope", 2, "berth help list"},

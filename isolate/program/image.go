@@ -113,8 +113,14 @@ type header struct {
 	Ops, Relocs, Arena, Regs uint32
 	FDs, ForkIn              uint32
 	BornIn, Status, Gate     int32
-	Expendable               uint32 // 0 or 1
+	Properties               uint32 // isExpendable, isSealed
 }
+
+// The bits of header.Properties.
+const (
+	isExpendable = 1 << iota
+	isSealed
+)
 
 const (
 	magic      = 0x62657274
@@ -135,6 +141,8 @@ type Image struct {
 	// Expendable: the starter waits for a process that this one forks, so this
 	// one does not wait at the gate when a step fails (see Tail.BornLast).
 	Expendable bool
+	// Sealed as Program.Sealed. Fork does not look at it: who forks for others does.
+	Sealed bool
 
 	// FailAt makes the inside step of that number, counted from 1, fail with
 	// EIO. It is for tests; it is not encoded.
@@ -154,7 +162,10 @@ func (im *Image) Encode() (image []byte, fds []int) {
 		BornIn: int32(im.BornIn), Status: int32(im.Status), Gate: int32(im.Gate),
 	}
 	if im.Expendable {
-		h.Expendable = 1
+		h.Properties |= isExpendable
+	}
+	if im.Sealed {
+		h.Properties |= isSealed
 	}
 	var slots []uint32
 	for r, fd := range im.Regs {
@@ -225,7 +236,7 @@ func (im *Image) decode(image []byte, fds []int) error {
 		return fmt.Errorf("%d bytes follow the header, want %d", len(image), want)
 	}
 	*im = Image{
-		CloneFlags: h.CloneFlags, Expendable: h.Expendable != 0, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
+		CloneFlags: h.CloneFlags, Expendable: h.Properties&isExpendable != 0, Sealed: h.Properties&isSealed != 0, BornIn: int(h.BornIn), Status: int(h.Status), Gate: int(h.Gate),
 		Ops: resized(im.Ops, int(h.Ops)), Regs: resized(im.Regs, int(h.Regs)),
 		Relocs: im.Relocs[:0], ForkIn: im.ForkIn[:0], words: im.words, run: run{gaps: im.run.gaps},
 	}

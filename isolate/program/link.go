@@ -83,7 +83,7 @@ func (l *Linker) Linked(first []int) ([]Op, []byte, []Reloc) {
 func (l *Linker) Link(p *Program, first []int, regs []int32) *Image {
 	l.Linked(first)
 	return &Image{
-		Expendable: p.Tail != nil && p.Tail.BornLast,
+		Expendable: p.Tail != nil && p.Tail.BornLast, Sealed: p.Sealed,
 		CloneFlags: p.CloneFlags, BornIn: p.BornIn, ForkIn: p.ForkIn, Status: p.Status, Gate: p.Gate,
 		Ops: l.ops, Relocs: l.relocs, Arena: l.arena, Regs: append(regs, l.extra...),
 	}

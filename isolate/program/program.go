@@ -19,6 +19,8 @@ type Program struct {
 	// ForkIn are namespaces that the forking thread enters for the length of the
 	// fork; a user namespace a process in between, whose child is the program.
 	ForkIn []Enter
+	// Sealed: only a starter whose executable nobody can write may fork this.
+	Sealed bool
 	// Tail, if set, is where the child goes on in an image of its own.
 	Tail *Tail
 	// Status and Gate are the registers of the child's ends of the status pipe and the gate.

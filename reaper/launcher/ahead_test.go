@@ -144,3 +144,36 @@ func TestAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestSealed: what is compiled for a launcher whose executable nobody can write
+// is not forked by another one.
+func TestSealed(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("BERTH_NO_SKIP") != "" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root: it makes a container")
+	}
+	compiled, err := isolate.Compile(&isolate.Spec{
+		Name: "test", RootFS: isolate.RootFS{Host: true}, SealedStarter: true,
+		Process: isolate.Process{Args: []string{"/bin/true"}, NoNewPrivileges: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, conn := start(t, "role-program")
+	c := NewClient(conn)
+	t.Cleanup(func() { c.Close() })
+	prepared, err := isolate.Prepare(compiled, isolate.Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prepared.Close()
+	image, fds := prepared.Encode()
+	if _, _, err := c.Fork(context.Background(), image, fds); err == nil || !strings.Contains(err.Error(), "nobody can write") {
+		t.Errorf("forked: %v", err)
+	}
+	if c.Sealed() {
+		t.Error("the launcher of the test says that it is sealed")
+	}
+}

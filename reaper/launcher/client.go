@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"berth/reaper/internal/wire"
@@ -23,7 +24,8 @@ var ErrLost = errors.New("the launcher is gone")
 // Client is the supervisor's side. All methods may be called by many goroutines
 // at once; the launcher carries requests out one after the other.
 type Client struct {
-	conn *wire.Conn
+	conn   *wire.Conn
+	sealed atomic.Bool
 
 	mu      sync.Mutex
 	last    uint64
@@ -72,6 +74,10 @@ func (c *Client) Close() error {
 	c.end(nil)
 	return err
 }
+
+// Sealed tells whether the launcher's executable is known to be one that nobody
+// can write, as programs compiled for a sealed starter need it.
+func (c *Client) Sealed() bool { return c.sealed.Load() }
 
 // Ahead tells the launcher that a Fork of a program with these flags of clone(2)
 // follows soon, so that it can make namespaces meanwhile. It is a hint: nothing
@@ -194,6 +200,10 @@ func (c *Client) receive() {
 			wire.CloseAll(got.FDs)
 			c.end(errors.New("it sent an answer that makes no sense"))
 			return
+		}
+		if a.Number == 0 {
+			c.sealed.Store(a.Sealed)
+			continue
 		}
 		o := outcome{answer: a}
 		switch {

@@ -1,17 +1,31 @@
 package launcher
 
-import "berth/isolate/program"
+import (
+	"errors"
+
+	"berth/isolate/program"
+
+	"golang.org/x/sys/unix"
+)
+
+// sealed tells whether the file that this process runs from can be written by
+// nobody: the reaper has put it on a read-only mount that no namespace has.
+func sealed() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/proc/self/exe", &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
 
 // ProgramForker forks programs compiled by package isolate. It is for one
 // goroutine, locked to its thread: it uses its memory again.
 type ProgramForker struct {
-	image *program.Image
-	ahead ahead
+	image  *program.Image
+	ahead  ahead
+	sealed bool
 }
 
 // NewProgramForker gives a ProgramForker.
 func NewProgramForker() *ProgramForker {
-	f := &ProgramForker{image: &program.Image{}}
+	f := &ProgramForker{image: &program.Image{}, sealed: sealed()}
 	f.ahead.open()
 	return f
 }
@@ -34,6 +48,9 @@ func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error
 	}
 	if err := im.Decode(image, fds); err != nil {
 		return 0, -1, err
+	}
+	if im.Sealed && !f.sealed {
+		return 0, -1, errors.New("cannot fork: the program needs a launcher whose executable nobody can write, which this one is not")
 	}
 	if im.EntersUser() || !f.ahead.fits(im.CloneFlags) {
 		if err := f.Settle(); err != nil {

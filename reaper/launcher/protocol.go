@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	protocol = 2
+	protocol = 3
 	// maxInline is the largest image that goes in the message itself; a larger
 	// one goes in a sealed memfd, as the first of the descriptors.
 	maxInline = 64 << 10
@@ -63,8 +63,10 @@ func decodeRequest(data []byte) (request, bool) {
 }
 
 // answer is the outcome of one request; a pidfd comes with it when PID is not 0.
+// The first one, with the number 0, answers nothing and says only Sealed.
 type answer struct {
 	Number uint64
+	Sealed bool // see sealed
 	PID    int
 	Errno  uint32 // 0 when there is none
 	Text   string // what went wrong
@@ -74,6 +76,7 @@ func (a *answer) encode(buf []byte) []byte {
 	e := wire.Encoder{Bytes: buf}
 	e.U8(protocol)
 	e.U64(a.Number)
+	e.Bool(a.Sealed)
 	e.U32(uint32(a.PID))
 	e.U32(a.Errno)
 	e.String(a.Text[:min(len(a.Text), maxText)])
@@ -83,8 +86,11 @@ func (a *answer) encode(buf []byte) []byte {
 func decodeAnswer(data []byte) (answer, bool) {
 	d := wire.Decoder{Bytes: data}
 	version := d.U8()
-	a := answer{Number: d.U64(), PID: int(d.U32()), Errno: d.U32(), Text: d.String()}
-	ok := d.Complete() && version == protocol && a.Number != 0 && len(a.Text) <= maxText &&
+	a := answer{Number: d.U64(), Sealed: d.Bool(), PID: int(d.U32()), Errno: d.U32(), Text: d.String()}
+	if a.Number == 0 {
+		return a, d.Complete() && version == protocol && a == answer{Sealed: a.Sealed}
+	}
+	ok := d.Complete() && version == protocol && !a.Sealed && len(a.Text) <= maxText &&
 		a.PID >= 0 && a.PID <= 4<<20 && (a.PID == 0) == (a.Text != "" || a.Errno != 0)
 	return a, ok
 }

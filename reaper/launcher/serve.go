@@ -53,7 +53,13 @@ func Serve(fd int, fork Forker) error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	var buffers wire.Buffers
-	var out []byte
+	out := (&answer{Sealed: sealed()}).encode(nil)
+	if err := send(fd, out, -1); err != nil {
+		if err == unix.EPIPE || err == unix.ECONNRESET {
+			return nil
+		}
+		return err
+	}
 	for {
 		if fork.Waiting() && !readable(fd, aheadTime) {
 			if err := fork.Settle(); err != nil {
