@@ -82,7 +82,7 @@ func TestDocker(t *testing.T) {
 	})
 	t.Run("terminal", func(t *testing.T) {
 		d := d.of(t)
-		all := append(d.base[1:len(d.base):len(d.base)], run("--rm", "--interactive", "--tty", "image", "sh", "-c", "tty; read x; echo got $x; stty size")...)
+		all := append(d.base[1:len(d.base):len(d.base)], run("--rm", "--interactive", "--tty", "image", "sh", "-c", "tty; read x; echo got $x; until stty size 2>/dev/null; do sleep 0.05; done; read x")...)
 		cmd := exec.Command(d.base[0], all...)
 		master, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 77})
 		if err != nil {
@@ -94,6 +94,10 @@ func TestDocker(t *testing.T) {
 			t.Fatal(err)
 		}
 		expect(t, master, "33 77")
+		// The client may lose what is written right before the end.
+		if _, err := master.WriteString("end\r"); err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
