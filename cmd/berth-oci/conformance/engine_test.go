@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // runtimeEnv names the runtime of an inner test by its path.
@@ -221,7 +223,14 @@ func expect(t *testing.T, from *os.File, text string) {
 	t.Helper()
 	var said []byte
 	buffer := make([]byte, 4096)
+	end := time.Now().Add(30 * time.Second)
 	for !strings.Contains(string(said), text) {
+		poll := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(poll, int(time.Until(end).Milliseconds())); err == unix.EINTR {
+			continue
+		} else if n == 0 || time.Now().After(end) {
+			t.Fatalf("the terminal does not say %q in time, but %q", text, said)
+		}
 		n, err := from.Read(buffer)
 		said = append(said, buffer[:n]...)
 		if err != nil {
