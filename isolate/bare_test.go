@@ -269,6 +269,11 @@ func TestBareNoPivot(t *testing.T) {
 	if out := run(t, spec); !strings.Contains(out, "proc") || strings.Contains(out, "home") {
 		t.Error(out)
 	}
+	// Nor is anything left that a user namespace inside could be shown whole.
+	spec = bareSpec(t, "unshare -Urpfm sh -c 'mount -t proc proc /proc && echo unmasked' 2>/dev/null || echo refused")
+	spec.NoPivot = true
+	spec.Process.IDs = &IDs{UID: 1000, GID: 1000}
+	equal(t, "a /proc of a user namespace inside", run(t, spec), "refused")
 }
 
 func TestBareCgroups(t *testing.T) {

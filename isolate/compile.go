@@ -74,7 +74,7 @@ type compiler struct {
 	memfd, initRuns, initRan                int
 	ruleset, landlockOn, landlockNet        int // a register; late values, None where there is nothing to ask
 	mounts                                  []mountRegs
-	hostMounts, hostMasks                   int // lists
+	hostMounts, hostMasks, kernelMounts     int // lists
 	placed                                  []placed
 	path                                    []string
 

@@ -26,6 +26,11 @@ func (c *compiler) bare() {
 		c.bareOutsideMounts()
 	}
 
+	if s.NoPivot {
+		c.kernelMounts = c.b.List("host's /proc or /sys")
+		c.out(program.Step{Sys: program.OpKernelMounts, Dst: program.None, Why: "what must not be left below the new root", Data: kernelMountsData{c.kernelMounts}})
+	}
+
 	c.begin()
 	c.userNamespace()
 	c.initialAffinity(s.Cgroup)
@@ -207,10 +212,16 @@ func (c *compiler) bareFinish() {
 		c.unbindable()
 		c.in(into, program.Step{Sys: program.SysChroot, Dst: program.None, Path: "/", Why: "the root file system is the root now", Args: []program.Arg{c.b.Str(".")}})
 	} else if s.NoPivot {
-		for _, p := range []string{"/proc", "/sys"} {
-			c.in(ignoring(program.Step{Sys: program.SysUmount2, Dst: program.None, Path: p, Why: "the host's " + p + " is not left below the new root",
-				Args: []program.Arg{c.b.Str(p), program.Flag(program.FmtUmount, unix.MNT_DETACH)}}, unix.EINVAL, unix.ENOENT))
+		// A whole one left below the new root would let a user namespace inside
+		// mount another without the masks (kernel, fs/namespace.c, mount_too_revealing).
+		gone := program.Step{Sys: program.SysUmount2, Dst: program.None, Why: "no /proc or /sys of the host is left below the new root",
+			Args: []program.Arg{c.b.Str("/proc"), program.Flag(program.FmtUmount, unix.MNT_DETACH)}}
+		if len(s.MaskedPaths) > 0 {
+			c.in(because(gone, "what masked directories show need not be attached any more"))
 		}
+		gone.Args = []program.Arg{{Kind: program.Item, Fmt: program.FmtStr}, gone.Args[1]}
+		gone.Each = c.kernelMounts
+		c.in(ignoring(gone, unix.EINVAL, unix.ENOENT))
 		c.in(into,
 			program.Step{Sys: program.SysMount, Dst: program.None, Path: "/", Why: "the root file system lies over the host's now",
 				Args: []program.Arg{c.b.Str("."), c.b.Str("/"), program.Null(), program.Flag(program.FmtMount, unix.MS_MOVE), program.Null()}},

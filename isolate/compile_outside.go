@@ -58,6 +58,8 @@ type hostMountsData struct {
 	userNS int // register of the map they are shown with, or None
 }
 
+type kernelMountsData struct{ list int }
+
 type hostMasksData struct{ dirs, files int }
 
 type lowerData struct {

@@ -75,6 +75,21 @@ func (pr *Prepared) cloneHostMounts(d hostMountsData) error {
 	return nil
 }
 
+// findKernelMounts lists the proc and sysfs file systems that are mounted, what
+// is mounted last first.
+func (pr *Prepared) findKernelMounts(d kernelMountsData) error {
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.FSType != "proc" && m.FSType != "sysfs", false
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(infos) {
+		pr.lists[d.list-1] = append(pr.lists[d.list-1], listItem{path: m.Mountpoint, fd: -1})
+	}
+	return nil
+}
+
 // otherMounts gives the topmost mount points of the host that are neither its
 // system nor covered by what a container has there of its own.
 func otherMounts() ([]string, error) {

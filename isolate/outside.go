@@ -90,6 +90,8 @@ func (pr *Prepared) operation(s *program.Step) error {
 		return nil
 	case hostMountsData:
 		return pr.cloneHostMounts(d)
+	case kernelMountsData:
+		return pr.findKernelMounts(d)
 	case hostMasksData:
 		return pr.findHostMasks(d)
 	case lowerData:

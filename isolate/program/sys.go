@@ -85,27 +85,28 @@ const (
 
 	// Pseudo operations outside; what they do is in package isolate.
 
-	OpLookup      // look the user, group and groups up
-	OpHostMounts  // clone the host's mounts below the directories of the system
-	OpHostMasks   // find the private paths of the host that are there
-	OpMakeDir     // make a directory and its parents
-	OpDevice      // make a device node like the host's
-	OpIsDir       // is the descriptor a directory
-	OpCaps        // are the capabilities there
-	OpTargetRoot  // open the root of a running process
-	OpLower       // give overlay its lower layers
-	OpUserNS      // make a user namespace for an idmapped mount
-	OpIDMap       // give a detached mount the map of a user namespace
-	OpShift       // give what is on a new file system to the ids of a user namespace
-	OpRootDirs    // open where users are looked up, without privileges
-	OpHostOthers  // find what the host has mounted beside its system
-	OpNested      // is this process in a user namespace of its own
-	OpIsDevice    // is the path of the host that device
-	OpActAs       // take the file system ids of a user, keeping the capabilities
-	OpHierarchies // find the cgroup hierarchies of the host
-	OpCopyUp      // copy what a tmpfs is mounted on into it
-	OpTargetMode  // find the mode of the directory that a tmpfs is mounted on
-	OpLandlock    // does the kernel's Landlock have what the rules take
+	OpLookup       // look the user, group and groups up
+	OpHostMounts   // clone the host's mounts below the directories of the system
+	OpKernelMounts // find the mounts of proc and sysfs
+	OpHostMasks    // find the private paths of the host that are there
+	OpMakeDir      // make a directory and its parents
+	OpDevice       // make a device node like the host's
+	OpIsDir        // is the descriptor a directory
+	OpCaps         // are the capabilities there
+	OpTargetRoot   // open the root of a running process
+	OpLower        // give overlay its lower layers
+	OpUserNS       // make a user namespace for an idmapped mount
+	OpIDMap        // give a detached mount the map of a user namespace
+	OpShift        // give what is on a new file system to the ids of a user namespace
+	OpRootDirs     // open where users are looked up, without privileges
+	OpHostOthers   // find what the host has mounted beside its system
+	OpNested       // is this process in a user namespace of its own
+	OpIsDevice     // is the path of the host that device
+	OpActAs        // take the file system ids of a user, keeping the capabilities
+	OpHierarchies  // find the cgroup hierarchies of the host
+	OpCopyUp       // copy what a tmpfs is mounted on into it
+	OpTargetMode   // find the mode of the directory that a tmpfs is mounted on
+	OpLandlock     // does the kernel's Landlock have what the rules take
 
 	// Pseudo operations beside.
 
@@ -194,6 +195,7 @@ var sysTable = [...]sysInfo{
 	OpMake:               {"make_path", pseudo + 9},
 	OpLookup:             {"lookup_user", pseudo + 16},
 	OpHostMounts:         {"clone_host_mounts", pseudo + 17},
+	OpKernelMounts:       {"find_kernel_mounts", pseudo + 40},
 	OpHostMasks:          {"find_private_paths", pseudo + 18},
 	OpMakeDir:            {"make_directory", pseudo + 19},
 	OpDevice:             {"copy_device", pseudo + 20},
@@ -215,7 +217,7 @@ var sysTable = [...]sysInfo{
 	OpHierarchies:        {"find_cgroup_hierarchies", pseudo + 32},
 	OpCopyUp:             {"copy_up", pseudo + 33},
 	OpTargetMode:         {"target_mode", pseudo + 34},
-	OpLandlock:           {"check_landlock", pseudo + 35},
+	OpLandlock:           {"check_landlock", pseudo + 39},
 
 	SysLandlockAddRule:       {"landlock_add_rule", unix.SYS_LANDLOCK_ADD_RULE},
 	SysLandlockCreateRuleset: {"landlock_create_ruleset", unix.SYS_LANDLOCK_CREATE_RULESET},
