@@ -175,6 +175,8 @@ func TestBareMounts(t *testing.T) {
 		{"a tmpfs has the mode of its place", "stat -c %a /etc/mode /etc/none", "710\n755", []Mount{{Type: FileSystem, FSType: "tmpfs", Target: "/etc/mode"}, {Type: FileSystem, FSType: "tmpfs", Target: "/etc/none", Data: []string{"mode=0755"}}}},
 		{"copy up", "stat -c '%u %g %a' /etc/copy /etc/copy/deep; cat /etc/copy/link; echo new >/etc/copy/deep/file", "7 8 1711\n0 0 750\ncopied",
 			[]Mount{{Type: FileSystem, FSType: "tmpfs", Target: "/etc/copy", CopyUp: true}}},
+		{"copy up with a mode", "stat -c '%a' /etc/copy /etc/copy/deep; cat /etc/copy/link", "700\n750\ncopied",
+			[]Mount{{Type: FileSystem, FSType: "tmpfs", Target: "/etc/copy", Data: []string{"mode=700"}, CopyUp: true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := *spec

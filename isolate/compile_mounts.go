@@ -92,10 +92,10 @@ func (c *compiler) bareOutsideMounts() {
 			c.out(c.options(m, ctx, what)...)
 			c.out(steps[1:]...)
 			c.out(program.Step{Sys: program.OpCopyUp, Dst: program.None, Path: m.Target, Why: "it begins with a copy of what lies there",
-				Args: []program.Arg{program.R(c.rootFD), c.b.Str(m.Target), program.R(fd)}, Data: copyUpData{c.rootFD, m.Target, fd},
+				Args: []program.Arg{program.R(c.rootFD), c.b.Str(m.Target), program.R(fd)}, Data: copyUpData{c.rootFD, m.Target, fd, m.modeGiven()},
 				Hint: "the tmpfs must be large enough"})
 			c.out(c.attributes(m, fd, what, true)...)
-		case m.Type == FileSystem && m.FSType == "tmpfs" && !slices.ContainsFunc(m.Data, func(o string) bool { return strings.HasPrefix(o, "mode=") }):
+		case m.Type == FileSystem && m.FSType == "tmpfs" && !m.modeGiven():
 			regs.mode = c.b.List("mode of " + m.Target)
 			c.out(program.Step{Sys: program.OpTargetMode, Dst: program.None, Path: m.Target, Why: "a tmpfs has the mode of what it lies on",
 				Args: []program.Arg{program.R(c.lookupRoot), c.b.Str(m.Target)}, Data: targetModeData{c.lookupRoot, m.Target, regs.mode}})
@@ -125,6 +125,11 @@ func (c *compiler) cloneSource(m *Mount, fd int, what string) program.Step {
 		flags |= unix.AT_RECURSIVE
 	}
 	return hint(because(c.openTree(program.CWD(), m.Source, fd, flags), what), noSource)
+}
+
+// modeGiven tells whether the options of a file system say the mode of its root.
+func (m *Mount) modeGiven() bool {
+	return slices.ContainsFunc(m.Data, func(o string) bool { return strings.HasPrefix(o, "mode=") })
 }
 
 // attributes gives the steps that set what is allowed on a mount, and how it

@@ -13,6 +13,7 @@ type copyUpData struct {
 	rootFD int
 	target string
 	tmpfs  int
+	given  bool // the tmpfs has the mode that its options say
 }
 
 // The bounds of a copy: deeper trees and longer attributes are no files of a system.
@@ -39,11 +40,12 @@ func (pr *Prepared) copyUp(d copyUpData) error {
 		unix.Close(from)
 		return err
 	}
-	return copyDir(from, to, 0)
+	return copyDir(from, to, 0, !d.given)
 }
 
-// copyDir copies the contents and properties of a directory, and closes both descriptors.
-func copyDir(from, to, depth int) error {
+// copyDir copies the contents of a directory, and its own properties where that
+// is said, and closes both descriptors.
+func copyDir(from, to, depth int, properties bool) error {
 	src, dst := os.NewFile(uintptr(from), "directory"), os.NewFile(uintptr(to), "copy")
 	defer src.Close()
 	defer dst.Close()
@@ -64,6 +66,9 @@ func copyDir(from, to, depth int) error {
 			return err
 		}
 	}
+	if !properties {
+		return nil
+	}
 	return copyProperties(from, to)
 }
 
@@ -77,7 +82,7 @@ func copyEntry(from, to int, name string, depth int) error {
 		if err := unix.Mkdirat(to, name, 0o700); err != nil {
 			return err
 		}
-		return copyOpened(from, to, name, unix.O_DIRECTORY, unix.O_RDONLY|unix.O_DIRECTORY, func(a, b int) error { return copyDir(a, b, depth+1) })
+		return copyOpened(from, to, name, unix.O_DIRECTORY, unix.O_RDONLY|unix.O_DIRECTORY, func(a, b int) error { return copyDir(a, b, depth+1, true) })
 	case unix.S_IFREG:
 		return copyOpened(from, to, name, unix.O_NONBLOCK|unix.O_NOCTTY, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, copyFile)
 	case unix.S_IFLNK:
