@@ -24,7 +24,7 @@ var errStub = errors.New("the stub has none")
 func (stub) Daemon(context.Context) (*Daemon, error) { return &Daemon{}, nil }
 func (stub) List(context.Context) ([]Unit, error)    { return []Unit{}, nil }
 func (stub) Status(_ context.Context, u string) (*Status, error) {
-	return nil, &Error{Code: "not-found", Message: u}
+	return nil, &Error{Code: "not-found", Message: "no unit " + u}
 }
 func (stub) Command(context.Context, Command) (*Result, error)  { return &Result{}, nil }
 func (stub) Reload(context.Context) (*Reload, error)            { return &Reload{}, nil }
