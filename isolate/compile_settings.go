@@ -47,7 +47,7 @@ func (c *compiler) loopback() {
 // sysctls writes what is set below /proc/sys.
 func (c *compiler) sysctls() {
 	for _, key := range slices.Sorted(maps.Keys(c.spec.Sysctl)) {
-		c.writeProc("sys/"+sysctlPath(key), c.spec.Sysctl[key], "sysctl "+key, "")
+		c.writeProc("sys/"+SysctlPath(key), c.spec.Sysctl[key], "sysctl "+key, "")
 	}
 }
 

@@ -270,7 +270,7 @@ func (p *Process) validate() error {
 // with these namespaces; nil if it can be, as far as its name tells. The name is
 // written with dots or with slashes.
 func (n *Namespaces) CheckSysctl(key, value string) error {
-	p := sysctlPath(key)
+	p := SysctlPath(key)
 	if key == "" || strings.ContainsAny(key+value, "\x00\n") || path.Clean("/"+p) != "/"+p {
 		return fmt.Errorf("sysctl %q is not a name such as net.core.somaxconn", key)
 	}
@@ -297,10 +297,10 @@ func (n *Namespaces) CheckSysctl(key, value string) error {
 	return nil
 }
 
-// sysctlPath is the file of a setting. As with sysctl(8), the separator that
+// SysctlPath is the file of a setting below /proc/sys. As with sysctl(8), the separator that
 // comes first decides, and the other one then stands for itself:
 // net.ipv4.conf.eth0/100.forwarding is the setting of the interface eth0.100.
-func sysctlPath(key string) string {
+func SysctlPath(key string) string {
 	if i := strings.IndexAny(key, "./"); i < 0 || key[i] == '/' {
 		return strings.TrimPrefix(key, "/")
 	}

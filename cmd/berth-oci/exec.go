@@ -52,15 +52,9 @@ func execProcess(inv *invocation) (err error) {
 // the file, or the container's own with what the flags say.
 func (inv *invocation) changeProcess(p *specs.Process) error {
 	if path := inv.text("process"); path != "" {
-		text, err := oci.ReadFile(path)
-		if err != nil {
-			return err
-		}
 		*p = specs.Process{}
-		if err := oci.Decode(text, p); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return nil
+		_, err := oci.DecodeFile(path, p)
+		return err
 	}
 	p.Args = inv.args[1:]
 	p.Terminal = inv.bool("tty")

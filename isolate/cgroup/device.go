@@ -47,22 +47,31 @@ func DeviceRuleFromPath(path, access string) (DeviceRule, error) {
 	default:
 		return DeviceRule{}, fmt.Errorf("cannot allow a device: %s is not a device node", path)
 	}
-	for _, c := range access {
-		switch c {
-		case 'r':
-			rule.Read = true
-		case 'w':
-			rule.Write = true
-		case 'm':
-			rule.Mknod = true
-		default:
-			return DeviceRule{}, fmt.Errorf("cannot allow access %q to %s: access is made of r, w and m", access, path)
-		}
+	if !rule.SetAccess(access) {
+		return DeviceRule{}, fmt.Errorf("cannot allow access %q to %s: access is made of r, w and m", access, path)
 	}
 	if access == "" {
 		return DeviceRule{}, fmt.Errorf("cannot allow %s: no access is named; it is made of r, w and m", path)
 	}
 	return rule, nil
+}
+
+// SetAccess adds the accesses r, w and m that a text names; false, and a part of
+// them added, when it has another letter in it.
+func (r *DeviceRule) SetAccess(access string) bool {
+	for _, c := range access {
+		switch c {
+		case 'r':
+			r.Read = true
+		case 'w':
+			r.Write = true
+		case 'm':
+			r.Mknod = true
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // access bits, as the eBPF program gets them (BPF_DEVCG_ACC_*).

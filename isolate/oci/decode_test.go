@@ -111,12 +111,12 @@ func TestDecodeFaults(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
+func TestDecodeFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.json")
 	want := func(says string) {
 		t.Helper()
-		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := DecodeFile(file, &specs.Spec{}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("want %q, have: %v", says, err)
 		}
 	}
@@ -130,7 +130,8 @@ func TestLoad(t *testing.T) {
 	write(`{"ociVersion": "1.0.0", "process": {"cwd": 1}}`)
 	want(fmt.Sprintf("%s: cannot read the JSON text: process.cwd: it is a number", file))
 	write(`{"ociVersion": "1.0.0"}`)
-	spec, err := Load(dir)
+	var spec specs.Spec
+	_, err := DecodeFile(file, &spec)
 	if err != nil || spec.Version != "1.0.0" {
 		t.Errorf("read %+v, %v", spec, err)
 	}

@@ -3,7 +3,7 @@
 //
 // The way of the data:
 //
-//	config.json ── Load ──▶ specs.Spec       the only part that opens a file
+//	config.json ── DecodeFile ──▶ specs.Spec   the only part that opens a file
 //	specs.Spec ── Translate ──▶ Container    pure: what the start needs, by who does it
 //	specs.Process ── TranslateExec ──▶ isolate.ExecSpec
 //

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Fault is one value that cannot be used. An error of Load, Decode, Translate
+// Fault is one value that cannot be used. An error of DecodeFile, Decode, Translate
 // and TranslateExec has all of them; errors.As finds the first.
 type Fault struct {
 	Path    string // in the JSON text: linux.namespaces[3].type; "" is the whole of it

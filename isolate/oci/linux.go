@@ -97,7 +97,7 @@ func (t *translator) labelled() bool { return t.opt.Host == nil || t.opt.Host.SE
 func (t *translator) sysctls() {
 	for _, name := range sortedKeys(t.linux.Sysctl) {
 		value := t.linux.Sysctl[name]
-		file := sysctlFile(name)
+		file := isolate.SysctlPath(name)
 		if err := t.spec.Namespaces.CheckSysctl(file, value); err != nil {
 			t.fault(key("linux.sysctl", name), "", "%v", err)
 			continue
@@ -110,24 +110,6 @@ func (t *translator) sysctls() {
 		}
 		t.spec.Sysctl[file] = value
 	}
-}
-
-// sysctlFile gives a parameter's name with slashes. As with sysctl(8), the first
-// separator tells which is used; the other one is then part of a name:
-// net.ipv4.conf.eth0/1.forwarding and net/ipv4/conf/eth0.1/forwarding are one.
-func sysctlFile(name string) string {
-	if i := strings.IndexAny(name, "./"); i < 0 || name[i] == '/' {
-		return name
-	}
-	return strings.Map(func(r rune) rune {
-		switch r {
-		case '.':
-			return '/'
-		case '/':
-			return '.'
-		}
-		return r
-	}, name)
 }
 
 func (t *translator) hooks() {

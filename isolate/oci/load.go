@@ -5,28 +5,24 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
 // configName is the name of a bundle's configuration (bundle.md).
 const configName = "config.json"
 
-// Load reads the configuration of the bundle in dir, see Decode. The file is a
-// regular one; a link is followed, since a bundle is its owner's.
-func Load(dir string) (*specs.Spec, error) {
-	path := filepath.Join(dir, configName)
+// DecodeFile reads a JSON file, see ReadFile, into the structure that into points
+// to, see Decode, and gives its text too.
+func DecodeFile(path string, into any) ([]byte, error) {
 	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	var spec specs.Spec
-	if err := Decode(text, &spec); err != nil {
+	if err := Decode(text, into); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &spec, nil
+	return text, nil
 }
 
 // ReadFile reads a JSON file for Decode: a regular file of the size that

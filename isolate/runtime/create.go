@@ -107,11 +107,8 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.o.Bundle, err = bundleDir(o.Bundle); err != nil {
 		return c, err
 	}
-	if c.config, err = oci.ReadFile(filepath.Join(c.o.Bundle, configFile)); err != nil {
+	if c.config, err = oci.DecodeFile(filepath.Join(c.o.Bundle, configFile), &c.spec); err != nil {
 		return c, err
-	}
-	if err := oci.Decode(c.config, &c.spec); err != nil {
-		return c, fmt.Errorf("%s: %w", filepath.Join(c.o.Bundle, configFile), err)
 	}
 	c.ahead = newAhead(&c.spec)
 	c.found = meanwhile(c.findGroup)

@@ -45,11 +45,7 @@ func (rt *Runtime) checkRunning(r *Record) error {
 // used, at once and then after each interval, and when the kernel has killed a
 // process of it for lack of memory. It ends with the first error of emit.
 func (rt *Runtime) Events(id string, interval time.Duration, emit func(*nsinit.Event) error) error {
-	r, err := rt.store.read(id)
-	if err != nil {
-		return err
-	}
-	status, pidfd, err := rt.status(r)
+	r, status, pidfd, err := rt.look(id)
 	if err != nil {
 		return err
 	}

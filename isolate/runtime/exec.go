@@ -105,12 +105,8 @@ func (x *execution) find(id string) (err error) {
 // translate puts the process together, from what the container's configuration
 // was when it was made, and opens what callers have given.
 func (x *execution) translate() error {
-	text, err := oci.ReadFile(x.rt.store.dir(x.record.ID) + "/" + configFile)
-	if err != nil {
-		return err
-	}
 	var config specs.Spec
-	if err := oci.Decode(text, &config); err != nil {
+	if _, err := oci.DecodeFile(x.rt.store.dir(x.record.ID)+"/"+configFile, &config); err != nil {
 		return err
 	}
 	var p specs.Process
@@ -131,6 +127,7 @@ func (x *execution) translate() error {
 		return errors.New("cannot use console socket if berth-oci will not detach or allocate tty")
 	}
 	var env []string
+	var err error
 	if x.passed, env, err = x.rt.passedFiles(x.o.PreserveFDs); err != nil {
 		return err
 	}

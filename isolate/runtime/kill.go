@@ -47,11 +47,7 @@ func ParseSignal(s string) (unix.Signal, error) {
 // processes. ErrNotRunning if it has stopped, except with all, which then is
 // for those that it may have left.
 func (rt *Runtime) Kill(id string, signal unix.Signal, all bool) error {
-	r, err := rt.store.read(id)
-	if err != nil {
-		return err
-	}
-	status, pidfd, err := rt.status(r)
+	r, status, pidfd, err := rt.look(id)
 	if err != nil {
 		return err
 	}

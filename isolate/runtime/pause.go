@@ -50,11 +50,7 @@ func (rt *Runtime) change(id string, do func(*Record, Status, *ocigroup.Group) e
 		return err
 	}
 	defer l.unlock()
-	r, err := rt.store.read(id)
-	if err != nil {
-		return err
-	}
-	status, pidfd, err := rt.status(r)
+	r, status, pidfd, err := rt.look(id)
 	if err != nil {
 		return err
 	}

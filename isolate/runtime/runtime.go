@@ -126,6 +126,18 @@ func (rt *Runtime) status(r *Record) (Status, int, error) {
 	return Running, pidfd, nil
 }
 
+// look reads a container's record and asks for its status. The caller closes the
+// pidfd with closeFD; it is -1 where there is no process.
+func (rt *Runtime) look(id string) (r *Record, status Status, pidfd int, err error) {
+	if r, err = rt.store.read(id); err != nil {
+		return nil, "", -1, err
+	}
+	if status, pidfd, err = rt.status(r); err != nil {
+		return nil, "", -1, err
+	}
+	return r, status, pidfd, nil
+}
+
 // state describes a container.
 func (rt *Runtime) state(r *Record) (*State, error) {
 	status, pidfd, err := rt.status(r)

@@ -61,11 +61,7 @@ func (rt *Runtime) pass(id string) (*Record, error) {
 		return nil, err
 	}
 	defer l.unlock()
-	r, err := rt.store.read(id)
-	if err != nil {
-		return nil, err
-	}
-	status, pidfd, err := rt.status(r)
+	r, status, pidfd, err := rt.look(id)
 	if err != nil {
 		return nil, err
 	}

@@ -46,17 +46,8 @@ func deviceRules(list []specs.LinuxDeviceCgroup) (allowRest bool, rules []cgroup
 		if access == "" {
 			access = "rwm"
 		}
-		for _, c := range access {
-			switch c {
-			case 'r':
-				rule.Read = true
-			case 'w':
-				rule.Write = true
-			case 'm':
-				rule.Mknod = true
-			default:
-				return false, nil, fmt.Errorf("cannot set linux.resources.devices[%d]: access is made of r, w and m, not %q", i, d.Access)
-			}
+		if !rule.SetAccess(access) {
+			return false, nil, fmt.Errorf("cannot set linux.resources.devices[%d]: access is made of r, w and m, not %q", i, d.Access)
 		}
 		every := rule.Major == -1 && rule.Minor == -1 && rule.Read && rule.Write && rule.Mknod
 		switch d.Type {
