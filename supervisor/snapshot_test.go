@@ -322,8 +322,8 @@ func exercise(s *core.State) {
 		do(core.SpawnFailed{Unit: name, Incarnation: u.Incarnation, Temporary: true})
 		do(core.Exited{Unit: name, Incarnation: u.Incarnation})
 		do(core.Released{Unit: name, Incarnation: u.Incarnation})
-		if u.Timer != nil {
-			do(core.TimerFired{Unit: name, Timer: u.Timer.Timer, Seq: u.Timer.Seq})
+		for timer, armed := range u.Timers {
+			do(core.TimerFired{Unit: name, Timer: timer, Seq: armed.Seq})
 		}
 	}
 	do(core.Load{Generation: s.Generation + 1, Units: map[string]*units.Unit{}})

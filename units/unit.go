@@ -129,6 +129,12 @@ type Ready struct {
 	Timeout Duration `toml:"timeout" json:"timeout"`
 }
 
+// Set tells whether there is anything to wait for; without it a unit is ready as
+// soon as its program was executed.
+func (r Ready) Set() bool {
+	return r.Notify || r.FD != nil || r.TCP != "" || r.HTTP != "" || len(r.Exec) > 0 || r.File != "" || r.Log != ""
+}
+
 // Probe is [health.NAME]; not supported yet.
 type Probe struct {
 	TCP         string   `toml:"tcp" json:"tcp,omitempty"`

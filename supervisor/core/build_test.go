@@ -30,8 +30,11 @@ func demand(u *units.Unit)              { u.Unit.Start = "demand" }
 func remain(u *units.Unit)              { u.Service.Type, u.Service.Remain = "task", true }
 func postStart(u *units.Unit)           { u.Service.PostStart = []units.Command{{"/bin/ps"}} }
 func postStop(u *units.Unit)            { u.Service.PostStop = []units.Command{{"/bin/ps"}} }
-func reloads(u *units.Unit)             { u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}} }
-func reloadHUP(u *units.Unit)           { u.Service.Reload = &units.Reload{Signal: "HUP"} }
+func notifies(u *units.Unit) {
+	u.Ready = units.Ready{Notify: true, Timeout: units.Duration(90 * time.Second)}
+}
+func reloads(u *units.Unit)   { u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}} }
+func reloadHUP(u *units.Unit) { u.Service.Reload = &units.Reload{Signal: "HUP"} }
 func requires(n ...string) func(*units.Unit) {
 	return func(u *units.Unit) { u.Unit.Requires = n }
 }

@@ -20,9 +20,9 @@
 // # What the words mean
 //
 // A unit that is required has to be up before its dependents start: a service
-// is up when its program has executed and its post-start commands succeeded, a
-// task when it has completed, a group when all it requires is up and all it
-// wants has been tried. Dependents go down, first, when a required unit is
+// is up when its program has executed, its [ready] has come true and its
+// post-start commands succeeded, a task when it has completed, a group when all
+// it requires is up and all it wants has been tried. Dependents go down, first, when a required unit is
 // stopped, ends by itself or fails for good. They stay up while it is restarted
 // automatically, and while it is restarted because its configuration changed;
 // an explicit restart stops them first and starts them again afterwards. A task
@@ -58,7 +58,7 @@
 // remain they run when it is stopped. A failing post-stop command is told but
 // changes nothing.
 //
-// The core bounds stops by time, and nothing else: a start (start-timeout) and a
+// The core bounds stops by time, and the wait for [ready]: a start (start-timeout) and a
 // hook that hang are ended by the shell, which then answers as for any failure.
 //
 // # Changes of the configuration

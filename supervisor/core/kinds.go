@@ -7,6 +7,7 @@ func (SpawnFailed) event() {}
 func (Exited) event()      {}
 func (Released) event()    {}
 func (HookDone) event()    {}
+func (Readiness) event()   {}
 func (TimerFired) event()  {}
 func (Shutdown) event()    {}
 
@@ -16,6 +17,7 @@ func (Signal) effect()     {}
 func (KillGroup) effect()  {}
 func (Release) effect()    {}
 func (RunHook) effect()    {}
+func (AwaitReady) effect() {}
 func (ApplyLive) effect()  {}
 func (SetTimer) effect()   {}
 func (StopTimer) effect()  {}

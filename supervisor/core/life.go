@@ -26,6 +26,15 @@ func (st *step) spawned(u *Unit, pid int) {
 		return
 	}
 	st.enter(u, Running, u.Rejection)
+	if u.Config.Ready.Set() {
+		st.awaitReady(u)
+		return
+	}
+	st.postStart(u)
+}
+
+// postStart runs the commands that belong to the start of a unit that is ready.
+func (st *step) postStart(u *Unit) {
 	if len(u.Config.Service.PostStart) > 0 {
 		st.hook(u, HookPostStart)
 		return
@@ -68,7 +77,11 @@ func (st *step) exited(u *Unit, status ExitStatus) {
 	then, why := u.Then, u.ThenReason
 	switch u.Phase {
 	case Starting, Running: // Starting: its Spawned was lost
-		if !u.Halt {
+		switch {
+		case u.Halt:
+		case u.Awaits:
+			then, why = st.afterFailure(u, status.String()+" before it was ready")
+		default:
 			then, why = st.afterExit(u, status)
 		}
 	case Stopping:
@@ -187,10 +200,7 @@ func (st *step) hookDone(u *Unit, e HookDone) {
 		case e.Err == "":
 			st.ready(u)
 		case !u.Halt: // with Halt it is about to be stopped anyway
-			then, why := st.afterFailure(u, "post-start failed: "+e.Err)
-			st.leave(u, Stopping, then, "post-start failed: "+e.Err)
-			u.ThenReason = why
-			st.stopStep(u)
+			st.giveUp(u, "post-start failed: "+e.Err)
 		}
 	case HookReload:
 		st.reloadDone(u, e.Err)
@@ -201,6 +211,14 @@ func (st *step) hookDone(u *Unit, e HookDone) {
 		}
 		st.emit(Release{u.Name, u.Incarnation})
 	}
+}
+
+// giveUp stops a unit in Running because of a failure, and does what follows a failure.
+func (st *step) giveUp(u *Unit, reason string) {
+	then, why := st.afterFailure(u, reason)
+	st.leave(u, Stopping, then, reason)
+	u.ThenReason = why
+	st.stopStep(u)
 }
 
 // land takes a unit that is down and clean to the phase that was decided.
@@ -260,13 +278,14 @@ func backoffDelay(r units.Restart, tries int, rand float64) time.Duration {
 	return time.Duration(min(max(d, 0), float64(maxBackoff)))
 }
 
-func (st *step) timerFired(u *Unit) {
-	timer := u.Timer.Timer
-	u.Timer = nil
+func (st *step) timerFired(u *Unit, timer Timer) {
+	st.forget(u, timer)
 	st.touch(u)
 	switch timer {
 	case TimerStop:
 		st.stopStep(u)
+	case TimerReady:
+		st.neverReady(u)
 	case TimerReset:
 		u.Tries = 0
 	case TimerRestart:

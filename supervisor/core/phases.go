@@ -29,7 +29,7 @@ func Transitions() []Edge {
 		{Starting, Running, "Spawned"},
 		{Starting, Stopping, "stop or restart: Abort"},
 		{Starting, Cleaning, "SpawnFailed"},
-		{Running, Stopping, "stop or restart, or post-start failed: stop steps"},
+		{Running, Stopping, "stop or restart, not ready in time, or post-start failed: stop steps"},
 		{Running, Cleaning, "the main process exited"},
 		{Running, Inactive, "a group: stop"},
 		{Running, Waiting, "a group: restart"},

@@ -31,7 +31,7 @@ func TestAnything(t *testing.T) {
 			if u := s.Units[n]; u != nil {
 				inc = max(u.Incarnation, 1) - Incarnation(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
 			}
-			switch rapid.IntRange(0, 11).Draw(t, "kind") {
+			switch rapid.IntRange(0, 12).Draw(t, "kind") {
 			case 0:
 				return Load{1, files, map[string]Change{n: {units.Class(rapid.IntRange(0, 3).Draw(t, "class")), []string{"k"}}}, true}
 			case 1, 2, 3:
@@ -46,12 +46,15 @@ func TestAnything(t *testing.T) {
 				return Exited{n, inc, ExitStatus{Code: rapid.IntRange(0, 1).Draw(t, "code")}}
 			case 8, 9:
 				return Released{n, inc}
+			case 11:
+				return Readiness{n, inc, rapid.Bool().Draw(t, "ready"), "no answer"}
 			case 10:
 				return HookDone{n, inc, rapid.SampledFrom([]Hook{HookPostStart, HookPostStop, HookReload}).Draw(t, "hook"), rapid.SampledFrom([]string{"", "bad"}).Draw(t, "err")}
 			}
-			if u := s.Units[n]; u != nil && u.Timer != nil {
-				now = u.Timer.At
-				return TimerFired{n, u.Timer.Timer, u.Timer.Seq}
+			if u := s.Units[n]; u != nil && u.Timers != nil {
+				t := rapid.SampledFrom(u.timers()).Draw(t, "timer")
+				now = t.At
+				return TimerFired{n, t.Timer, t.Seq}
 			}
 			return Spawned{n, inc, 1}
 		}
@@ -129,7 +132,7 @@ func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
 	u.Service.Remain = u.Service.Type == "task" && rapid.Bool().Draw(t, "remain")
 	u.Restart.Policy = rapid.SampledFrom([]string{"always", "on-failure", "on-success", "never"}).Draw(t, "policy")
 	u.Restart.Limit.Burst = rapid.IntRange(0, 3).Draw(t, "burst")
-	for _, o := range []func(*units.Unit){postStart, postStop, reloads} {
+	for _, o := range []func(*units.Unit){postStart, postStop, reloads, notifies} {
 		if rapid.Bool().Draw(t, "option") {
 			o(u)
 		}

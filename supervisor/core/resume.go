@@ -26,6 +26,8 @@ func (st *step) resume(u *Unit) {
 		st.emit(ApplyLive{u.Name, u.Incarnation, u.Config, u.Applied})
 	}
 	switch {
+	case u.Awaits:
+		st.emit(AwaitReady{u.Name, u.Incarnation, u.Config})
 	case u.Hook != "":
 		st.emit(RunHook{u.Name, u.Incarnation, u.Hook, u.Config})
 	case u.Phase == Cleaning:
@@ -40,7 +42,7 @@ func (st *step) resume(u *Unit) {
 			st.emit(Signal{u.Name, u.Incarnation, steps[u.StopStep-1].Signal, false})
 		}
 	}
-	if t := u.Timer; t != nil {
-		st.emit(SetTimer{u.Name, t.Timer, t.Seq, t.At})
+	for _, t := range u.timers() {
+		st.emit(t)
 	}
 }

@@ -53,6 +53,9 @@ func (w *sim) randomUnit(i int) *units.Unit {
 	if w.chance(0.2) {
 		postStart(u)
 	}
+	if w.chance(0.3) && u.Service.Type == "service" {
+		notifies(u)
+	}
 	if w.chance(0.2) {
 		postStop(u)
 	}
@@ -138,6 +141,8 @@ func (w *sim) stale() {
 	case Released:
 		i = x.Incarnation
 	case HookDone:
+		i = x.Incarnation
+	case Readiness:
 		i = x.Incarnation
 	}
 	if p := w.inc[i]; p != nil && w.holds[p.unit] == i {

@@ -198,6 +198,16 @@ func (w *sim) do(x Effect) {
 			w.holds[x.Unit] = x.Incarnation // of a task that remained: has it been released before
 		}
 		w.soon(HookDone{x.Unit, x.Incarnation, x.Hook, err})
+	case AwaitReady:
+		if p := w.inc[x.Incarnation]; p == nil || !p.live {
+			w.fatalf("await ready of what does not run: %+v", x)
+		}
+		if !w.calm && w.chance(0.3) {
+			w.soon(Readiness{x.Unit, x.Incarnation, false, "connection refused"})
+		}
+		if w.calm || w.chance(0.8) {
+			w.soon(Readiness{x.Unit, x.Incarnation, true, ""})
+		}
 	case SetTimer:
 		w.later(x.At.Sub(w.now), TimerFired{x.Unit, x.Timer, x.Seq})
 	case Transition:

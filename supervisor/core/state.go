@@ -33,8 +33,11 @@ type Unit struct {
 	Reason string `json:"reason,omitempty"`
 	// Stopped: somebody or something else asked for Up to be false.
 	Stopped bool `json:"stopped,omitempty"`
-	// Ready: Running, and the post-start commands have succeeded.
+	// Ready: Running, [ready] has come true and the post-start commands have succeeded.
 	Ready bool `json:"ready,omitempty"`
+	// Awaits: Running, and [ready] has not come true yet. NotReady tells why, for people.
+	Awaits   bool   `json:"awaits,omitempty"`
+	NotReady string `json:"not_ready,omitempty"`
 	// Halt: it is to go down as soon as those ordered after it are down. Only in
 	// Running and Completed.
 	Halt bool `json:"halt,omitempty"`
@@ -64,16 +67,15 @@ type Unit struct {
 	ReloadAgain bool   `json:"reload_again,omitempty"`
 	// Applied are the keys given by ApplyLive to this incarnation.
 	Applied []string `json:"applied,omitempty"`
-	// Timer is the one that is armed: restart in Backoff, stop in Stopping, reset
-	// in Running. A timer never outlives its phase.
-	Timer *Armed `json:"timer,omitempty"`
+	// Timers are those that are armed. All but the lasting ones end with the phase
+	// in which they were set.
+	Timers map[Timer]Armed `json:"timers,omitempty"`
 }
 
 // Armed is a timer that runs.
 type Armed struct {
-	Timer Timer     `json:"timer"`
-	Seq   uint64    `json:"seq"`
-	At    time.Time `json:"at"`
+	Seq uint64    `json:"seq"`
+	At  time.Time `json:"at"`
 }
 
 // Pending is a Command that has not been answered yet.
@@ -140,9 +142,16 @@ func (s *State) Dirty() []string {
 func (s *State) Timers() []SetTimer {
 	var timers []SetTimer
 	for _, name := range s.Names() {
-		if t := s.Units[name].Timer; t != nil {
-			timers = append(timers, SetTimer{name, t.Timer, t.Seq, t.At})
-		}
+		timers = append(timers, s.Units[name].timers()...)
+	}
+	return timers
+}
+
+// timers returns the SetTimer effects of the unit's timers, sorted by name.
+func (u *Unit) timers() []SetTimer {
+	var timers []SetTimer
+	for _, t := range slices.Sorted(maps.Keys(u.Timers)) {
+		timers = append(timers, SetTimer{u.Name, t, u.Timers[t].Seq, u.Timers[t].At})
 	}
 	return timers
 }

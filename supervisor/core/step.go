@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -61,10 +62,15 @@ func (st *step) take(e Event) {
 		if u := st.current(e.Unit, e.Incarnation); u != nil && u.Hook == e.Hook {
 			st.hookDone(u, e)
 		}
+	case Readiness:
+		if u := st.current(e.Unit, e.Incarnation); u != nil && u.Awaits {
+			st.readiness(u, e)
+		}
 	case TimerFired:
-		u := st.s.Units[e.Unit]
-		if u != nil && u.Timer != nil && u.Timer.Timer == e.Timer && u.Timer.Seq == e.Seq {
-			st.timerFired(u)
+		if u := st.s.Units[e.Unit]; u != nil {
+			if t, ok := u.Timers[e.Timer]; ok && t.Seq == e.Seq {
+				st.timerFired(u, e.Timer)
+			}
 		}
 	}
 	for len(st.queue) > 0 {
@@ -107,11 +113,12 @@ func (st *step) wake(name string) {
 }
 
 // enter moves the unit to a phase and tells so. What belongs to the phase it
-// leaves, its timer above all, ends here.
+// leaves, its timers above all, ends here.
 func (st *step) enter(u *Unit, to Phase, reason string) {
-	if u.Timer != nil {
-		st.emit(StopTimer{u.Name, u.Timer.Timer})
-		u.Timer = nil
+	for _, t := range slices.Sorted(maps.Keys(u.Timers)) {
+		if !t.lasting() {
+			st.disarm(u, t)
+		}
 	}
 	st.emit(Transition{u.Name, u.Incarnation, u.Phase, to, reason})
 	if !u.Phase.down() {
@@ -122,6 +129,7 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 	}
 	u.Phase, u.Since, u.Reason = to, st.in.Now, reason
 	u.Ready, u.Halt, u.StopStep, u.Hook, u.RestartAt = false, false, 0, "", time.Time{}
+	u.Awaits, u.NotReady = false, ""
 	if to != Stopping && to != Cleaning {
 		u.Then, u.ThenReason = "", ""
 	}
@@ -136,9 +144,29 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 
 func (st *step) arm(u *Unit, t Timer, wait time.Duration) {
 	st.s.TimerSeq++
-	u.Timer = &Armed{t, st.s.TimerSeq, st.in.Now.Add(max(wait, 0))}
-	st.emit(SetTimer{u.Name, t, u.Timer.Seq, u.Timer.At})
+	armed := Armed{st.s.TimerSeq, st.in.Now.Add(max(wait, 0))}
+	if u.Timers == nil {
+		u.Timers = map[Timer]Armed{}
+	}
+	u.Timers[t] = armed
+	st.emit(SetTimer{u.Name, t, armed.Seq, armed.At})
 	st.touch(u)
+}
+
+// disarm stops a timer, if it is armed.
+func (st *step) disarm(u *Unit, t Timer) {
+	if _, ok := u.Timers[t]; ok {
+		st.forget(u, t)
+		st.emit(StopTimer{u.Name, t})
+		st.touch(u)
+	}
+}
+
+func (st *step) forget(u *Unit, t Timer) {
+	delete(u.Timers, t)
+	if len(u.Timers) == 0 {
+		u.Timers = nil // as it comes back from JSON
+	}
 }
 
 // settleAll answers the commands that this step settled, forgets the units that

@@ -22,6 +22,8 @@ var situations = []struct {
 	{"starting", Starting, "unit x reload post-start;load boot"},
 	{"running", Running, "unit x reload;load boot;spawned x"},
 	{"running, post-start under way", Running, "unit x reload post-start;load boot;spawned x"},
+	{"running, not ready yet", Running, "unit x reload post-start notify;load boot;spawned x;readiness x no answer"},
+	{"running, not ready yet, to stop after y", Running, "unit x notify reload;unit y after=x:started;load boot;spawned x;spawned y;cmd 90 stop x y"},
 	{"running, reload under way", Running, "unit x reload;load boot;spawned x;cmd 90 reload x"},
 	{"running, to stop after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 stop x"},
 	{"running, to restart after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 restart x"},
@@ -50,6 +52,7 @@ var happenings = []string{
 	"spawned x", "spawned x#99", "spawn-failed x reason", "spawn-lost x reason", "spawn-failed x#99 reason",
 	"exited x 0", "exited x 1", "exited x sig 15", "exited x sig 9 oom", "exited x#99 0", "released x", "released x#99",
 	"hook x post-start", "hook x post-start bad", "hook x post-stop", "hook x post-stop bad", "hook x reload", "hook x reload bad", "hook x#99 reload",
+	"readiness x", "readiness x no answer", "readiness x#99",
 	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "shutdown", "spawned nobody", "crash",
 }
 
@@ -65,7 +68,7 @@ func TestTable(t *testing.T) {
 			if got := p.s.Units["x"].Phase; got != s.phase {
 				t.Fatalf("%s: it is %s", s.name, got)
 			}
-			if strings.HasPrefix(h, "fire") && p.s.Units["x"].Timer == nil {
+			if strings.HasPrefix(h, "fire") && p.s.Units["x"].Timers == nil {
 				continue
 			}
 			out := act(p, h)

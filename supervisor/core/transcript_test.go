@@ -88,13 +88,17 @@ func (p *script) do(w []string) []string {
 		return p.step(Released{name, inc})
 	case "hook": // hook NAME HOOK [ERROR…]
 		return p.step(HookDone{name, inc, Hook(arg(2)), strings.Join(w[3:], " ")})
-	case "fire": // fire NAME: its timer, at its time
-		timer := p.s.Units[name].Timer
-		if timer == nil {
-			p.t.Fatalf("%s has no timer", name)
+	case "fire": // fire NAME [TIMER]: its timer, at its time
+		for _, timer := range p.s.Units[name].timers() {
+			if len(w) < 3 || arg(2) == string(timer.Timer) {
+				p.now = timer.At
+				return p.step(TimerFired{name, timer.Timer, timer.Seq})
+			}
 		}
-		p.now = timer.At
-		return p.step(TimerFired{name, timer.Timer, timer.Seq})
+		p.t.Fatalf("%s has no such timer", name)
+		return nil
+	case "readiness": // readiness NAME [WHY…]: ready, or why not yet
+		return p.step(Readiness{name, inc, len(w) == 2, strings.Join(w[2:], " ")})
 	case "stale-timer": // stale-timer NAME TIMER SEQ
 		return p.step(TimerFired{name, Timer(arg(2)), uint64(atoi(arg(3)))})
 	case "wait":
@@ -193,6 +197,8 @@ func (p *script) line(x Effect) string {
 		return fmt.Sprintf("release %s#%d", x.Unit, x.Incarnation)
 	case RunHook:
 		return fmt.Sprintf("run %s of %s#%d", x.Hook, x.Unit, x.Incarnation)
+	case AwaitReady:
+		return fmt.Sprintf("await ready of %s#%d", x.Unit, x.Incarnation)
 	case ApplyLive:
 		return fmt.Sprintf("apply to %s#%d: %s", x.Unit, x.Incarnation, strings.Join(x.Keys, ", "))
 	case SetTimer:
@@ -263,6 +269,8 @@ func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
 			demand(u)
 		case "remain":
 			remain(u)
+		case "notify":
+			notifies(u)
 		case "post-start":
 			postStart(u)
 		case "post-stop":

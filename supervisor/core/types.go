@@ -75,6 +75,14 @@ type (
 		Hook        Hook
 		Err         string
 	}
+	// Readiness answers AwaitReady: once when the unit is ready, and before it any
+	// number of times with the reason why it is not yet, for people.
+	Readiness struct {
+		Unit        string
+		Incarnation Incarnation
+		Ready       bool
+		Why         string
+	}
 	// TimerFired: the time of a SetTimer has come.
 	TimerFired struct {
 		Unit  string
@@ -125,10 +133,14 @@ const (
 // Timer names a timer of a unit; a unit has at most one of each.
 type Timer string
 
+// lasting reports whether the timer outlives the phase in which it was set.
+func (t Timer) lasting() bool { return false }
+
 // The timers.
 const (
 	TimerRestart Timer = "restart" // back-off is over
 	TimerStop    Timer = "stop"    // the stop step's wait is over
+	TimerReady   Timer = "ready"   // did not become ready in its time
 	TimerReset   Timer = "reset"   // ran long enough: back-off returns to its first delay
 )
 
@@ -175,6 +187,14 @@ type (
 		Unit        string
 		Incarnation Incarnation
 		Hook        Hook
+		Config      *units.Unit
+	}
+	// AwaitReady finds out when the unit is ready in the way that Config.Ready
+	// says, until the main process ends, the unit is stopped or it is ready.
+	// Answer: Readiness.
+	AwaitReady struct {
+		Unit        string
+		Incarnation Incarnation
 		Config      *units.Unit
 	}
 	// ApplyLive writes the changed live keys to the running incarnation (limits, log). No answer.

@@ -144,7 +144,7 @@ func BenchmarkStep(b *testing.B) {
 		u := s.Units[simName(n-1)]
 		Step(s, Input{now, 0.5, Exited{u.Name, u.Incarnation, ExitStatus{Code: 1}}})
 		Step(s, Input{now, 0.5, Released{u.Name, u.Incarnation}})
-		Step(s, Input{now, 0.5, TimerFired{u.Name, TimerRestart, u.Timer.Seq}})
+		Step(s, Input{now, 0.5, TimerFired{u.Name, TimerRestart, u.Timers[TimerRestart].Seq}})
 		Step(s, Input{now, 0.5, Spawned{u.Name, u.Incarnation, 1}})
 	}
 }
