@@ -41,7 +41,7 @@ func (st *step) command(c Command) {
 			st.s.await(name, c.ID)
 		}
 	}
-	st.carryOut(c.Verb, names, p)
+	st.under(Cause{Kind: CauseCommand, Verb: c.Verb, By: c.By}, func() { st.carryOut(c.Verb, names, p) })
 	if len(names) == 0 && !c.NoBlock {
 		st.answer(p)
 	}

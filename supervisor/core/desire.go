@@ -23,19 +23,26 @@ func (st *step) start(u *Unit, why cause, seen map[string]bool) {
 	seen[u.Name] = true
 	n := st.s.graph[u.Name]
 	wasUp := u.Up && u.Phase != Failed
+	if !wasUp {
+		st.asked(u)
+	}
 	u.Up, u.Stopped = true, false
 	st.touch(u)
 	for _, name := range n.conflicts {
 		if c := st.s.Units[name]; c != nil && st.stoppable(c) {
-			st.stop(c, fmt.Sprintf("conflicts with %s", u.Name))
+			st.conflict(c, u)
 		}
 	}
-	for _, name := range slices.Concat(n.requires, n.wants) {
+	for i, name := range slices.Concat(n.requires, n.wants) {
 		d := st.s.Units[name]
 		if d == nil || wasUp && d.Phase == Completed {
 			continue
 		}
-		st.start(d, why, seen)
+		kind := CauseRequired
+		if i >= len(n.requires) {
+			kind = CauseWanted
+		}
+		st.under(Cause{Kind: kind, Unit: u.Name}, func() { st.start(d, why, seen) })
 	}
 	if u.Up { // not lost to a conflict of what it pulled in
 		st.raise(u, why)
@@ -113,9 +120,14 @@ func (st *step) requirementsMet(u *Unit) bool {
 func (st *step) revive(u *Unit) {
 	for _, name := range st.s.graph[u.Name].requires {
 		if d := st.s.Units[name]; d != nil && d.Phase == Inactive {
-			st.startOne(d, manual)
+			st.under(Cause{Kind: CauseRequired, Unit: u.Name}, func() { st.startOne(d, manual) })
 		}
 	}
+}
+
+// conflict stops a unit for the sake of another.
+func (st *step) conflict(u, other *Unit) {
+	st.under(Cause{Kind: CauseConflict, Unit: other.Name}, func() { st.stop(u, fmt.Sprintf("conflicts with %s", other.Name)) })
 }
 
 // stoppable reports whether a stop would change anything: the unit is not down
@@ -139,6 +151,7 @@ func (u *Unit) remains() bool { return u.Phase == Completed && u.Config.Service.
 
 // stop makes the unit, and all that require it, desired to be down.
 func (st *step) stop(u *Unit, reason string) {
+	st.asked(u)
 	u.Up, u.Stopped = false, true
 	st.touch(u)
 	switch u.Phase {
@@ -169,7 +182,9 @@ func (st *step) stopDependents(u *Unit) {
 		if v == nil || !st.stoppable(v) || !u.binds() && v.Phase != Waiting {
 			continue
 		}
-		st.stop(v, fmt.Sprintf("dependency %s stopped", u.Name))
+		st.under(Cause{Kind: CauseDependency, Unit: u.Name, Verb: VerbStop}, func() {
+			st.stop(v, fmt.Sprintf("dependency %s stopped", u.Name))
+		})
 	}
 }
 
@@ -187,7 +202,7 @@ func (st *step) fail(u *Unit, by, reason string) {
 	st.alarmed[u.Name] = true
 	for _, name := range st.s.graph[u.Name].onFailure {
 		if f := st.s.Units[name]; f != nil {
-			st.startOne(f, automatic)
+			st.under(Cause{Kind: CauseOnFailure, Unit: u.Name}, func() { st.startOne(f, automatic) })
 		}
 	}
 }
@@ -252,14 +267,17 @@ func (st *step) renewDependents(u *Unit) {
 		if v.Phase == Waiting || v.rises() {
 			continue
 		}
-		st.renew(v, fmt.Sprintf("dependency %s restarted", u.Name))
-		st.renewDependents(v)
+		st.under(Cause{Kind: CauseDependency, Unit: u.Name, Verb: VerbRestart}, func() {
+			st.renew(v, fmt.Sprintf("dependency %s restarted", u.Name))
+			st.renewDependents(v)
+		})
 	}
 }
 
 // renew stops a unit that is up and starts it again afterwards.
 func (st *step) renew(u *Unit, reason string) {
 	st.touch(u)
+	st.asked(u)
 	st.refresh(u, manual)
 	switch u.Phase {
 	case Starting:
@@ -288,6 +306,7 @@ func (st *step) shutdown() {
 		return
 	}
 	st.s.Shutdown = true
+	st.cause = Cause{Kind: CauseShutdown}
 	for _, name := range sortedNames(st.s.Units) {
 		if u := st.s.Units[name]; st.stoppable(u) {
 			st.stop(u, "shutdown")

@@ -78,7 +78,7 @@ func (st *step) conflictsDown(u *Unit, n *node) bool {
 			continue
 		}
 		if st.stoppable(c) {
-			st.stop(c, fmt.Sprintf("conflicts with %s", u.Name))
+			st.conflict(c, u)
 		}
 		if c.inTheWay() {
 			free = false

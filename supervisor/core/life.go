@@ -45,6 +45,7 @@ func (st *step) postStart(u *Unit) {
 // ready tells that a unit in Running is up.
 func (st *step) ready(u *Unit) {
 	u.Ready, u.Good = true, nil
+	u.Times.Ready = st.in.Now
 	st.touch(u)
 	if u.Tries > 0 && u.Config.Restart.ResetAfter >= 0 && !u.group() {
 		st.arm(u, TimerReset, time.Duration(u.Config.Restart.ResetAfter))

@@ -16,7 +16,7 @@ func (st *step) load(e Load) {
 		return
 	}
 	st.s.Generation = e.Generation
-	l := &loading{st: st, was: map[string]units.Section{}}
+	l := &loading{st: st, boot: e.Boot, was: map[string]units.Section{}}
 	for _, name := range sortedNames(st.s.Units) {
 		if u := st.s.Units[name]; e.Units[name] == nil && !u.Gone {
 			u.Gone = true
@@ -41,12 +41,13 @@ type loading struct {
 	renewed []renewal
 	started []*Unit
 	mended  []*Unit // failed, and changed
+	boot    bool
 }
 
 // renewal is a unit that the new generation restarts.
 type renewal struct {
-	unit   *Unit
-	reason string
+	unit *Unit
+	keys []string
 }
 
 func (l *loading) take(name string, e Load) {
@@ -111,7 +112,7 @@ func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 	case Backoff:
 		u.Config = cfg
 		if class == units.RestartClass {
-			l.renewed = append(l.renewed, renewal{u, changeReason(c.Keys)})
+			l.renewed = append(l.renewed, renewal{u, c.Keys})
 		}
 	case Failed:
 		u.Config = cfg
@@ -140,7 +141,7 @@ func (l *loading) replace(u *Unit, cfg *units.Unit, keys []string) {
 	u.Next = cfg
 	switch {
 	case u.Phase == Starting, (u.Phase == Running || u.Phase == Completed) && !u.Halt:
-		l.renewed = append(l.renewed, renewal{u, changeReason(keys)})
+		l.renewed = append(l.renewed, renewal{u, keys})
 	case (u.Phase == Stopping || u.Phase == Cleaning) && u.Then == Backoff:
 		u.Then, u.ThenReason = Waiting, changeReason(keys)
 	}
@@ -170,6 +171,7 @@ func (l *loading) apply(u *Unit, class units.Class, keys []string) {
 
 func (l *loading) propagate() {
 	st := l.st
+	st.cause = Cause{Kind: CauseRemoved, Generation: st.s.Generation}
 	for _, u := range l.gone {
 		if st.stoppable(u) {
 			st.stop(u, "unit file removed")
@@ -177,15 +179,21 @@ func (l *loading) propagate() {
 	}
 	for _, r := range l.renewed {
 		if r.unit.Up {
-			st.renew(r.unit, r.reason)
+			st.cause = Cause{Kind: CauseChange, Keys: r.keys, Generation: st.s.Generation}
+			st.renew(r.unit, changeReason(r.keys))
 		}
 	}
 	for _, name := range sortedNames(l.was) {
 		l.pullNew(st.s.Units[name])
 		l.pullBound(st.s.Units[name])
 	}
+	st.cause = Cause{Kind: CauseChange, Generation: st.s.Generation}
 	for _, u := range l.mended {
 		l.mend(u)
+	}
+	st.cause.Kind = CauseNew
+	if l.boot {
+		st.cause.Kind = CauseBoot
 	}
 	for _, u := range l.started {
 		st.startOne(u, manual)
@@ -200,19 +208,19 @@ func (l *loading) pullNew(u *Unit) {
 	was, n := l.was[u.Name], l.st.s.graph[u.Name]
 	for _, name := range n.requires {
 		if !slices.Contains(was.Requires, name) {
-			l.pull(name)
+			l.pull(name, Cause{Kind: CauseRequired, Unit: u.Name})
 		}
 	}
 	for _, name := range n.wants {
 		if !slices.Contains(was.Wants, name) && !slices.Contains(was.Requires, name) {
-			l.pull(name)
+			l.pull(name, Cause{Kind: CauseWanted, Unit: u.Name})
 		}
 	}
 }
 
-func (l *loading) pull(name string) {
+func (l *loading) pull(name string, why Cause) {
 	if d := l.st.s.Units[name]; d != nil && d.Phase != Completed {
-		l.st.startOne(d, manual)
+		l.st.under(why, func() { l.st.startOne(d, manual) })
 	}
 }
 
@@ -224,7 +232,7 @@ func (l *loading) pullBound(u *Unit) {
 	}
 	for _, name := range l.st.s.graph[u.Name].requiredBy {
 		if v := l.st.s.Units[name]; v != nil && v.Up && v.Phase != Failed {
-			l.st.startOne(u, manual)
+			l.st.under(Cause{Kind: CauseRequired, Unit: name}, func() { l.st.startOne(u, manual) })
 			return
 		}
 	}

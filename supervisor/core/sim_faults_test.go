@@ -206,7 +206,7 @@ func (w *sim) user() {
 	}
 	w.nextID++
 	w.asked[w.nextID] = false
-	w.step(Command{w.nextID, verb, names, w.chance(0.2), "TERM", w.chance(0.5)})
+	w.step(Command{ID: w.nextID, Verb: verb, Units: names, NoBlock: w.chance(0.2), Signal: "TERM", Whole: w.chance(0.5)})
 }
 
 func (w *sim) someUnit() string {

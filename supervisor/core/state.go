@@ -48,6 +48,12 @@ type Unit struct {
 	// FailedBy names the required unit whose failure made this one fail.
 	FailedBy string `json:"failed_by,omitempty"`
 
+	// Asked is why it is to be up or down, or was restarted.
+	Asked Cause `json:"asked"`
+	// Past are the last changes, oldest first; Times those of the last way up.
+	Past  []Entry `json:"past,omitempty"`
+	Times Times   `json:"times"`
+
 	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
 	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
 	StartedAt   time.Time   `json:"started_at"`            // last Spawned

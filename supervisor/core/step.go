@@ -31,6 +31,7 @@ type step struct {
 	queue   []string // units to look at, in order
 	queued  map[string]bool
 	touched map[string]bool
+	cause   Cause           // of what is started and stopped now
 	alarmed map[string]bool // whose on-failure units this step has started
 }
 
@@ -121,6 +122,7 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 		}
 	}
 	st.emit(Transition{u.Name, u.Incarnation, u.Phase, to, reason})
+	st.pass(u, to, reason)
 	if !u.Phase.down() {
 		st.s.active--
 	}

@@ -38,6 +38,7 @@ type (
 		ID    uint64
 		Verb  Verb
 		Units []string
+		By string // who asked, for people
 		// NoBlock: reply as soon as it is queued, not when it is done.
 		NoBlock bool
 		Signal  string // Kill: without SIG
