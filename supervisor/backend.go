@@ -180,6 +180,7 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 			return nil, &api.Error{Code: "usage", Message: fmt.Sprintf("there is no signal %q", c.Signal), Hint: "name one of signal(7), as in TERM or HUP"}
 		}
 	}
+	by := api.CallerOf(ctx).String()
 	ch := make(chan core.Reply, 1)
 	var id uint64
 	var missing error
@@ -192,7 +193,7 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 		}
 		id = b.state.LastCommand + 1
 		b.replies[id] = ch
-		b.step(core.Command{ID: id, Verb: c.Verb, Units: c.Units, NoBlock: c.NoBlock, Signal: c.Signal, Whole: c.Whole})
+		b.step(core.Command{ID: id, Verb: c.Verb, Units: c.Units, By: by, NoBlock: c.NoBlock, Signal: c.Signal, Whole: c.Whole})
 	})
 	if err == nil {
 		err = missing
