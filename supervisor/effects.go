@@ -41,6 +41,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.release(e)
 	case core.RunHook:
 		s.runHook(e)
+	case core.AwaitReady:
+		s.awaitReady(e)
 	case core.ApplyLive:
 		s.applyLive(e)
 	case core.SetTimer:
@@ -75,6 +77,9 @@ func (s *Supervisor) stopTimer(k timerKey) {
 }
 
 func (s *Supervisor) transition(e core.Transition) {
+	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running {
+		r.unawaited()
+	}
 	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
 	if e.Reason != "" {
 		fields = append(fields, zap.String("reason", e.Reason))

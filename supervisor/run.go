@@ -34,6 +34,8 @@ type run struct {
 	settled bool         // the core was told what became of the start
 	spawned bool         // and that was Spawned
 	exit    *reaper.Exit // nil: the main process has not ended, or there was none
+	// unawaited ends the wait for what [ready] says.
+	unawaited context.CancelFunc
 
 	signals queue         // what the loop has sent; drained before the group is released
 	exited  chan struct{} // closed when the reaper has told the main process's exit
@@ -61,7 +63,7 @@ func groupName(unit string) string { return unit + ".service" }
 func storeName(kind string, id uint64) string { return kind + "/" + strconv.FormatUint(id, 10) }
 
 func newRun(unit string, id core.Incarnation, cfg *units.Unit) *run {
-	r := &run{unit: unit, id: id, cfg: cfg, cancel: func() {}, exited: make(chan struct{})}
+	r := &run{unit: unit, id: id, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{})}
 	r.alive, r.dead = context.WithCancel(context.Background())
 	return r
 }

@@ -1,0 +1,71 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"berth/supervisor/core"
+	"berth/units"
+)
+
+// The pauses between two looks at whether a unit is ready: each is twice the one
+// before. What starts fast is seen fast, and what takes long is not held up by it.
+const (
+	firstReadyPause = 20 * time.Millisecond
+	lastReadyPause  = time.Second
+)
+
+// awaitReady finds out when a unit is ready in the way that its [ready] says.
+// It ends with the main process, and when the unit leaves Running.
+func (s *Supervisor) awaitReady(e core.AwaitReady) {
+	r := s.runs[e.Incarnation]
+	if r == nil {
+		return // gone meanwhile
+	}
+	r.unawaited()
+	ctx, cancel := context.WithCancel(r.alive)
+	r.unawaited = cancel
+	switch ready := e.Config.Ready; {
+	case ready.Notify, ready.FD != nil, ready.Log != "":
+		cancel() // the program tells it by itself
+	default:
+		go s.pollReady(ctx, r, ready)
+	}
+}
+
+// pollReady asks until the answer is yes. Why it is no is told when it changes.
+func (s *Supervisor) pollReady(ctx context.Context, r *run, ready units.Ready) {
+	told := ""
+	for pause := firstReadyPause; ; pause = min(2*pause, lastReadyPause) {
+		err := s.probeReady(ctx, r, ready)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			s.readiness(r, true, "")
+			return
+		}
+		if why := err.Error(); why != told {
+			told = why
+			s.readiness(r, false, why)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readiness tells the core. Of an incarnation that is over it takes no notice.
+func (s *Supervisor) readiness(r *run, ready bool, why string) {
+	s.post(func() {
+		s.step(core.Readiness{Unit: r.unit, Incarnation: r.id, Ready: ready, Why: why})
+	})
+}
+
+// probeReady makes the check that [ready] names, once: tcp, http, exec or file.
+func (s *Supervisor) probeReady(ctx context.Context, r *run, ready units.Ready) error {
+	return errors.New("cannot look whether it is ready: this check is not supported yet")
+}
