@@ -152,6 +152,27 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 	return st, nil
 }
 
+// Why is the core's chain of causes, with what only the kernel's log knows.
+func (b backend) Why(ctx context.Context, name string) (*api.Why, error) {
+	w := &api.Why{Denied: map[string][]string{}}
+	err := b.look(ctx, name, func(*core.Unit, *run) error {
+		w.Chain = b.state.Why(name)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range w.Chain {
+		if l.Seen {
+			continue
+		}
+		if calls := denials(l.LastPID, l.Times.Starting); len(calls) > 0 {
+			w.Denied[l.Unit] = calls
+		}
+	}
+	return w, nil
+}
+
 // commandLine gives a process's arguments, or its name in brackets. What a
 // container wrote there is made harmless for a terminal by the client.
 func commandLine(pid int) string {

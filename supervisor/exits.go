@@ -42,11 +42,21 @@ func (s *Supervisor) exited(r *run, e reaper.Exit) {
 	if r.group != nil {
 		if n, err := r.group.OOMKills(); err == nil && n > r.oomKills {
 			status.OOM = true
+			if stats, err := r.group.Stats(); err == nil {
+				status.MemoryMax, status.MemoryPeak = value(stats.Memory.Max), value(stats.Memory.Peak)
+			}
 		}
 	}
 	r.mu.Unlock()
 	s.step(core.Exited{Unit: r.unit, Incarnation: r.id, Status: status})
 	s.ack(e.Seq)
+}
+
+func value(n *uint64) uint64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 func (s *Supervisor) ack(seq uint64) {

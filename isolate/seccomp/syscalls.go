@@ -148,3 +148,19 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// CallName gives the name of the system call with that number where
+// seccomp_data.arch is audit (AUDIT_ARCH_…, linux/audit.h), "" if it is not known.
+func CallName(audit, number uint32) string {
+	for _, a := range []*abi{&abiX86_64, &abiX32, &abiX86, &abiAARCH64, &abiARM} {
+		if a.audit != audit || number&x32Bit != a.bit {
+			continue
+		}
+		for _, c := range slices.Concat(a.own, a.common) {
+			if c.number|a.bit == number {
+				return c.name
+			}
+		}
+	}
+	return ""
+}

@@ -14,6 +14,7 @@ type Backend interface {
 	Daemon(ctx context.Context) (*Daemon, error)
 	List(ctx context.Context) ([]Unit, error)
 	Status(ctx context.Context, unit string) (*Status, error)
+	Why(ctx context.Context, unit string) (*Why, error)
 	Command(ctx context.Context, c Command) (*Result, error)
 	// Reload reads the unit files again and applies them; Plan only tells what Reload would do.
 	Reload(ctx context.Context) (*Reload, error)

@@ -113,6 +113,11 @@ func (c *Client) Status(ctx context.Context, unit string) (*Status, error) {
 	return call[*Status](ctx, c, "GET", unitPath(unit, ""), nil, nil)
 }
 
+// Why tells what led to the unit's state.
+func (c *Client) Why(ctx context.Context, unit string) (*Why, error) {
+	return call[*Why](ctx, c, "GET", unitPath(unit, "/why"), nil, nil)
+}
+
 // Command has something done to units and waits for it unless cmd.NoBlock.
 func (c *Client) Command(ctx context.Context, cmd Command) (*Result, error) {
 	return call[*Result](ctx, c, "POST", "/v1/command", nil, cmd)

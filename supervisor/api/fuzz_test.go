@@ -21,8 +21,10 @@ type stub struct{}
 
 var errStub = errors.New("the stub has none")
 
-func (stub) Daemon(context.Context) (*Daemon, error) { return &Daemon{}, nil }
-func (stub) List(context.Context) ([]Unit, error)    { return []Unit{}, nil }
+func (stub) Daemon(context.Context) (*Daemon, error)   { return &Daemon{}, nil }
+func (stub) List(context.Context) ([]Unit, error)      { return []Unit{}, nil }
+func (stub) Why(context.Context, string) (*Why, error) { return &Why{}, nil }
+
 func (stub) Status(_ context.Context, u string) (*Status, error) {
 	return nil, &Error{Code: "not-found", Message: "no unit " + u}
 }

@@ -50,6 +50,14 @@ type Status struct {
 	RequiredBy  []string         `json:"required_by,omitempty"`
 }
 
+// Why tells what led to a unit's state.
+type Why struct {
+	Chain []core.Link `json:"chain"`
+	// Denied are, by unit, the system calls that the kernel's log says were
+	// refused to its last main process by its seccomp filter.
+	Denied map[string][]string `json:"denied,omitempty"`
+}
+
 // Process is one process of a unit's group.
 type Process struct {
 	PID     int    `json:"pid"`

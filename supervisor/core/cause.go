@@ -76,6 +76,9 @@ func (st *step) pass(u *Unit, to Phase, reason string) {
 			return
 		}
 	}
+	if n := len(u.Past); n > 0 && u.Past[n-1].Phase == Cleaning && u.Past[n-1].Reason == reason {
+		u.Past = slices.Clone(u.Past[:n-1]) // it says nothing beside what followed
+	}
 	u.Past = append(u.Past, Entry{st.in.Now, u.Incarnation, to, reason})
 	if n := len(u.Past) - maxPast; n > 0 {
 		u.Past = slices.Clone(u.Past[n:])

@@ -19,7 +19,7 @@ func (st *step) spawned(u *Unit, pid int) {
 	if u.MainPID != 0 || u.Phase != Starting && u.Phase != Stopping {
 		return
 	}
-	u.MainPID, u.StartedAt = pid, st.in.Now
+	u.MainPID, u.LastPID, u.StartedAt = pid, pid, st.in.Now
 	st.touch(u)
 	if u.Phase == Stopping { // the abort came too late
 		st.stopStep(u)

@@ -56,6 +56,7 @@ type Unit struct {
 
 	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
 	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
+	LastPID     int         `json:"last_pid,omitempty"`    // of the last start's main process, also when it has ended
 	StartedAt   time.Time   `json:"started_at"`            // last Spawned
 	LastExit    *ExitStatus `json:"last_exit,omitempty"`
 	Restarts    int         `json:"restarts"`         // automatic ones since the last manual start

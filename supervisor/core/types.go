@@ -38,7 +38,7 @@ type (
 		ID    uint64
 		Verb  Verb
 		Units []string
-		By string // who asked, for people
+		By    string // who asked, for people
 		// NoBlock: reply as soon as it is queued, not when it is done.
 		NoBlock bool
 		Signal  string // Kill: without SIG
@@ -119,6 +119,9 @@ type ExitStatus struct {
 	Signal int  `json:"signal,omitempty"`
 	Core   bool `json:"core,omitempty"`
 	OOM    bool `json:"oom,omitempty"` // the kernel killed something in the group for lack of memory
+	// With OOM, as far as the kernel tells: the group's limit and its peak, in bytes.
+	MemoryMax  uint64 `json:"memory_max,omitempty"`
+	MemoryPeak uint64 `json:"memory_peak,omitempty"`
 }
 
 // Hook names a program beside the main one.
