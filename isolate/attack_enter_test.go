@@ -2,6 +2,7 @@ package isolate
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -27,7 +28,17 @@ func execIn(t *testing.T, target *os.File, p *Process) (out string, ws unix.Wait
 		t.Fatal(err)
 	}
 	defer r.Close()
-	prep, err := Prepare(prog, Files{Stdout: w, Stderr: w, Processes: map[string]*os.File{TargetProcess: target}})
+	files := Files{Stdout: w, Stderr: w, Processes: map[string]*os.File{TargetProcess: target}}
+	if p.Console {
+		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(ends[0])
+		files.Console = os.NewFile(uintptr(ends[1]), "console")
+		defer files.Console.Close()
+	}
+	prep, err := Prepare(prog, files)
 	if err != nil {
 		w.Close()
 		return "", 0, err
@@ -63,6 +74,9 @@ func TestExecInAHostileContainer(t *testing.T) {
 	for _, d := range []string{"bin", "lib", "lib64", "proc", "sys", "dev", "etc", "run", "tmp"} {
 		os.Mkdir(filepath.Join(root, d), 0o755)
 	}
+	if err := os.Chmod(filepath.Join(root, "tmp"), 0o1777); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), busybox, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -71,10 +85,10 @@ func TestExecInAHostileContainer(t *testing.T) {
 		os.WriteFile(filepath.Join(root, f), []byte(evil), 0o755)
 	}
 	spec := hostSpec("/bin/busybox", "sh", "-c", `
-		/bin/busybox mount -t tmpfs none /dev && /bin/busybox mkfifo /dev/null /dev/ptmx
+		/bin/busybox mount -t tmpfs none /dev && /bin/busybox mkfifo /dev/null /dev/ptmx && /bin/busybox mkdir /dev/pts && /bin/busybox mkfifo /dev/pts/ptmx
 		/bin/busybox mount -t tmpfs none /proc && /bin/busybox mkdir -p /proc/self/fd /proc/self/attr && echo 0 >/proc/self/oom_score_adj && /bin/busybox mkfifo /proc/self/attr/exec
 		/bin/busybox mkfifo /etc/passwd /etc/group
-		echo up; exec /bin/busybox sleep 1000`)
+		echo up; exec /bin/busybox sleep 300`)
 	const admin = 1 << unix.CAP_SYS_ADMIN
 	spec.RootFS = RootFS{Path: root, Writable: Direct}
 	spec.Process.Capabilities = Capabilities{Bounding: admin, Permitted: admin, Effective: admin}
@@ -105,8 +119,9 @@ func TestExecInAHostileContainer(t *testing.T) {
 		t.Errorf("%q %#x %v", out, uint32(ws), err)
 	}
 	p.Console = true
-	if _, _, err := execIn(t, pidfd, p); err == nil {
-		t.Error("a terminal was found in what is no devpts")
+	var step *StepError
+	if _, _, err := execIn(t, pidfd, p); !errors.As(err, &step) || step.Op != program.OpExpect.String() {
+		t.Errorf("a terminal was looked for in what is no devpts: %v", err)
 	}
 	for _, f := range []string{"tmp/evil", "proc/self/attr/exec"} {
 		if _, err := os.Lstat(filepath.Join(root, f)); err == nil {
@@ -124,7 +139,7 @@ func TestNumberOfAProcessUsedAgain(t *testing.T) {
 		inNamespace(t, "TestNumberOfAProcessUsedAgain")
 		return
 	}
-	p, err := Compile(hostSpec("sleep", "1000"))
+	p, err := Compile(hostSpec("sleep", "300"))
 	if err != nil {
 		t.Fatal(err)
 	}

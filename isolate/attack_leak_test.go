@@ -37,7 +37,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	spec := pathSpec(t, list+"; exit 0")
 	spec.PreStart = [][]string{{"/bin/sh", "-c", list + "; exit 0"}}
 	equal(t, "descriptors", run(t, spec), "")
-	_, pidfd := background(t, pathSpec(t, "sleep 1000"))
+	_, pidfd := background(t, pathSpec(t, "sleep 300"))
 	out, ws, err := execIn(t, pidfd, &Process{Args: []string{"/bin/sh", "-c", list + "; exit 0"}})
 	if err != nil || ws != 0 || out != "" {
 		t.Errorf("exec: %q %#x %v", out, uint32(ws), err)
@@ -63,7 +63,7 @@ func TestWorkingDirectoryStaysInside(t *testing.T) {
 	os.Symlink("../../../../../../../.."+filepath.Dir(secret), filepath.Join(spec.RootFS.Path, "up"))
 	_, pidfd := background(t, func() *Spec {
 		s := *spec
-		s.Process.Args = []string{"sleep", "1000"}
+		s.Process.Args = []string{"sleep", "300"}
 		return &s
 	}())
 	for _, dir := range dirs {
@@ -94,7 +94,7 @@ func TestNoInheritableCapabilities(t *testing.T) {
 	for c := range 40 {
 		unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0) // those that there are
 	}
-	_, pidfd := background(t, pathSpec(t, "sleep 1000"))
+	_, pidfd := background(t, pathSpec(t, "sleep 300"))
 	for _, user := range []string{"", "daemon"} {
 		for _, filter := range [][]byte{nil, denyMkdir(mkdirNumbers...)} {
 			for _, privileges := range []bool{false, true} {

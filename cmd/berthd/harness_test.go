@@ -146,9 +146,11 @@ func (d *daemon) run(flags ...string) {
 	args = slices.Concat(d.before, []string{binary(d.t, "berthd")}, args)
 	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	// A test that is killed leaves no daemon behind, and no units.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if group := place(d.t); group != nil {
 		defer group.Close()
-		d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+		d.cmd.SysProcAttr.UseCgroupFD, d.cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
 	}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)

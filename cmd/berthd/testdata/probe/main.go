@@ -46,7 +46,7 @@ func main() {
 	case "mknod":
 		mknod(args[0])
 	case "fork-bomb":
-		forkBomb()
+		forkBomb(args)
 	case "hog":
 		hog()
 	case "hunt":
@@ -363,15 +363,22 @@ func mknod(rdev string) {
 	time.Sleep(time.Hour)
 }
 
-// forkBomb makes copies of this program, each of which does the same.
-func forkBomb() {
+// forkBomb makes copies of this program, each of which does the same, until the
+// time that is given on, in seconds since 1970: none outlives a test that was killed.
+func forkBomb(args []string) {
+	until := time.Now().Add(5 * time.Minute)
+	if len(args) > 0 {
+		if n, err := strconv.ParseInt(args[0], 10, 64); err == nil {
+			until = time.Unix(n, 0)
+		}
+	}
 	self, err := os.Executable()
 	if err != nil {
 		self = os.Args[0]
 	}
 	full := false
-	for {
-		if err := exec.Command(self, "fork-bomb").Start(); err != nil && !full && os.Getpid() == 1 {
+	for time.Now().Before(until) {
+		if err := exec.Command(self, "fork-bomb", strconv.FormatInt(until.Unix(), 10)).Start(); err != nil && !full && os.Getpid() == 1 {
 			full = true
 			try("fork", err)
 		}
