@@ -78,7 +78,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 		a.verbCommand("restart", "Stop units and start them again"), a.reloadCommand(), a.killCommand(), a.pauseCommand(), a.resumeCommand(), a.verbCommand("reset-failed", "Forget failures and start limits"),
 		a.execCommand(), a.runCommand(), a.reexecCommand())
 	root.AddCommand(a.keeperCommand())
-	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand())
+	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand(), a.calendarCommand())
 	return root
 }
 
