@@ -56,6 +56,8 @@ func (s *Supervisor) do(e core.Effect) {
 		}
 	case core.Transition:
 		s.transition(e)
+	case core.Report:
+		s.report(e)
 	case core.Done:
 		// The loop ends by itself once nothing is left to do.
 	}
@@ -100,6 +102,16 @@ func (s *Supervisor) transition(e core.Transition) {
 		Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation),
 		From: e.From, To: e.To, Reason: e.Reason,
 	})
+}
+
+// report tells of a unit without a change of phase.
+func (s *Supervisor) report(e core.Report) {
+	s.log.Warn("unit: "+e.Text, zap.String("unit", e.Unit))
+	phase := core.Phase("")
+	if u, ok := s.state.Unit(e.Unit); ok {
+		phase = u.Phase
+	}
+	s.events.send(api.Event{Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation), From: phase, To: phase, Reason: e.Text})
 }
 
 // applyLive writes what changed and needs no restart: limits and logging.

@@ -212,6 +212,7 @@ func (s *Supervisor) ask(ctx context.Context, f func()) error {
 func (s *Supervisor) step(ev core.Event) {
 	effects := core.Step(s.state, core.Input{Now: time.Now(), Rand: rand.Float64(), Event: ev})
 	s.record()
+	s.stopping = s.stopping || s.state.Shutdown // a unit may have asked for it
 	for _, e := range effects {
 		s.do(e)
 	}

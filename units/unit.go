@@ -90,14 +90,17 @@ type Service struct {
 	PostStop         []Command         `toml:"post-stop" json:"post-stop,omitempty"`
 	StartTimeout     Duration          `toml:"start-timeout" json:"start-timeout"` // set-up, pre-start and exec together
 	Reload           *Reload           `toml:"reload" json:"reload,omitempty"`
+	NotifyAccess     string            `toml:"notify-access" json:"notify-access,omitempty"` // main | all | none; "": see Unit.Notify
+	FDStoreMax       int               `toml:"fd-store-max" json:"fd-store-max,omitempty"`   // descriptors kept over restarts
 	Init             bool              `toml:"init" json:"init,omitempty"`
 	Terminal         string            `toml:"terminal" json:"terminal,omitempty"`
 }
 
-// Reload is [service] reload: exactly one of both.
+// Reload is [service] reload: exactly one of Signal and Command.
 type Reload struct {
 	Signal  string  `toml:"signal" json:"signal,omitempty"` // without SIG: "HUP"
 	Command Command `toml:"command" json:"command,omitempty"`
+	Notify  bool    `toml:"notify" json:"notify,omitempty"` // it has ended when the program says so
 }
 
 // Restart is [restart].
@@ -117,7 +120,7 @@ type StartLimit struct {
 	Within Duration `toml:"within" json:"within"`
 }
 
-// Ready is [ready]; not supported yet but for its absence.
+// Ready is [ready].
 type Ready struct {
 	Notify  bool     `toml:"notify" json:"notify,omitempty"`
 	FD      *int     `toml:"fd" json:"fd,omitempty"`
@@ -148,7 +151,7 @@ type Probe struct {
 	OnFailure   string   `toml:"on-failure" json:"on-failure"` // restart | none | stop | shutdown
 }
 
-// Watchdog is [watchdog]; not supported yet.
+// Watchdog is [watchdog].
 type Watchdog struct {
 	Interval  Duration `toml:"interval" json:"interval,omitempty"`
 	OnFailure string   `toml:"on-failure" json:"on-failure"`

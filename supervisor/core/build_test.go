@@ -33,6 +33,14 @@ func postStop(u *units.Unit)            { u.Service.PostStop = []units.Command{{
 func notifies(u *units.Unit) {
 	u.Ready = units.Ready{Notify: true, Timeout: units.Duration(90 * time.Second)}
 }
+func watched(interval units.Duration, action string) func(*units.Unit) {
+	return func(u *units.Unit) { u.Watchdog = units.Watchdog{Interval: interval, OnFailure: action} }
+}
+
+func reloadNotify(u *units.Unit) { u.Service.Reload = &units.Reload{Signal: "HUP", Notify: true} }
+func reloadCommandNotify(u *units.Unit) {
+	u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}, Notify: true}
+}
 func reloads(u *units.Unit)   { u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}} }
 func reloadHUP(u *units.Unit) { u.Service.Reload = &units.Reload{Signal: "HUP"} }
 func requires(n ...string) func(*units.Unit) {

@@ -20,6 +20,7 @@ const (
 	CauseOnFailure  CauseKind = "on-failure" // of Unit
 	CauseConflict   CauseKind = "conflict"   // with Unit
 	CauseDependency CauseKind = "dependency" // it requires Unit, which went down or was restarted: Verb
+	CauseRevived    CauseKind = "revived"    // Unit, because of which it had failed, is up
 	CauseShutdown   CauseKind = "shutdown"
 )
 

@@ -58,6 +58,9 @@
 // remain they run when it is stopped. A failing post-stop command is told but
 // changes nothing.
 //
+// A unit that has failed because of one that it requires, and is still desired
+// up, is started when that one is up after all. It counts as an automatic start.
+//
 // The core bounds stops by time, and the wait for [ready]: a start (start-timeout) and a
 // hook that hang are ended by the shell, which then answers as for any failure.
 //

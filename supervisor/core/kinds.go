@@ -8,6 +8,7 @@ func (Exited) event()      {}
 func (Released) event()    {}
 func (HookDone) event()    {}
 func (Readiness) event()   {}
+func (Notified) event()    {}
 func (TimerFired) event()  {}
 func (Shutdown) event()    {}
 
@@ -23,4 +24,5 @@ func (SetTimer) effect()   {}
 func (StopTimer) effect()  {}
 func (Reply) effect()      {}
 func (Transition) effect() {}
+func (Report) effect()     {}
 func (Done) effect()       {}

@@ -50,7 +50,9 @@ func (st *step) ready(u *Unit) {
 	if u.Tries > 0 && u.Config.Restart.ResetAfter >= 0 && !u.group() {
 		st.arm(u, TimerReset, time.Duration(u.Config.Restart.ResetAfter))
 	}
+	st.guard(u)
 	st.reloadNext(u)
+	st.reviveDependents(u)
 }
 
 func (st *step) spawnFailed(u *Unit, e SpawnFailed) {
@@ -138,7 +140,7 @@ func (st *step) revert(u *Unit, reason string) (Phase, string) {
 
 // stopStep does the next step of a stop.
 func (st *step) stopStep(u *Unit) {
-	steps := stopSteps(u.Config)
+	steps := stopSteps(u)
 	if u.StopStep < len(steps) {
 		s := steps[u.StopStep]
 		u.StopStep++
@@ -154,7 +156,11 @@ func (st *step) stopStep(u *Unit) {
 	st.arm(u, TimerStop, killAgain)
 }
 
-func stopSteps(c *units.Unit) []units.StopStep {
+func stopSteps(u *Unit) []units.StopStep {
+	c := u.Config
+	if u.StopSignal != "" {
+		return []units.StopStep{{Signal: u.StopSignal, Wait: c.Stop.Timeout}}
+	}
 	if len(c.Stop.Steps) > 0 {
 		return c.Stop.Steps
 	}
@@ -204,8 +210,15 @@ func (st *step) hookDone(u *Unit, e HookDone) {
 			st.giveUp(u, "post-start failed: "+e.Err)
 		}
 	case HookReload:
-		st.reloadDone(u, e.Err)
-		st.reloadNext(u)
+		switch {
+		case e.Err == "" && !u.ReloadSince.IsZero() && !u.ReloadEnded: // the program has the last word
+			st.arm(u, TimerReload, reloadTimeout)
+		case !u.ReloadSince.IsZero():
+			st.endReload(u, e.Err)
+		default:
+			st.reloadDone(u, e.Err)
+			st.reloadNext(u)
+		}
 	case HookPostStop:
 		if e.Err != "" {
 			u.ThenReason += "; post-stop failed: " + e.Err
@@ -238,6 +251,7 @@ func (st *step) land(u *Unit) {
 	case Completed:
 		u.Up = u.Config.Service.Remain
 		st.enter(u, Completed, why)
+		st.reviveDependents(u)
 	case Failed:
 		st.fail(u, u.FailedBy, why)
 	default:
@@ -287,6 +301,10 @@ func (st *step) timerFired(u *Unit, timer Timer) {
 		st.stopStep(u)
 	case TimerReady:
 		st.neverReady(u)
+	case TimerWatchdog:
+		st.silent(u)
+	case TimerReload:
+		st.reloadOverdue(u)
 	case TimerReset:
 		u.Tries = 0
 	case TimerRestart:

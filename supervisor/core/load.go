@@ -254,7 +254,7 @@ func (l *loading) mend(u *Unit) {
 // reloadNext begins the reload that is asked for, as soon as the unit is ready
 // and no other hook runs.
 func (st *step) reloadNext(u *Unit) {
-	if !u.ReloadAgain || u.Phase != Running || !u.Ready || u.Hook != "" {
+	if !u.ReloadAgain || u.Phase != Running || !u.Ready || u.Hook != "" || u.reloading() {
 		return
 	}
 	u.ReloadAgain = false
@@ -264,9 +264,17 @@ func (st *step) reloadNext(u *Unit) {
 	case r == nil:
 		st.reloadDone(u, "the unit no longer has a [service] reload")
 	case len(r.Command) > 0:
+		if r.Notify {
+			st.awaitReload(u)
+		}
 		st.hook(u, HookReload)
 	default:
 		st.emit(Signal{u.Name, u.Incarnation, r.Signal, false})
+		if r.Notify {
+			st.awaitReload(u)
+			st.arm(u, TimerReload, reloadTimeout)
+			return
+		}
 		st.reloadDone(u, "")
 	}
 }

@@ -29,7 +29,7 @@ func Transitions() []Edge {
 		{Starting, Running, "Spawned"},
 		{Starting, Stopping, "stop or restart: Abort"},
 		{Starting, Cleaning, "SpawnFailed"},
-		{Running, Stopping, "stop or restart, not ready in time, or post-start failed: stop steps"},
+		{Running, Stopping, "stop or restart, not ready in time, post-start failed, or the watchdog: stop steps"},
 		{Running, Cleaning, "the main process exited"},
 		{Running, Inactive, "a group: stop"},
 		{Running, Waiting, "a group: restart"},
@@ -47,7 +47,7 @@ func Transitions() []Edge {
 		{Completed, Inactive, "stop"},
 		{Completed, Cleaning, "stop of a task that remains: post-stop"},
 		{Completed, Failed, "a task that remains: a required unit failed"},
-		{Failed, Waiting, "start, or a changed file"},
+		{Failed, Waiting, "start, a changed file, or what it failed for is up"},
 		{Failed, Failed, "on-failure start beyond the start limit"},
 		{Failed, Inactive, "reset-failed"},
 	}

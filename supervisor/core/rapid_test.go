@@ -31,7 +31,9 @@ func TestAnything(t *testing.T) {
 			if u := s.Units[n]; u != nil {
 				inc = max(u.Incarnation, 1) - Incarnation(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
 			}
-			switch rapid.IntRange(0, 12).Draw(t, "kind") {
+			switch rapid.IntRange(0, 14).Draw(t, "kind") {
+			case 12:
+				return Notified{n, inc, drawMessage(t, now)}
 			case 0:
 				return Load{1, files, map[string]Change{n: {units.Class(rapid.IntRange(0, 3).Draw(t, "class")), []string{"k"}}}, true}
 			case 1, 2, 3:
@@ -102,6 +104,14 @@ func TestAnything(t *testing.T) {
 	})
 }
 
+func drawMessage(t *rapid.T, now time.Time) Message {
+	status, number := "busy", 2
+	return rapid.SampledFrom([]Message{
+		{Ready: true}, {Reloading: now}, {Reloading: now.Add(-time.Hour)}, {Stopping: true, Status: &status}, {Errno: &number, BusError: &status},
+		{MainPID: 77}, {Extend: time.Minute}, {Watchdog: now}, {Trigger: true}, {Interval: time.Minute}, {Ready: true, Watchdog: now, Extend: time.Hour},
+	}).Draw(t, "message")
+}
+
 func encode(t *rapid.T, s *State) string {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -132,7 +142,7 @@ func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
 	u.Service.Remain = u.Service.Type == "task" && rapid.Bool().Draw(t, "remain")
 	u.Restart.Policy = rapid.SampledFrom([]string{"always", "on-failure", "on-success", "never"}).Draw(t, "policy")
 	u.Restart.Limit.Burst = rapid.IntRange(0, 3).Draw(t, "burst")
-	for _, o := range []func(*units.Unit){postStart, postStop, reloads, notifies} {
+	for _, o := range []func(*units.Unit){postStart, postStop, reloads, notifies, reloadNotify, watched(1, "restart"), watched(1, "none"), watched(1, "shutdown")} {
 		if rapid.Bool().Draw(t, "option") {
 			o(u)
 		}

@@ -30,12 +30,14 @@ func (st *step) resume(u *Unit) {
 		st.emit(AwaitReady{u.Name, u.Incarnation, u.Config})
 	case u.Hook != "":
 		st.emit(RunHook{u.Name, u.Incarnation, u.Hook, u.Config})
+	case !u.ReloadSince.IsZero() && !u.ReloadBegun && u.reload() != nil && u.reload().Signal != "":
+		st.emit(Signal{u.Name, u.Incarnation, u.reload().Signal, false})
 	case u.Phase == Cleaning:
 		st.emit(Release{u.Name, u.Incarnation})
 	case u.Phase == Stopping && u.MainPID == 0:
 		st.emit(Abort{u.Name, u.Incarnation})
 	case u.Phase == Stopping:
-		steps := stopSteps(u.Config)
+		steps := stopSteps(u)
 		if u.StopStep > len(steps) {
 			st.emit(KillGroup{u.Name, u.Incarnation})
 		} else if u.StopStep > 0 {

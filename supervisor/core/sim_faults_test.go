@@ -59,10 +59,18 @@ func (w *sim) randomUnit(i int) *units.Unit {
 	if w.chance(0.2) {
 		postStop(u)
 	}
-	if w.chance(0.3) {
+	switch x := w.r.Float64(); {
+	case x < 0.3:
 		reloads(u)
-	} else if w.chance(0.2) {
+	case x < 0.4:
 		reloadHUP(u)
+	case x < 0.5:
+		reloadNotify(u)
+	case x < 0.6:
+		reloadCommandNotify(u)
+	}
+	if w.chance(0.2) && u.Service.Type != "group" {
+		watched(units.Duration(10*time.Second), []string{"restart", "restart", "none", "stop"}[w.r.IntN(4)])(u)
 	}
 	if w.chance(0.2) {
 		u.Stop.Steps = []units.StopStep{{Signal: "QUIT", Wait: units.Duration(time.Second)}, {Signal: "TERM", Wait: units.Duration(time.Second)}}
@@ -143,6 +151,8 @@ func (w *sim) stale() {
 	case HookDone:
 		i = x.Incarnation
 	case Readiness:
+		i = x.Incarnation
+	case Notified:
 		i = x.Incarnation
 	}
 	if p := w.inc[i]; p != nil && w.holds[p.unit] == i {

@@ -177,6 +177,11 @@ func (w *sim) do(x Effect) {
 	case Signal:
 		if p := w.inc[x.Incarnation]; p == nil {
 			w.fatalf("signal to unknown incarnation: %+v", x)
+		} else if u := w.s.Units[x.Unit]; p.live && x.Signal == "HUP" && u.confirms() {
+			if w.calm || w.chance(0.8) {
+				w.later(0, Notified{x.Unit, x.Incarnation, Message{Reloading: w.now}})
+				w.soon(Notified{x.Unit, x.Incarnation, Message{Ready: true, Extend: time.Second}})
+			}
 		} else if p.live && x.Signal != "HUP" && w.chance(0.9) {
 			w.soon(Exited{x.Unit, x.Incarnation, ExitStatus{Signal: 15}})
 		}
@@ -197,6 +202,10 @@ func (w *sim) do(x Effect) {
 		if x.Hook == HookPostStop {
 			w.holds[x.Unit] = x.Incarnation // of a task that remained: has it been released before
 		}
+		if u := w.s.Units[x.Unit]; x.Hook == HookReload && u.confirms() && (w.calm || w.chance(0.8)) {
+			w.later(0, Notified{x.Unit, x.Incarnation, Message{Reloading: w.now}})
+			w.soon(Notified{x.Unit, x.Incarnation, Message{Ready: true}})
+		}
 		w.soon(HookDone{x.Unit, x.Incarnation, x.Hook, err})
 	case AwaitReady:
 		if p := w.inc[x.Incarnation]; p == nil || !p.live {
@@ -209,6 +218,10 @@ func (w *sim) do(x Effect) {
 			w.soon(Readiness{x.Unit, x.Incarnation, true, ""})
 		}
 	case SetTimer:
+		if x.Timer == TimerWatchdog && (w.calm || w.chance(0.9)) {
+			w.heard(x)
+			return
+		}
 		w.later(x.At.Sub(w.now), TimerFired{x.Unit, x.Timer, x.Seq})
 	case Transition:
 		w.transition(x)
@@ -219,6 +232,16 @@ func (w *sim) do(x Effect) {
 		w.asked[x.ID] = true
 	case Done:
 		w.done++
+	}
+}
+
+// heard is what a program says that is well: once for each time it has to, and
+// at rest not at all, for that would go on for ever.
+func (w *sim) heard(x SetTimer) {
+	u := w.s.Units[x.Unit]
+	if !w.calm && u != nil {
+		at := w.now.Add(x.At.Sub(w.now) / 2)
+		w.later(at.Sub(w.now), Notified{x.Unit, u.Incarnation, Message{Watchdog: at}})
 	}
 }
 

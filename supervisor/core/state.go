@@ -74,6 +74,19 @@ type Unit struct {
 	ReloadAgain bool   `json:"reload_again,omitempty"`
 	// Applied are the keys given by ApplyLive to this incarnation.
 	Applied []string `json:"applied,omitempty"`
+	// ReloadSince is when the reload was asked for that the program itself tells
+	// the end of; zero: there is none. ReloadBegun and ReloadEnded: it has said so.
+	ReloadSince time.Time `json:"reload_since,omitzero"`
+	ReloadBegun bool      `json:"reload_begun,omitempty"`
+	ReloadEnded bool      `json:"reload_ended,omitempty"`
+	// StopSignal, in Stopping, is what was sent in place of the steps of [stop].
+	StopSignal string `json:"stop_signal,omitempty"`
+	// Notice is what the program of this incarnation has told of itself.
+	Notice Notice `json:"notice,omitzero"`
+	// WatchdogInterval is how often the program has said that it will be heard of;
+	// 0: as configured. WatchdogAt is when it was heard of last, as far as told.
+	WatchdogInterval units.Duration `json:"watchdog_interval,omitempty"`
+	WatchdogAt       time.Time      `json:"watchdog_at,omitzero"`
 	// Timers are those that are armed. All but the lasting ones end with the phase
 	// in which they were set.
 	Timers map[Timer]Armed `json:"timers,omitempty"`
@@ -171,7 +184,7 @@ func (s *State) Idle() bool {
 		case Waiting, Starting, Stopping, Cleaning:
 			return false
 		}
-		if u.Halt || u.Hook != "" {
+		if u.Halt || u.Hook != "" || u.reloading() {
 			return false
 		}
 	}

@@ -67,6 +67,10 @@ func (st *step) take(e Event) {
 		if u := st.current(e.Unit, e.Incarnation); u != nil && u.Awaits {
 			st.readiness(u, e)
 		}
+	case Notified:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			st.notified(u, e.Message)
+		}
 	case TimerFired:
 		if u := st.s.Units[e.Unit]; u != nil {
 			if t, ok := u.Timers[e.Timer]; ok && t.Seq == e.Seq {
@@ -132,6 +136,10 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 	u.Phase, u.Since, u.Reason = to, st.in.Now, reason
 	u.Ready, u.Halt, u.StopStep, u.Hook, u.RestartAt = false, false, 0, "", time.Time{}
 	u.Awaits, u.NotReady = false, ""
+	u.ReloadSince, u.ReloadBegun, u.ReloadEnded, u.StopSignal = time.Time{}, false, false, ""
+	if to == Starting {
+		u.forgetNotice()
+	}
 	if to != Stopping && to != Cleaning {
 		u.Then, u.ThenReason = "", ""
 	}

@@ -28,10 +28,20 @@ var situations = []struct {
 	{"running, to stop after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 stop x"},
 	{"running, to restart after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 restart x"},
 	{"running, reset timer", Running, "unit x reload;load boot;spawned x;exited x 1;released x;fire x;spawned x"},
+	{"running, reload to be confirmed", Running, "unit x reload-notify;load boot;spawned x;cmd 90 reload x"},
+	{"running, reload begun", Running, "unit x reload-notify;load boot;spawned x;cmd 90 reload x;notified x reloading=0s"},
+	{"running, reload under way, to be confirmed", Running, "unit x reload-command-notify;load boot;spawned x;cmd 90 reload x"},
+	{"running, reload under way, confirmed", Running, "unit x reload-command-notify;load boot;spawned x;cmd 90 reload x;notified x reloading=0s;notified x ready"},
+	{"running, watched", Running, "unit x watchdog=30s;load boot;spawned x;wait 20s"},
+	{"running, watched, only told", Running, "unit x watchdog=30s:none;load boot;spawned x;wait 20s"},
+	{"running, watched, to fail", Running, "unit x watchdog=30s:stop;load boot;spawned x;wait 20s"},
+	{"running, watched, for all", Running, "unit x watchdog=30s:shutdown;load boot;spawned x;wait 20s"},
+	{"running, watched, to stop after y", Running, "unit x watchdog=30s;unit y requires=x;load boot;spawned x;spawned y;cmd 90 stop x"},
 	{"running task", Running, "unit x type=task;load boot;spawned x"},
 	{"running group", Running, "unit x type=group;load boot"},
 	{"stopping", Stopping, "unit x reload post-stop;load boot;spawned x;cmd 90 stop x"},
 	{"stopping to restart", Stopping, "unit x reload;load boot;spawned x;cmd 90 restart x"},
+	{"stopping, not heard of", Stopping, "unit x watchdog=30s;load boot;spawned x;fire x watchdog"},
 	{"stopping, aborted", Stopping, "unit x reload;load boot;cmd 90 stop x"},
 	{"stopping, killed", Stopping, "unit x reload;load boot;spawned x;cmd 90 stop x;fire x"},
 	{"cleaning, post-stop", Cleaning, "unit x reload post-stop;load boot;spawned x;exited x 1"},
@@ -42,6 +52,7 @@ var situations = []struct {
 	{"backoff", Backoff, "unit x reload;load boot;spawned x;exited x 1;released x"},
 	{"completed", Completed, "unit x type=task;load boot;spawned x;exited x 0;released x"},
 	{"completed, remains", Completed, "unit x remain post-stop;load boot;spawned x;exited x 0;released x"},
+	{"failed with y", Failed, "unit y policy=never;unit x requires=y;load boot;spawned y;spawned x;exited y 1;released y;exited x 0;released x"},
 	{"failed", Failed, "unit x policy=never reload;load boot;spawn-failed x no such file;released x"},
 }
 
@@ -53,6 +64,8 @@ var happenings = []string{
 	"exited x 0", "exited x 1", "exited x sig 15", "exited x sig 9 oom", "exited x#99 0", "released x", "released x#99",
 	"hook x post-start", "hook x post-start bad", "hook x post-stop", "hook x post-stop bad", "hook x reload", "hook x reload bad", "hook x#99 reload",
 	"readiness x", "readiness x no answer", "readiness x#99",
+	"notified x ready", "notified x reloading=0s", "notified x reloading=1h", "notified x stopping", "notified x status=busy", "notified x errno=2 buserror=b mainpid=77",
+	"notified x extend=1m", "notified x extend=10h", "notified x watchdog=1s", "notified x watchdog=1h", "notified x trigger", "notified x interval=5s", "notified x#99 ready",
 	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "shutdown", "spawned nobody", "crash",
 }
 

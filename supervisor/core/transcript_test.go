@@ -99,6 +99,8 @@ func (p *script) do(w []string) []string {
 		return nil
 	case "readiness": // readiness NAME [WHY…]: ready, or why not yet
 		return p.step(Readiness{name, inc, len(w) == 2, strings.Join(w[2:], " ")})
+	case "notified": // notified NAME WORD…, as in sd_notify(3) but in words; times are spans before now
+		return p.step(Notified{name, inc, p.message(w[2:])})
 	case "stale-timer": // stale-timer NAME TIMER SEQ
 		return p.step(TimerFired{name, Timer(arg(2)), uint64(atoi(arg(3)))})
 	case "wait":
@@ -215,10 +217,47 @@ func (p *script) line(x Effect) string {
 			return fmt.Sprintf("%s: %s -> %s", x.Unit, x.From, x.To)
 		}
 		return fmt.Sprintf("%s: %s -> %s (%s)", x.Unit, x.From, x.To, x.Reason)
+	case Report:
+		return fmt.Sprintf("report %s#%d: %s", x.Unit, x.Incarnation, x.Text)
 	case Done:
 		return "done"
 	}
 	return fmt.Sprintf("%T", x)
+}
+
+func (p *script) message(words []string) (m Message) {
+	span := func(s string) time.Duration { return time.Duration(duration(p.t, s)) }
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "ready":
+			m.Ready = true
+		case "reloading":
+			m.Reloading = p.now.Add(-span(value))
+		case "stopping":
+			m.Stopping = true
+		case "status":
+			m.Status = &value
+		case "errno":
+			n := atoi(value)
+			m.Errno = &n
+		case "buserror":
+			m.BusError = &value
+		case "mainpid":
+			m.MainPID = atoi(value)
+		case "extend":
+			m.Extend = span(value)
+		case "watchdog":
+			m.Watchdog = p.now.Add(-span(value))
+		case "trigger":
+			m.Trigger = true
+		case "interval":
+			m.Interval = span(value)
+		default:
+			p.t.Fatalf("no such word %q", w)
+		}
+	}
+	return m
 }
 
 func (p *script) show(name string) string {
@@ -229,6 +268,12 @@ func (p *script) show(name string) string {
 	s := fmt.Sprintf("%s: %s, desired %s, restarts %d", name, u.Phase, map[bool]string{true: "up", false: "down"}[u.Up], u.Restarts)
 	if u.Reason != "" {
 		s += ", " + u.Reason
+	}
+	if u.NotReady != "" {
+		s += ", not ready: " + u.NotReady
+	}
+	if u.Notice != (Notice{}) {
+		s += fmt.Sprintf(", told %+v", u.Notice)
 	}
 	return s
 }
@@ -277,6 +322,16 @@ func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
 			postStop(u)
 		case "reload":
 			reloads(u)
+		case "watchdog": // watchdog=30s or watchdog=30s:none
+			interval, action, given := strings.Cut(value, ":")
+			if !given {
+				action = "restart"
+			}
+			watched(duration(t, interval), action)(u)
+		case "reload-notify":
+			reloadNotify(u)
+		case "reload-command-notify":
+			reloadCommandNotify(u)
 		case "reload-hup":
 			reloadHUP(u)
 		case "type":

@@ -84,6 +84,12 @@ type (
 		Ready       bool
 		Why         string
 	}
+	// Notified: the program has told something of itself, after Spawned.
+	Notified struct {
+		Unit        string
+		Incarnation Incarnation
+		Message
+	}
 	// TimerFired: the time of a SetTimer has come.
 	TimerFired struct {
 		Unit  string
@@ -146,6 +152,11 @@ const (
 	TimerStop    Timer = "stop"    // the stop step's wait is over
 	TimerReady   Timer = "ready"   // did not become ready in its time
 	TimerReset   Timer = "reset"   // ran long enough: back-off returns to its first delay
+	TimerReload  Timer = "reload"  // did not say in its time that it has reloaded
+	// TimerWatchdog: was not heard of for as long as it may be silent. The shell
+	// posts Notified instead where the program was heard of later than it has told:
+	// so it need not tell each message.
+	TimerWatchdog Timer = "watchdog"
 )
 
 // Effect is what the shell shall do: one of the types below. Effects are done in
@@ -232,6 +243,12 @@ type (
 		Incarnation Incarnation
 		From, To    Phase
 		Reason      string
+	}
+	// Report tells what a user should know, and changes no phase. No answer.
+	Report struct {
+		Unit        string
+		Incarnation Incarnation
+		Text        string
 	}
 	// Done: after Shutdown, everything is down.
 	Done struct{}
