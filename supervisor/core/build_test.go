@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"time"
 
 	"berth/units"
@@ -40,6 +41,21 @@ func watched(interval units.Duration, action string) func(*units.Unit) {
 func reloadNotify(u *units.Unit) { u.Service.Reload = &units.Reload{Signal: "HUP", Notify: true} }
 func reloadCommandNotify(u *units.Unit) {
 	u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}, Notify: true}
+}
+
+// check adds a health check, every 10s and with 3 retries.
+func check(name string, opts ...func(*units.Probe)) func(*units.Unit) {
+	return func(u *units.Unit) {
+		p := units.Probe{TCP: "127.0.0.1:80", Interval: units.Duration(10 * time.Second), Timeout: units.Duration(3 * time.Second), Retries: 3, OnFailure: "restart"}
+		for _, o := range opts {
+			o(&p)
+		}
+		u.Health = maps.Clone(u.Health)
+		if u.Health == nil {
+			u.Health = map[string]units.Probe{}
+		}
+		u.Health[name] = p
+	}
 }
 func reloads(u *units.Unit)   { u.Service.Reload = &units.Reload{Command: units.Command{"/bin/rl"}} }
 func reloadHUP(u *units.Unit) { u.Service.Reload = &units.Reload{Signal: "HUP"} }

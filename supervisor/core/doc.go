@@ -64,6 +64,16 @@
 // The core bounds stops by time, and the wait for [ready]: a start (start-timeout) and a
 // hook that hang are ended by the shell, which then answers as for any failure.
 //
+// # Health
+//
+// The checks of a service begin when it is ready, end with Running, and are each
+// made again an interval after the last one was done. While none has succeeded,
+// failures within the start-period do not count, and the next check comes soon.
+// As many failures in a row as retries says are a failure of the unit where
+// on-failure is restart, and what [restart] says of failures follows; stop makes it
+// failed for good; shutdown stops everything; none only tells. A unit that is
+// ready, and has no checks, counts as healthy.
+//
 // # Changes of the configuration
 //
 // The graph is always that of the newest generation; all other keys of a unit

@@ -102,7 +102,7 @@ func (u *Unit) delays(is string) bool {
 	case Waiting, Starting:
 		return true
 	case Running:
-		return !u.Halt && (toEnd || is != "started" && !u.Ready)
+		return !u.Halt && (toEnd || is != "started" && !u.Ready || is == "healthy" && !u.healthy())
 	case Cleaning:
 		return toEnd && (u.Then == Completed || u.Then == Backoff)
 	case Backoff:

@@ -47,6 +47,7 @@ func (st *step) ready(u *Unit) {
 	u.Ready, u.Good = true, nil
 	u.Times.Ready = st.in.Now
 	st.touch(u)
+	st.beginChecks(u)
 	if u.Tries > 0 && u.Config.Restart.ResetAfter >= 0 && !u.group() {
 		st.arm(u, TimerReset, time.Duration(u.Config.Restart.ResetAfter))
 	}
@@ -295,6 +296,10 @@ func backoffDelay(r units.Restart, tries int, rand float64) time.Duration {
 
 func (st *step) timerFired(u *Unit, timer Timer) {
 	st.forget(u, timer)
+	if check, ok := timer.check(); ok {
+		st.probe(u, check)
+		return
+	}
 	st.touch(u)
 	switch timer {
 	case TimerStop:

@@ -107,7 +107,9 @@ func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 			l.replace(u, cfg, c.Keys)
 			return
 		}
+		was := u.Config.Health
 		u.Config = cfg
+		l.st.syncChecks(u, was)
 		l.apply(u, class, c.Keys)
 	case Backoff:
 		u.Config = cfg

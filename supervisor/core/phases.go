@@ -29,7 +29,7 @@ func Transitions() []Edge {
 		{Starting, Running, "Spawned"},
 		{Starting, Stopping, "stop or restart: Abort"},
 		{Starting, Cleaning, "SpawnFailed"},
-		{Running, Stopping, "stop or restart, not ready in time, post-start failed, or the watchdog: stop steps"},
+		{Running, Stopping, "stop or restart, not ready in time, post-start failed, the watchdog or a health check: stop steps"},
 		{Running, Cleaning, "the main process exited"},
 		{Running, Inactive, "a group: stop"},
 		{Running, Waiting, "a group: restart"},

@@ -48,6 +48,13 @@ func TestAnything(t *testing.T) {
 				return Exited{n, inc, ExitStatus{Code: rapid.IntRange(0, 1).Draw(t, "code")}}
 			case 8, 9:
 				return Released{n, inc}
+			case 13, 14:
+				check := rapid.SampledFrom([]string{"up", "other"}).Draw(t, "check")
+				seq := uint64(3)
+				if u := s.Units[n]; u != nil && u.Checks[check] != nil && rapid.IntRange(0, 3).Draw(t, "stale") > 0 {
+					seq = u.Checks[check].Seq
+				}
+				return Probed{n, inc, check, seq, rapid.SampledFrom([]string{"", "no answer", "no answer"}).Draw(t, "err"), "output", time.Second, rapid.IntRange(0, 5).Draw(t, "skipped") == 0}
 			case 11:
 				return Readiness{n, inc, rapid.Bool().Draw(t, "ready"), "no answer"}
 			case 10:
@@ -137,7 +144,16 @@ func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
 	if rapid.IntRange(0, 5).Draw(t, "conflict") == 0 {
 		u.Unit.Conflicts = some(all, "conflicts")
 	}
-	after("ready", some(lower, "after")...)(u)
+	after(rapid.SampledFrom([]string{"ready", "healthy"}).Draw(t, "is"), some(lower, "after")...)(u)
+	for _, name := range []string{"up", "other"} {
+		if rapid.IntRange(0, 2).Draw(t, "check") == 0 {
+			check(name, func(p *units.Probe) {
+				p.Retries = rapid.IntRange(1, 2).Draw(t, "retries")
+				p.OnFailure = rapid.SampledFrom([]string{"restart", "none", "stop", "restart", "shutdown"}).Draw(t, "action")
+				p.StartPeriod = units.Duration(rapid.IntRange(0, 1).Draw(t, "start-period")) * units.Duration(20*time.Second)
+			})(u)
+		}
+	}
 	u.Service.Type = rapid.SampledFrom([]string{"service", "service", "task", "group"}).Draw(t, "type")
 	u.Service.Remain = u.Service.Type == "task" && rapid.Bool().Draw(t, "remain")
 	u.Restart.Policy = rapid.SampledFrom([]string{"always", "on-failure", "on-success", "never"}).Draw(t, "policy")

@@ -44,6 +44,11 @@ func (st *step) resume(u *Unit) {
 			st.emit(Signal{u.Name, u.Incarnation, steps[u.StopStep-1].Signal, false})
 		}
 	}
+	for _, name := range sortedNames(u.Checks) {
+		if c := u.Checks[name]; c.Seq != 0 {
+			st.emit(Probe{u.Name, u.Incarnation, name, c.Seq, u.Config.Health[name]})
+		}
+	}
 	for _, t := range u.timers() {
 		st.emit(t)
 	}

@@ -25,7 +25,7 @@ func (w *sim) randomUnit(i int) *units.Unit {
 			u.Unit.Requires = append(u.Unit.Requires, low())
 		}
 		for range w.r.IntN(2) {
-			u.Unit.After = append(u.Unit.After, units.Dependency{Unit: low(), Is: []string{"started", "ready", "completed"}[w.r.IntN(3)]})
+			u.Unit.After = append(u.Unit.After, units.Dependency{Unit: low(), Is: []string{"started", "ready", "healthy", "completed"}[w.r.IntN(4)]})
 		}
 		u.Unit.Requires = slices.DeleteFunc(u.Unit.Requires, func(n string) bool { return n == u.Name })
 	}
@@ -59,6 +59,9 @@ func (w *sim) randomUnit(i int) *units.Unit {
 	if w.chance(0.2) {
 		postStop(u)
 	}
+	if w.chance(0.3) {
+		w.checks(u)
+	}
 	switch x := w.r.Float64(); {
 	case x < 0.3:
 		reloads(u)
@@ -76,6 +79,19 @@ func (w *sim) randomUnit(i int) *units.Unit {
 		u.Stop.Steps = []units.StopStep{{Signal: "QUIT", Wait: units.Duration(time.Second)}, {Signal: "TERM", Wait: units.Duration(time.Second)}}
 	}
 	return u
+}
+
+// checks gives the unit one or two health checks.
+func (w *sim) checks(u *units.Unit) {
+	for _, name := range []string{"up", "other"}[:1+w.r.IntN(2)] {
+		check(name, func(p *units.Probe) {
+			p.Retries = 1 + w.r.IntN(3)
+			p.Interval = units.Duration(1+w.r.IntN(5)) * units.Duration(time.Second)
+			p.StartPeriod = units.Duration(w.r.IntN(2)) * units.Duration(10*time.Second)
+			p.OnFailure = []string{"restart", "restart", "stop", "none"}[w.r.IntN(4)]
+			p.TCP = []string{"127.0.0.1:80", "127.0.0.1:81"}[w.r.IntN(2)]
+		})(u)
+	}
 }
 
 // load gives the files as a new generation. References to units that are not
@@ -154,6 +170,8 @@ func (w *sim) stale() {
 		i = x.Incarnation
 	case Notified:
 		i = x.Incarnation
+	case Probed:
+		i = x.Incarnation
 	}
 	if p := w.inc[i]; p != nil && w.holds[p.unit] == i {
 		return
@@ -165,14 +183,58 @@ func (w *sim) stale() {
 	}
 }
 
+// save keeps what a snapshot holds after a step: what was changed, and the head
+// if more than the number of a timer was.
+func (w *sim) save(dirty []string) {
+	if w.saved == nil {
+		return
+	}
+	for _, name := range dirty {
+		if u, ok := w.s.Unit(name); ok {
+			w.saved[name] = json.RawMessage(mustJSON(w.t, u))
+		} else {
+			delete(w.saved, name)
+		}
+	}
+	head := w.s.Head
+	head.TimerSeq = w.head.TimerSeq
+	if len(dirty) > 0 || mustJSON(w.t, head) != mustJSON(w.t, w.head) {
+		text := mustJSON(w.t, w.s.Head)
+		w.head = Head{}
+		if err := json.Unmarshal([]byte(text), &w.head); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// snapshot gives the state that a new supervisor finds.
+func (w *sim) snapshot() string {
+	if w.saved == nil {
+		return mustJSON(w.t, w.s)
+	}
+	return mustJSON(w.t, struct {
+		Head
+		Units map[string]json.RawMessage `json:"units"`
+	}{w.head, w.saved})
+}
+
 // crash loses the supervisor: what its workers were doing is lost or was done
 // without its knowledge, and a new one resumes from the snapshot.
 func (w *sim) crash() {
 	var next State
-	if err := json.Unmarshal([]byte(mustJSON(w.t, w.s)), &next); err != nil {
+	if err := json.Unmarshal([]byte(w.snapshot()), &next); err != nil {
 		w.t.Fatal(err)
 	}
 	w.s = &next
+	// Timers and probes end with the supervisor, and their numbers may be given
+	// out again: the snapshot need not have the last of them.
+	w.past = slices.DeleteFunc(w.past, func(e Event) bool {
+		switch e.(type) {
+		case TimerFired, Probed:
+			return true
+		}
+		return false
+	})
 	kept := w.queue[:0]
 	lost := []Incarnation{}
 	for _, x := range w.queue {
@@ -252,7 +314,8 @@ func (w *sim) edit() {
 		}
 		switch class {
 		case units.Live:
-			f.Unit = w.randomUnit(i).Unit
+			other := w.randomUnit(i)
+			f.Unit, f.Health = other.Unit, other.Health
 		case units.RestartClass:
 			f = *w.randomUnit(i)
 		}

@@ -26,13 +26,14 @@ var (
 // is lost at random. It checks the invariants from what it sees happen, not from
 // what the State says, wherever it can.
 type sim struct {
-	t     testing.TB
-	r     *rand.Rand
-	s     *State
-	now   time.Time
-	queue simQueue
-	seq   uint64
-	calm  bool // faults have stopped
+	t      testing.TB
+	r      *rand.Rand
+	s      *State
+	now    time.Time
+	queue  simQueue
+	parked simQueue
+	seq    uint64
+	calm   bool // faults have stopped
 
 	files   map[string]*units.Unit
 	gen     uint64
@@ -47,6 +48,10 @@ type sim struct {
 	events  int
 	history []string
 	spawns  int
+	probes  int
+	told    map[string]map[string]HealthState // unit → check → as told in this incarnation
+	saved   map[string]json.RawMessage        // units as in the snapshot; nil: all of the state is there
+	head    Head
 }
 
 type simProc struct {
@@ -81,7 +86,10 @@ func newSim(t testing.TB, seed uint64, n int) *sim {
 	w := &sim{
 		t: t, r: rand.New(rand.NewPCG(seed, 7)), s: New(), now: time.Unix(1_000_000, 0).UTC(),
 		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string]Incarnation{},
-		asked: map[uint64]bool{}, phase: map[string]Phase{},
+		asked: map[uint64]bool{}, phase: map[string]Phase{}, told: map[string]map[string]HealthState{},
+	}
+	if n < 20 {
+		w.saved = map[string]json.RawMessage{}
 	}
 	for i := range n {
 		w.files[simName(i)] = w.randomUnit(i)
@@ -114,7 +122,9 @@ func (w *sim) step(e Event) {
 		w.note("  %T %+v", x, x)
 		w.do(x)
 	}
-	for _, name := range w.s.Dirty() {
+	dirty := w.s.Dirty()
+	w.save(dirty)
+	for _, name := range dirty {
 		if _, ok := w.s.Unit(name); !ok {
 			delete(w.phase, name)
 			continue
@@ -217,6 +227,10 @@ func (w *sim) do(x Effect) {
 		if w.calm || w.chance(0.8) {
 			w.soon(Readiness{x.Unit, x.Incarnation, true, ""})
 		}
+	case Probe:
+		w.probe(x)
+	case HealthChanged:
+		w.told[x.Unit][x.Check] = x.State
 	case SetTimer:
 		if x.Timer == TimerWatchdog && (w.calm || w.chance(0.9)) {
 			w.heard(x)
@@ -245,7 +259,24 @@ func (w *sim) heard(x SetTimer) {
 	}
 }
 
+func (w *sim) probe(x Probe) {
+	w.probes++
+	if p := w.inc[x.Incarnation]; p == nil || !p.live {
+		w.fatalf("probe of what does not run: %+v", x)
+	}
+	r := Probed{Unit: x.Unit, Incarnation: x.Incarnation, Check: x.Check, Seq: x.Seq, Took: time.Second}
+	switch {
+	case w.calm:
+	case w.chance(0.4):
+		r.Err = "no answer"
+	case w.chance(0.1):
+		r.Skipped = true
+	}
+	w.later(time.Duration(w.r.IntN(int(3*time.Second))), r)
+}
+
 func (w *sim) spawn(x Spawn) {
+	w.checkHealthy(x)
 	w.spawns++
 	if old := w.holds[x.Unit]; old != 0 {
 		w.fatalf("%s is spawned while its incarnation %d is there", x.Unit, old)
@@ -276,6 +307,22 @@ func (w *sim) spawn(x Spawn) {
 	}
 }
 
+// checkHealthy demands that what was to be healthy before is: every check of a
+// unit that is up was told to be.
+func (w *sim) checkHealthy(x Spawn) {
+	for _, d := range w.files[x.Unit].Unit.After {
+		u := w.s.Units[d.Unit]
+		if d.Is != "healthy" || u == nil || u.Phase != Running || u.Halt || u.task() || u.group() {
+			continue
+		}
+		for check := range u.Config.Health {
+			if w.told[d.Unit][check] != Healthy {
+				w.fatalf("%s is spawned, and check %s of %s is %q", x.Unit, check, d.Unit, w.told[d.Unit][check])
+			}
+		}
+	}
+}
+
 // isUp tells by the world whether a required unit is there.
 func (w *sim) isUp(name string) bool {
 	u := w.s.Units[name]
@@ -298,6 +345,9 @@ func (w *sim) transition(x Transition) {
 		w.fatalf("%+v, but it was %s", x, was)
 	}
 	w.phase[x.Unit] = x.To
+	if x.To == Running {
+		w.told[x.Unit] = map[string]HealthState{}
+	}
 	if w.ended && x.From == Running && x.To == Stopping {
 		for _, v := range w.s.graph[x.Unit].requiredBy {
 			if w.holds[v] != 0 {
@@ -369,7 +419,9 @@ func (w *sim) settle() {
 			w.fatalf("not at rest after %d events and %v", n, w.now.Sub(start))
 		}
 		w.deliver()
+		w.park()
 	}
+	defer func() { w.queue, w.parked = w.parked, nil; heap.Init(&w.queue) }()
 	if !w.s.Idle() {
 		for _, u := range w.s.Units {
 			if u.Phase != Running && !u.Phase.down() || u.Halt || u.Hook != "" {
@@ -379,6 +431,18 @@ func (w *sim) settle() {
 		w.fatalf("nothing more comes, and it is not idle")
 	}
 	w.checkRest()
+}
+
+// park takes checks that are healthy, and will be for ever, out of what is to come.
+func (w *sim) park() {
+	for len(w.queue) > 0 {
+		e, ok := w.queue[0].ev.(TimerFired)
+		check, health := e.Timer.check()
+		if !ok || !health || w.told[e.Unit][check] != Healthy || w.s.Units[e.Unit] == nil || w.s.Units[e.Unit].Health() != Healthy {
+			return
+		}
+		w.parked = append(w.parked, heap.Pop(&w.queue).(simEvent))
+	}
 }
 
 func brief(u *Unit) string {
@@ -407,6 +471,9 @@ func (w *sim) checkRest() {
 		}
 		if u.Phase == Inactive && u.Up || u.Phase == Running && !u.Up {
 			w.fatalf("%s is %s, desired %v", name, u.Phase, u.Up)
+		}
+		if len(u.Config.Health) > 0 && u.checked() && u.Health() != Healthy {
+			w.fatalf("%s is %s with no fault left", name, u.Health())
 		}
 		if u.Phase != Running && !u.remains() {
 			continue
@@ -476,7 +543,7 @@ func TestSimulation(t *testing.T) {
 		t.Run("long", func(t *testing.T) {
 			start := time.Now()
 			w := runSim(t, *simSeed, *simUnits, *simEvents)
-			t.Logf("%d units, %d events, %d starts in %v", *simUnits, w.events, w.spawns, time.Since(start))
+			t.Logf("%d units, %d events, %d starts, %d checks in %v", *simUnits, w.events, w.spawns, w.probes, time.Since(start))
 		})
 	}
 }

@@ -87,6 +87,9 @@ type Unit struct {
 	// 0: as configured. WatchdogAt is when it was heard of last, as far as told.
 	WatchdogInterval units.Duration `json:"watchdog_interval,omitempty"`
 	WatchdogAt       time.Time      `json:"watchdog_at,omitzero"`
+	// Checks are the health checks by name; in Running those of Config, else what
+	// the last ones said.
+	Checks map[string]*Check `json:"checks,omitempty"`
 	// Timers are those that are armed. All but the lasting ones end with the phase
 	// in which they were set.
 	Timers map[Timer]Armed `json:"timers,omitempty"`

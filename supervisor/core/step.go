@@ -71,6 +71,12 @@ func (st *step) take(e Event) {
 		if u := st.current(e.Unit, e.Incarnation); u != nil {
 			st.notified(u, e.Message)
 		}
+	case Probed:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			if c := u.Checks[e.Check]; c != nil && c.Seq != 0 && c.Seq == e.Seq {
+				st.probed(u, e)
+			}
+		}
 	case TimerFired:
 		if u := st.s.Units[e.Unit]; u != nil {
 			if t, ok := u.Timers[e.Timer]; ok && t.Seq == e.Seq {
@@ -140,6 +146,7 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 	if to == Starting {
 		u.forgetNotice()
 	}
+	u.endChecks()
 	if to != Stopping && to != Cleaning {
 		u.Then, u.ThenReason = "", ""
 	}
@@ -153,6 +160,12 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 }
 
 func (st *step) arm(u *Unit, t Timer, wait time.Duration) {
+	st.set(u, t, wait)
+	st.touch(u)
+}
+
+// set arms a timer without marking the unit as changed.
+func (st *step) set(u *Unit, t Timer, wait time.Duration) {
 	st.s.TimerSeq++
 	armed := Armed{st.s.TimerSeq, st.in.Now.Add(max(wait, 0))}
 	if u.Timers == nil {
@@ -160,7 +173,6 @@ func (st *step) arm(u *Unit, t Timer, wait time.Duration) {
 	}
 	u.Timers[t] = armed
 	st.emit(SetTimer{u.Name, t, armed.Seq, armed.At})
-	st.touch(u)
 }
 
 // disarm stops a timer, if it is armed.

@@ -27,6 +27,11 @@ var situations = []struct {
 	{"running, reload under way", Running, "unit x reload;load boot;spawned x;cmd 90 reload x"},
 	{"running, to stop after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 stop x"},
 	{"running, to restart after y", Running, "unit x reload;unit y requires=x;load boot;spawned x;spawned y;cmd 90 restart x"},
+	{"running, checks", Running, "unit x reload health=up;load boot;spawned x"},
+	{"running, a check under way", Running, "unit x reload health=up:retries=1;load boot;spawned x;fire x"},
+	{"running, to stop after y, a check under way", Running, "unit x reload health=up:retries=1;unit y requires=x;load boot;spawned x;spawned y;fire x;cmd 90 stop x"},
+	{"running, unhealthy", Running, "unit x health=up:retries=1:on-failure=none;unit y after=x:healthy;load boot;spawned x;fire x;probed x up no answer"},
+	{"waiting for health", Waiting, "unit db health=up;unit x after=db:healthy;load boot;spawned db"},
 	{"running, reset timer", Running, "unit x reload;load boot;spawned x;exited x 1;released x;fire x;spawned x"},
 	{"running, reload to be confirmed", Running, "unit x reload-notify;load boot;spawned x;cmd 90 reload x"},
 	{"running, reload begun", Running, "unit x reload-notify;load boot;spawned x;cmd 90 reload x;notified x reloading=0s"},
@@ -66,6 +71,7 @@ var happenings = []string{
 	"readiness x", "readiness x no answer", "readiness x#99",
 	"notified x ready", "notified x reloading=0s", "notified x reloading=1h", "notified x stopping", "notified x status=busy", "notified x errno=2 buserror=b mainpid=77",
 	"notified x extend=1m", "notified x extend=10h", "notified x watchdog=1s", "notified x watchdog=1h", "notified x trigger", "notified x interval=5s", "notified x#99 ready",
+	"probed x up", "probed x up no answer", "probed x#99 up", "skipped x up", "stale-probed x up 99", "probed db up",
 	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "shutdown", "spawned nobody", "crash",
 }
 

@@ -101,6 +101,14 @@ func (p *script) do(w []string) []string {
 		return p.step(Readiness{name, inc, len(w) == 2, strings.Join(w[2:], " ")})
 	case "notified": // notified NAME WORD…, as in sd_notify(3) but in words; times are spans before now
 		return p.step(Notified{name, inc, p.message(w[2:])})
+	case "probed": // probed NAME CHECK [WHY…]: the check that is under way succeeds, or why not
+		return p.step(Probed{Unit: name, Incarnation: inc, Check: arg(2), Seq: p.probing(name, arg(2)), Err: strings.Join(w[min(3, len(w)):], " ")})
+	case "skipped": // skipped NAME CHECK
+		return p.step(Probed{Unit: name, Incarnation: inc, Check: arg(2), Seq: p.probing(name, arg(2)), Skipped: true})
+	case "stale-probed": // stale-probed NAME CHECK SEQ
+		return p.step(Probed{Unit: name, Incarnation: inc, Check: arg(2), Seq: uint64(atoi(arg(3))), Err: "late"})
+	case "saved": // what has changed since the last time, for the snapshot
+		return p.s.Dirty()
 	case "stale-timer": // stale-timer NAME TIMER SEQ
 		return p.step(TimerFired{name, Timer(arg(2)), uint64(atoi(arg(3)))})
 	case "wait":
@@ -137,6 +145,13 @@ func (p *script) do(w []string) []string {
 		p.t.Fatalf("what is %q?", w[0])
 	}
 	return nil
+}
+
+func (p *script) probing(name, check string) uint64 {
+	if u := p.s.Units[name]; u != nil && u.Checks[check] != nil {
+		return u.Checks[check].Seq
+	}
+	return 0
 }
 
 func (p *script) which(arg string) (string, Incarnation) {
@@ -201,6 +216,14 @@ func (p *script) line(x Effect) string {
 		return fmt.Sprintf("run %s of %s#%d", x.Hook, x.Unit, x.Incarnation)
 	case AwaitReady:
 		return fmt.Sprintf("await ready of %s#%d", x.Unit, x.Incarnation)
+	case Probe:
+		return fmt.Sprintf("probe %s/%d of %s#%d: %s within %v", x.Check, x.Seq, x.Unit, x.Incarnation, x.Config.TCP, time.Duration(x.Config.Timeout))
+	case HealthChanged:
+		s := fmt.Sprintf("%s#%d: check %s is %s", x.Unit, x.Incarnation, x.Check, x.State)
+		if x.Reason != "" {
+			s += " (" + x.Reason + ")"
+		}
+		return s
 	case ApplyLive:
 		return fmt.Sprintf("apply to %s#%d: %s", x.Unit, x.Incarnation, strings.Join(x.Keys, ", "))
 	case SetTimer:
@@ -275,6 +298,16 @@ func (p *script) show(name string) string {
 	if u.Notice != (Notice{}) {
 		s += fmt.Sprintf(", told %+v", u.Notice)
 	}
+	for _, n := range sortedNames(u.Checks) {
+		c := u.Checks[n]
+		s += fmt.Sprintf(", %s %s", n, c.State)
+		if c.Failed > 0 {
+			s += fmt.Sprintf(" (%d failed: %s)", c.Failed, c.Err)
+		}
+	}
+	if h := u.Health(); h != "" {
+		s += ", in all " + string(h)
+	}
 	return s
 }
 
@@ -316,6 +349,27 @@ func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
 			remain(u)
 		case "notify":
 			notifies(u)
+		case "health": // health=NAME[:KEY=VALUE]…, keys on-failure, interval, start-period, retries, tcp
+			l := strings.Split(value, ":")
+			check(l[0], func(p *units.Probe) {
+				for _, o := range l[1:] {
+					k, v, _ := strings.Cut(o, "=")
+					switch k {
+					case "on-failure":
+						p.OnFailure = v
+					case "interval":
+						p.Interval = duration(t, v)
+					case "start-period":
+						p.StartPeriod = duration(t, v)
+					case "retries":
+						p.Retries = atoi(v)
+					case "tcp":
+						p.TCP = v
+					default:
+						t.Fatalf("%s: no such key %q", name, o)
+					}
+				}
+			})(u)
 		case "post-start":
 			postStart(u)
 		case "post-stop":

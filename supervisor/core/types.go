@@ -90,6 +90,18 @@ type (
 		Incarnation Incarnation
 		Message
 	}
+	// Probed answers Probe. Err is "" on success; Output is what was seen, of the
+	// container's making. Skipped: it was not made, because the unit is paused.
+	Probed struct {
+		Unit        string
+		Incarnation Incarnation
+		Check       string
+		Seq         uint64
+		Err         string
+		Output      string
+		Took        time.Duration
+		Skipped     bool
+	}
 	// TimerFired: the time of a SetTimer has come.
 	TimerFired struct {
 		Unit  string
@@ -157,6 +169,7 @@ const (
 	// posts Notified instead where the program was heard of later than it has told:
 	// so it need not tell each message.
 	TimerWatchdog Timer = "watchdog"
+	// and "health/NAME" for each health check: its time has come
 )
 
 // Effect is what the shell shall do: one of the types below. Effects are done in
@@ -211,6 +224,22 @@ type (
 		Unit        string
 		Incarnation Incarnation
 		Config      *units.Unit
+	}
+	// Probe makes one health check, within Config.Timeout. Answer: Probed.
+	Probe struct {
+		Unit        string
+		Incarnation Incarnation
+		Check       string
+		Seq         uint64
+		Config      units.Probe
+	}
+	// HealthChanged tells what a user sees in events and logs. Reason is of Unhealthy.
+	HealthChanged struct {
+		Unit        string
+		Incarnation Incarnation
+		Check       string
+		State       HealthState
+		Reason      string
 	}
 	// ApplyLive writes the changed live keys to the running incarnation (limits, log). No answer.
 	ApplyLive struct {
