@@ -152,6 +152,28 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 	return st, nil
 }
 
+func (b backend) Graph(ctx context.Context) ([]api.Node, error) {
+	nodes := []api.Node{}
+	times := func(t core.Times) *core.Times {
+		if t == (core.Times{}) {
+			return nil
+		}
+		return &t
+	}
+	err := b.ask(ctx, func() {
+		for _, name := range b.state.Names() {
+			u, _ := b.state.Unit(name)
+			sec := u.Config.Unit
+			nodes = append(nodes, api.Node{
+				Name: name, Type: u.Config.Service.Type, Phase: u.Phase, Ready: u.Ready || u.Phase == core.Completed,
+				Requires: sec.Requires, Wants: sec.Wants, After: sec.After, Conflicts: sec.Conflicts, OnFailure: sec.OnFailure,
+				First: times(u.First), Last: times(u.Times),
+			})
+		}
+	})
+	return nodes, err
+}
+
 // Why is the core's chain of causes, with what only the kernel's log knows.
 func (b backend) Why(ctx context.Context, name string) (*api.Why, error) {
 	w := &api.Why{Denied: map[string][]string{}}

@@ -15,6 +15,8 @@ type Backend interface {
 	List(ctx context.Context) ([]Unit, error)
 	Status(ctx context.Context, unit string) (*Status, error)
 	Why(ctx context.Context, unit string) (*Why, error)
+	// Graph gives all units, sorted by name.
+	Graph(ctx context.Context) ([]Node, error)
 	Command(ctx context.Context, c Command) (*Result, error)
 	// Reload reads the unit files again and applies them; Plan only tells what Reload would do.
 	Reload(ctx context.Context) (*Reload, error)

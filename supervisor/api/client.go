@@ -118,6 +118,11 @@ func (c *Client) Why(ctx context.Context, unit string) (*Why, error) {
 	return call[*Why](ctx, c, "GET", unitPath(unit, "/why"), nil, nil)
 }
 
+// Graph gives all units with what orders them and the times of their way up.
+func (c *Client) Graph(ctx context.Context) ([]Node, error) {
+	return call[[]Node](ctx, c, "GET", "/v1/graph", nil, nil)
+}
+
 // Command has something done to units and waits for it unless cmd.NoBlock.
 func (c *Client) Command(ctx context.Context, cmd Command) (*Result, error) {
 	return call[*Result](ctx, c, "POST", "/v1/command", nil, cmd)

@@ -23,6 +23,8 @@ var errStub = errors.New("the stub has none")
 
 func (stub) Daemon(context.Context) (*Daemon, error)   { return &Daemon{}, nil }
 func (stub) List(context.Context) ([]Unit, error)      { return []Unit{}, nil }
+func (stub) Graph(context.Context) ([]Node, error) { return []Node{{}}, nil }
+
 func (stub) Why(context.Context, string) (*Why, error) { return &Why{}, nil }
 
 func (stub) Status(_ context.Context, u string) (*Status, error) {

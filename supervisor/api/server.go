@@ -101,6 +101,10 @@ func (s *Server) Handler() http.Handler {
 		return answer(w, st, err)
 	})
 	handle("GET /v1/units/{unit}/spec", RoleRead, s.spec)
+	handle("GET /v1/graph", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		nodes, err := s.backend.Graph(r.Context())
+		return answer(w, nodes, err)
+	})
 	handle("GET /v1/units/{unit}/why", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
 		why, err := s.backend.Why(r.Context(), r.PathValue("unit"))
 		return answer(w, why, err)

@@ -50,6 +50,21 @@ type Status struct {
 	RequiredBy  []string         `json:"required_by,omitempty"`
 }
 
+// Node is one unit's place in the graph, and the times of its way up.
+type Node struct {
+	Name      string             `json:"name"`
+	Type      string             `json:"type"`
+	Phase     core.Phase         `json:"phase"`
+	Ready     bool               `json:"ready"`
+	Requires  []string           `json:"requires,omitempty"`
+	Wants     []string           `json:"wants,omitempty"`
+	After     []units.Dependency `json:"after,omitempty"`
+	Conflicts []string           `json:"conflicts,omitempty"`
+	OnFailure []string           `json:"on_failure,omitempty"`
+	First     *core.Times        `json:"first,omitempty"` // the first way up that succeeded
+	Last      *core.Times        `json:"last,omitempty"`
+}
+
 // Why tells what led to a unit's state.
 type Why struct {
 	Chain []core.Link `json:"chain"`

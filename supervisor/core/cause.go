@@ -72,6 +72,8 @@ func (st *step) pass(u *Unit, to Phase, reason string) {
 	case Starting:
 		u.Times.Starting = st.in.Now
 		return
+	case Completed:
+		st.arrived(u)
 	case Cleaning:
 		if reason == "" || u.Phase == Completed {
 			return
@@ -86,9 +88,19 @@ func (st *step) pass(u *Unit, to Phase, reason string) {
 	}
 }
 
+// arrived notes that the unit is up. The times of the first way up are kept, for
+// those who look at how the machine came up.
+func (st *step) arrived(u *Unit) {
+	u.Times.Ready = st.in.Now
+	if u.First.Ready.IsZero() {
+		u.First = u.Times
+	}
+}
+
 // Times are the moments of a unit's last way up; zero: not reached.
 type Times struct {
 	Waiting  time.Time `json:"waiting"`  // asked for, and waiting for others
 	Starting time.Time `json:"starting"` // its turn has come
+	Executed time.Time `json:"executed"` // its program runs
 	Ready    time.Time `json:"ready"`    // up for those that require it
 }

@@ -19,7 +19,7 @@ func (st *step) spawned(u *Unit, pid int) {
 	if u.MainPID != 0 || u.Phase != Starting && u.Phase != Stopping {
 		return
 	}
-	u.MainPID, u.LastPID, u.StartedAt = pid, pid, st.in.Now
+	u.MainPID, u.LastPID, u.StartedAt, u.Times.Executed = pid, pid, st.in.Now, st.in.Now
 	st.touch(u)
 	if u.Phase == Stopping { // the abort came too late
 		st.stopStep(u)
@@ -45,7 +45,9 @@ func (st *step) postStart(u *Unit) {
 // ready tells that a unit in Running is up.
 func (st *step) ready(u *Unit) {
 	u.Ready, u.Good = true, nil
-	u.Times.Ready = st.in.Now
+	if !u.task() {
+		st.arrived(u)
+	}
 	st.touch(u)
 	st.beginChecks(u)
 	if u.Tries > 0 && u.Config.Restart.ResetAfter >= 0 && !u.group() {

@@ -50,9 +50,11 @@ type Unit struct {
 
 	// Asked is why it is to be up or down, or was restarted.
 	Asked Cause `json:"asked"`
-	// Past are the last changes, oldest first; Times those of the last way up.
+	// Past are the last changes, oldest first; Times those of the last way up, and
+	// First those of the first one that was successful.
 	Past  []Entry `json:"past,omitempty"`
 	Times Times   `json:"times"`
+	First Times   `json:"first"`
 
 	Incarnation Incarnation `json:"incarnation,omitempty"` // of the current or last start
 	MainPID     int         `json:"main_pid,omitempty"`    // 0: none
