@@ -16,6 +16,9 @@ func DefaultDirs() []string {
 // Options say where units come from.
 type Options struct {
 	Dirs []string // search directories, highest first; nil: those of this user
+	// Known is what was read before: units whose files say the same are taken
+	// from there and not decoded again. Nil: nothing.
+	Known *Set
 }
 
 // Set is one generation: all units that there are, decoded and checked. It is
@@ -31,6 +34,18 @@ type Set struct {
 	Diagnostics units.Diagnostics
 	// Missing are the search directories that do not exist.
 	Missing []string
+	// Sums tell the texts of all files that were read apart, by path; also of
+	// those that could not be used.
+	Sums map[string]uint64
+
+	decoded map[string]decoded // by unit and template name
+}
+
+// decoded is what units.Decode made of texts, to be used again for the same.
+type decoded struct {
+	texts       uint64 // of the paths and texts, in order
+	unit        *units.Unit
+	diagnostics units.Diagnostics
 }
 
 // Valid tells whether the set may be applied.
@@ -57,21 +72,25 @@ func Load(o Options) (*Set, error) {
 		dirs = OwnPlaces().Units
 	}
 	for try := 1; ; try++ {
-		set, err := load(dirs, MaxUnits)
+		set, err := load(dirs, MaxUnits, o.Known)
 		if err == nil || !errors.Is(err, errChanged) || try == maxTries {
 			return set, err
 		}
 	}
 }
 
-func load(dirs []string, maxUnits int) (*Set, error) {
+func load(dirs []string, maxUnits int, known *Set) (*Set, error) {
 	f, err := scan(dirs)
 	if err != nil {
 		return nil, err
 	}
 	l := &loader{
 		found: f, maxUnits: maxUnits, texts: map[string]*units.Source{}, origins: units.Origins{},
-		set: &Set{Units: map[string]*units.Unit{}, Files: map[string][]string{}, Missing: f.missing},
+		set: &Set{Units: map[string]*units.Unit{}, Files: map[string][]string{}, Missing: f.missing,
+			Sums: map[string]uint64{}, decoded: map[string]decoded{}},
+	}
+	if known != nil {
+		l.known = known.decoded
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(f.files)) {

@@ -334,10 +334,10 @@ func TestTooManyUnits(t *testing.T) {
 	top := realTemp(t)
 	tree(t, top, "== etc/a@.toml\n[unit]\ninstances = [\"1\", \"2\", \"3\"]\n[service]\ncommand=[\"/bin/true\"]\n[rootfs]\nhost=true\n== etc/b.toml\n"+service("b"))
 	dirs := []string{filepath.Join(top, "etc")}
-	set, err := load(dirs, 4)
+	set, err := load(dirs, 4, nil)
 	must(t, err)
 	clean3(t, set)
-	set, err = load(dirs, 3)
+	set, err = load(dirs, 3, nil)
 	must(t, err)
 	if len(set.Units) != 3 || len(set.Diagnostics) != 1 || set.Diagnostics[0].Code != codeTooMany {
 		t.Errorf("%d units, diagnostics:\n%s", len(set.Units), set.Diagnostics.Error())

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ type loader struct {
 	total int                      // bytes read
 	full  bool                     // a limit was reached, and has been reported
 
+	known    map[string]decoded
 	maxUnits int
 	origins  units.Origins // of every unit, for places in what Check reports
 }
@@ -49,8 +51,7 @@ func (l *loader) template(name string) error {
 	if !ok {
 		return nil
 	}
-	_, diagnostics := units.Decode(name, texts)
-	l.set.Diagnostics = append(l.set.Diagnostics, diagnostics...)
+	l.understand(name, texts)
 	for _, instance := range units.Instances(texts) {
 		full := name + instance
 		if !units.ValidName(full) || l.files[full].masked {
@@ -73,15 +74,30 @@ func (l *loader) decode(name string, sources []source) error {
 	if err != nil || !ok {
 		return err
 	}
-	unit, diagnostics := units.Decode(name, texts)
-	l.set.Diagnostics = append(l.set.Diagnostics, diagnostics...)
-	relocate(unit, filepath.Dir(sources[0].path))
-	l.set.Units[name] = unit
+	l.set.Units[name] = l.understand(name, texts)
 	l.origins[name] = texts
 	for _, s := range sources {
 		l.set.Files[name] = append(l.set.Files[name], s.path)
 	}
 	return nil
+}
+
+// understand decodes the texts of one unit or template, unless that was done
+// before. The unit is finished, and shared with the set that it comes from.
+func (l *loader) understand(name string, texts []units.Source) *units.Unit {
+	sum := fnv.New64a()
+	for _, t := range texts {
+		fmt.Fprintf(sum, "%s\x00%x\x00", t.Path, l.set.Sums[t.Path])
+	}
+	d := l.known[name]
+	if d.unit == nil || d.texts != sum.Sum64() {
+		d.texts = sum.Sum64()
+		d.unit, d.diagnostics = units.Decode(name, texts)
+		relocate(d.unit, filepath.Dir(texts[0].Path))
+	}
+	l.set.decoded[name] = d
+	l.set.Diagnostics = append(l.set.Diagnostics, d.diagnostics...)
+	return d.unit
 }
 
 // read gives the texts of all sources, or false if one cannot be used, which is
@@ -117,10 +133,18 @@ func (l *loader) file(s source) (*units.Source, error) {
 			return nil, fmt.Errorf("%w: %s", errChanged, s.path)
 		}
 		l.report(s.path, *problem)
+		l.set.Sums[s.path] = sumOf([]byte(problem.message))
 		return nil, nil
 	}
 	l.total += len(data)
+	l.set.Sums[s.path] = sumOf(data)
 	return &units.Source{Path: s.path, Text: data}, nil
+}
+
+func sumOf(data []byte) uint64 {
+	sum := fnv.New64a()
+	_, _ = sum.Write(data) // never fails
+	return sum.Sum64()
 }
 
 // overflow reports a limit, once.

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -28,7 +26,13 @@ type Step struct {
 	Unit   string            `json:"unit"`
 	Action Action            `json:"action"`
 	Keys   []units.KeyChange `json:"keys,omitempty"`
-	New    bool              `json:"new,omitempty"` // the unit was not there before
+	New    bool              `json:"new,omitempty"`  // the unit was not there before
+	Gone   bool              `json:"gone,omitempty"` // its file is not there any more
+	Down   bool              `json:"down,omitempty"` // it is not up: what changed holds from its next start on
+	// Hidden are the keys whose values were taken out, for they may be secrets.
+	Hidden []string `json:"hidden,omitempty"`
+	// Rejected tells why this version was tried before and is not what runs.
+	Rejected string `json:"rejected,omitempty"`
 }
 
 // Plan is the way from one generation to the next: a step for every unit of
@@ -58,13 +62,16 @@ func step(name string, old, new *units.Unit) Step {
 	s := Step{Unit: name, Action: ActionNone}
 	switch {
 	case new == nil:
-		s.Action = ActionStop
+		s.Action, s.Gone = ActionStop, true
 	case old == nil:
 		s.New = true
 		if new.Unit.Start == "boot" {
 			s.Action = ActionStart
 		}
 	default:
+		if old == new {
+			return s
+		}
 		s.Keys = units.Diff(old, new)
 		switch units.Heaviest(s.Keys) {
 		case units.Live:
@@ -87,57 +94,35 @@ func (p Plan) Empty() bool {
 	return !slices.ContainsFunc(p, Step.matters)
 }
 
-func (s Step) matters() bool { return s.Action != ActionNone || s.New || len(s.Keys) > 0 }
+func (s Step) matters() bool { return s.Action != ActionNone || s.New || s.Gone || len(s.Keys) > 0 }
 
-// Format writes the plan for people: a line for each unit to which something
-// happens, below it one for each key with the class in which that is applied,
-// and how many units stay as they are. Values of environment variables are left
-// out: they are where secrets are.
-func (p Plan) Format(w io.Writer) error {
-	var b strings.Builder
-	same := 0
+// Changed gives the steps that leave a unit otherwise than it was.
+func (p Plan) Changed() Plan {
+	out := Plan{}
 	for _, s := range p {
-		if !s.matters() {
-			same++
-			continue
-		}
-		fmt.Fprintf(&b, "%-8s %s%s\n", s.Action, s.Unit, s.note())
-		for _, k := range s.Keys {
-			fmt.Fprintf(&b, "         %-8s %s%s\n", k.Class, k.Key, values(k))
+		if s.matters() {
+			out = append(out, s)
 		}
 	}
-	switch same {
-	case 0:
-	case 1:
-		b.WriteString("1 unit stays as it is\n")
-	default:
-		fmt.Fprintf(&b, "%d units stay as they are\n", same)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return out
 }
 
-func (s Step) note() string {
-	switch {
-	case s.Action == ActionStop:
-		return " (its file is gone)"
-	case s.Action == ActionStart:
-		return " (new)"
-	case s.New:
-		return " (new, started on demand)"
+// WithoutSecrets gives the plan without the values of environment variables,
+// which are where secrets are; they are marked as hidden.
+func (p Plan) WithoutSecrets() Plan {
+	out := slices.Clone(p)
+	for i, s := range out {
+		out[i].Keys = slices.Clone(s.Keys)
+		for j := range s.Keys {
+			if k := &out[i].Keys[j]; secret(k.Key) {
+				out[i].Hidden = append(slices.Clip(out[i].Hidden), k.Key)
+				k.Old, k.New = "", ""
+			}
+		}
 	}
-	return ""
+	return out
 }
 
-func values(k units.KeyChange) string {
-	if strings.HasPrefix(k.Key, "service.environment.") || k.Key == "service.environment" {
-		return ""
-	}
-	or := func(s string) string {
-		if s == "" {
-			return "(none)"
-		}
-		return s
-	}
-	return ": " + or(k.Old) + " → " + or(k.New)
+func secret(key string) bool {
+	return key == "service.environment" || strings.HasPrefix(key, "service.environment.")
 }

@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth/units"
 )
 
 func TestPlan(t *testing.T) {
@@ -28,12 +32,18 @@ func TestPlan(t *testing.T) {
 	}
 	old, new := read("old"), read("new")
 	plan := DiffUnits(old.Units, new.Units)
-	var b strings.Builder
-	must(t, plan.Format(&b))
-	if strings.Contains(b.String(), "hunter2") {
-		t.Error("the text of a plan shows an environment variable's value")
+	text := func(p Plan) string {
+		b, err := json.MarshalIndent(p, "", "  ")
+		must(t, err)
+		return string(b) + "\n"
 	}
-	golden(t, "plan.txt", b.String())
+	if !strings.Contains(text(plan), "hunter2") || strings.Contains(text(plan.WithoutSecrets()), "hunter2") {
+		t.Error("the values of environment variables belong into the plan, and not into one without secrets")
+	}
+	if changed := plan.Changed(); len(changed) != len(plan)-1 {
+		t.Errorf("%d of %d units change", len(changed), len(plan))
+	}
+	golden(t, "plan.json", text(plan.WithoutSecrets()))
 
 	if !DiffUnits(new.Units, new.Units).Empty() || plan.Empty() {
 		t.Error("Empty is wrong")
@@ -47,9 +57,39 @@ func TestPlan(t *testing.T) {
 			t.Errorf("from nothing: %+v, want %s", s, want)
 		}
 	}
-	text, err := json.Marshal(plan[0])
+}
+
+// What says the same is not decoded again, and what was wrong is told again.
+func TestLoadKnown(t *testing.T) {
+	top := realTemp(t)
+	plain := "[service]\ncommand = [\"/x\"]\n[rootfs]\nhost = true\n"
+	tree(t, top, "== same.toml\n"+plain+"== changed.toml\n"+plain+"== w@.toml\n[unit]\ninstances = [\"a\"]\n"+plain+"== bad.toml\n[nothing]\n"+plain)
+	o := Options{Dirs: []string{top}}
+	first, err := Load(o)
 	must(t, err)
-	if got, want := string(text), `{"unit":"added","action":"start","new":true}`; got != want {
-		t.Errorf("JSON %s, want %s", got, want)
+	tree(t, top, "== changed.toml\n"+strings.Replace(plain, "/x", "/y", 1)+"== w@.toml.d/x.toml\n[service]\nuser = \"u\"\n")
+	o.Known = first
+	second, err := Load(o)
+	must(t, err)
+	o.Known = nil
+	fresh, err := Load(o)
+	must(t, err)
+	if diff := cmp.Diff(fresh.Units, second.Units, cmp.AllowUnexported(units.Unit{})); diff != "" {
+		t.Errorf("(-read anew +read with what was known):\n%s", diff)
+	}
+	if diff := cmp.Diff(fresh.Diagnostics, second.Diagnostics); diff != "" || !first.Diagnostics.HasErrors() {
+		t.Errorf("diagnostics (-read anew +read with what was known):\n%s", diff)
+	}
+	if first.Units["same"] != second.Units["same"] || first.Units["changed"] == second.Units["changed"] || first.Units["w@a"] == second.Units["w@a"] {
+		t.Error("not exactly the units that say the same were taken over")
+	}
+	sums := 0
+	for path, sum := range second.Sums {
+		if first.Sums[path] != sum {
+			sums++
+		}
+	}
+	if len(second.Sums) != 5 || sums != 2 {
+		t.Errorf("%d sums, %d of them new: %v", len(second.Sums), sums, second.Sums)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,14 @@ type Settings struct {
 	ReadGroup    string   `json:"read-group"`    // members may look; "": only root may
 	OperateGroup string   `json:"operate-group"` // members may start and stop too; "": only root may
 	CgroupParent string   `json:"cgroup-parent"` // below the daemon's own group, or "/..." from the root; "": chosen by the daemon
+	History      int      `json:"history"`       // generations that are kept to go back to, 1 to MaxHistory
+	// ShutdownTimeout bounds the stop of everything when the daemon ends.
+	// Negative: nothing does.
+	ShutdownTimeout units.Duration `json:"shutdown-timeout"`
 }
+
+// MaxHistory is how many generations may be kept.
+const MaxHistory = 1000
 
 // Setting describes one key of the [daemon] table, for help and documentation.
 type Setting struct {
@@ -37,8 +45,10 @@ type Setting struct {
 	Values  []string
 	Help    string
 
-	text func(*Settings) *string
-	list func(*Settings) *[]string
+	text   func(*Settings) *string
+	list   func(*Settings) *[]string
+	number func(*Settings) *int
+	span   func(*Settings) *units.Duration
 	// check gives what is wrong with a value, or "".
 	check func(string) string
 }
@@ -49,7 +59,7 @@ func AllSettings() []Setting {
 		{Key: "units", Default: quoteList(DefaultDirs()), list: func(s *Settings) *[]string { return &s.Units }, check: absolute,
 			Help: "Search directories for unit files, highest first. A file higher up replaces one of the same name. An ordinary user's: ~/.config/berth/units, units in runtime-dir, ~/.local/share/berth/units."},
 		{Key: "reload", Default: `"auto"`, Values: []string{"auto", "manual"}, text: func(s *Settings) *string { return &s.Reload },
-			Help: "What happens when unit files change: auto applies the change as soon as it has settled and is valid. manual is not supported yet."},
+			Help: "What happens when unit files change: auto applies the change as soon as it has settled and is valid. manual tells that there is one, and waits for berth apply; it also starts a machine with what was applied last."},
 		{Key: "log-level", Default: `"info"`, Values: []string{"debug", "info", "warn", "error"}, text: func(s *Settings) *string { return &s.LogLevel },
 			Help: "The least severe messages of the daemon itself that are logged."},
 		{Key: "log-target", Default: `"auto"`, Values: []string{"auto", "journald", "console", "kmsg"}, text: func(s *Settings) *string { return &s.LogTarget },
@@ -66,6 +76,10 @@ func AllSettings() []Setting {
 			Help: "Members of this group may look, and start, stop, restart, reload and kill units. Empty: only root may. Running commands in containers stays root's."},
 		{Key: "cgroup-parent", Default: `""`, text: func(s *Settings) *string { return &s.CgroupParent }, check: cgroupPath,
 			Help: "The control group under which berth.slice is made. Empty: the daemon's own where that is delegated to it, else the root."},
+		{Key: "history", Default: "20", number: func(s *Settings) *int { return &s.History },
+			Help: "How many generations of the units are kept for berth history and berth rollback, 1 to 1000."},
+		{Key: "shutdown-timeout", Default: `"5m"`, span: func(s *Settings) *units.Duration { return &s.ShutdownTimeout },
+			Help: "How long the stop of all units may take when the daemon ends, 1s to 24h. What is left then is killed at once and named in the log. \"infinity\" waits for ever."},
 	}
 }
 
@@ -76,6 +90,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto",
 		RuntimeDir: p.RuntimeDir, StateDir: p.StateDir, Socket: p.Socket(),
+		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute),
 	}
 }
 

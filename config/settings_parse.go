@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -119,6 +121,19 @@ func (p *settingsParser) value(s Setting, start, end int, value *unstable.Node) 
 		}
 		return
 	}
+	if s.number != nil {
+		n, err := strconv.Atoi(string(value.Data))
+		if value.Kind != unstable.Integer || err != nil || n < 1 || n > MaxHistory {
+			p.fail(codeSetting, start, end-start, fmt.Sprintf("%s wants a number from 1 to %d", s.Key, MaxHistory), "such as "+s.Default)
+		} else {
+			*s.number(&p.settings) = n
+		}
+		return
+	}
+	if s.span != nil {
+		p.duration(s, start, end, value)
+		return
+	}
 	if value.Kind != unstable.Array {
 		p.fail(codeSetting, start, end-start, fmt.Sprintf("%s wants a list of texts", s.Key), "such as "+s.Default)
 		return
@@ -140,6 +155,20 @@ func (p *settingsParser) value(s Setting, start, end int, value *unstable.Node) 
 	}
 }
 
+// duration takes in a span of time.
+func (p *settingsParser) duration(s Setting, start, end int, value *unstable.Node) {
+	if value.Kind == unstable.String && string(value.Data) == "infinity" {
+		*s.span(&p.settings) = units.Infinity
+		return
+	}
+	d, err := time.ParseDuration(string(value.Data))
+	if value.Kind != unstable.String || err != nil || d < time.Second || d > 24*time.Hour {
+		p.fail(codeSetting, start, end-start, s.Key+` wants a span from "1s" to "24h", or "infinity"`, "such as "+s.Default)
+		return
+	}
+	*s.span(&p.settings) = units.Duration(d)
+}
+
 // accept checks one text against its setting.
 func (p *settingsParser) accept(s Setting, n *unstable.Node) bool {
 	text := string(n.Data)
@@ -150,10 +179,6 @@ func (p *settingsParser) accept(s Setting, n *unstable.Node) bool {
 			hint = fmt.Sprintf("did you mean %q?", guess)
 		}
 		p.fail(codeSetting, at, length, fmt.Sprintf("%s cannot be %q", s.Key, text), hint)
-		return false
-	}
-	if s.Key == "reload" && text == "manual" {
-		p.fail(codeUnsupported, at, length, `reload = "manual" is not supported yet`, `leave it at "auto"; berth plan shows beforehand what a change will do`)
 		return false
 	}
 	if s.Key == "log-target" && text == "kmsg" {

@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"berth/units"
 )
 
 func TestSettings(t *testing.T) {
 	s, ds := ParseSettings("berthd.toml", []byte(`# a comment
 [daemon]
 units = ["/srv/units"]
-reload = "auto"
+reload = "manual"
 log-level = "debug"
 log-target = "console"
 runtime-dir = "/run/other"
@@ -21,6 +23,8 @@ state-dir = "/srv/state"
 read-group = "adm"
 operate-group = "wheel"
 cgroup-parent = "/machine"
+history = 5
+shutdown-timeout = "infinity"
 
 [x-mine]
 anything = 1
@@ -28,8 +32,9 @@ anything = 1
 	if len(ds) > 0 {
 		t.Fatal(ds.Error())
 	}
-	want := Settings{Units: []string{"/srv/units"}, Reload: "auto", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
-		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine"}
+	want := Settings{Units: []string{"/srv/units"}, Reload: "manual", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
+		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine",
+		History: 5, ShutdownTimeout: units.Infinity}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -38,7 +43,9 @@ anything = 1
 func TestSettingsFaults(t *testing.T) {
 	var b strings.Builder
 	for _, text := range []string{
-		"[daemon]\nreload = \"manual\"\nlog-level = \"inof\"\nlog_target = \"auto\"\nstate-dir = \"var/lib\"\nunits = [\"/a\", 3]\nread-group = 5\nlog-level = \"info\"\n",
+		"[daemon]\nlog-level = \"inof\"\nlog_target = \"auto\"\nstate-dir = \"var/lib\"\nunits = [\"/a\", 3]\nread-group = 5\nlog-level = \"info\"\n",
+		"[daemon]\nhistory = 0\nshutdown-timeout = \"soon\"\n",
+		"[daemon]\nhistory = \"20\"\nshutdown-timeout = 5\n",
 		"[deamon]\nreload = \"auto\"\n",
 		"reload = \"auto\"\n",
 		"daemon.reload = \"soon\"\n",
@@ -74,7 +81,13 @@ func TestSettingsTable(t *testing.T) {
 	text := "[daemon]\n"
 	for _, s := range AllSettings() {
 		text += s.Key + " = " + s.Default + "\n"
-		if s.Help == "" || (s.text == nil) == (s.list == nil) {
+		kinds := 0
+		for _, there := range []bool{s.text != nil, s.list != nil, s.number != nil, s.span != nil} {
+			if there {
+				kinds++
+			}
+		}
+		if s.Help == "" || kinds != 1 {
 			t.Errorf("%s: incomplete", s.Key)
 		}
 	}
@@ -111,7 +124,7 @@ func FuzzSettings(f *testing.F) {
 	f.Add("[daemon]\nsocket = '''/x\ny'''\n\"log-level\" = \"\\u0069nfo\"")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, ds := ParseSettings("berthd.toml", []byte(text))
-		if s.Socket == "" || len(s.Units) == 0 || s.Reload != "auto" {
+		if s.Socket == "" || len(s.Units) == 0 || s.Reload != "auto" && s.Reload != "manual" || s.History < 1 {
 			t.Errorf("%+v", s)
 		}
 		for _, d := range ds {
