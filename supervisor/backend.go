@@ -17,6 +17,7 @@ import (
 	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
+	"berth/supervisor/history"
 	"berth/supervisor/logs"
 	"berth/units"
 )
@@ -36,7 +37,16 @@ func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
 		d.Orphans = n.Orphans
 	}
 	err := b.ask(ctx, func() {
-		d.Generation, d.Invalid = b.generation, b.invalid
+		d.Generation, d.Invalid, d.Reload = b.generation, b.invalid, "auto"
+		if b.cfg.Manual {
+			d.Reload = "manual"
+		}
+		if p := b.pending; p != nil {
+			d.Pending = &api.Pending{Since: p.since, Units: p.units, Held: p.why}
+		}
+		if r, ok := b.history.Record(b.generation); ok {
+			d.RolledBackTo, d.Outcome = r.Of, &r.Outcome
+		}
 		for _, name := range b.state.Names() {
 			u, _ := b.state.Unit(name)
 			d.Units[u.Phase]++
@@ -116,8 +126,8 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 			at := u.StartedAt
 			st.StartedAt = &at
 		}
-		if b.set != nil {
-			st.Files = b.set.Files[name]
+		if b.disk != nil {
+			st.Files = b.disk.Files[name]
 		}
 		if u.Config != nil {
 			st.Command, st.Requires = u.Config.Service.Command, u.Config.Unit.Requires
@@ -266,32 +276,82 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 	}
 }
 
-func (b backend) Reload(ctx context.Context) (*api.Reload, error) { return b.reload(ctx, "asked for") }
+// asked is the author of a request.
+func asked(ctx context.Context) (history.Author, string) {
+	c := api.CallerOf(ctx)
+	if c == nil {
+		return history.Author{Kind: history.KindUser}, c.String()
+	}
+	return history.Author{Kind: history.KindUser, UID: &c.UID, User: c.User, PID: c.PID, Command: c.Command}, c.String()
+}
+
+func (b backend) Reload(ctx context.Context) (*api.Reload, error) {
+	author, by := asked(ctx)
+	return b.reload(ctx, how{author: author, why: "asked for by " + by})
+}
+
+func (b backend) Apply(ctx context.Context) (*api.Reload, error) {
+	author, by := asked(ctx)
+	return b.reload(ctx, how{author: author, why: "applied by " + by, apply: true})
+}
+
+func (b backend) Rollback(ctx context.Context, generation uint64) (*api.Reload, error) {
+	author, by := asked(ctx)
+	return b.rollback(ctx, generation, author, by)
+}
+
+func (b backend) History(context.Context) ([]history.Record, error) { return b.history.Records(), nil }
 
 func (b backend) Plan(ctx context.Context) (*api.Reload, error) {
-	set, err := config.Load(config.Options{Dirs: b.cfg.Directories})
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	set, err := b.readUnits()
 	if err != nil {
 		return nil, &api.Error{Code: "failed", Message: err.Error()}
 	}
-	out := &api.Reload{Diagnostics: set.Diagnostics}
+	out := &api.Reload{Diagnostics: set.Diagnostics, Changes: config.Plan{}}
 	err = b.ask(ctx, func() {
 		out.Generation = b.generation
-		if !set.Diagnostics.HasErrors() {
-			out.Changes = b.plan(set)
+		if !set.Valid() {
+			return
+		}
+		plan := b.plan(set.Units, true)
+		out.Changes = plan.Changed()
+		out.Unchanged = len(plan) - len(out.Changes)
+		if len(out.Changes) > 0 {
+			out.Held = b.holdsBack(set)
 		}
 	})
 	return out, err
 }
 
-func (b backend) Spec(ctx context.Context, name string, oci bool) ([]byte, error) {
+func (b backend) Spec(ctx context.Context, name string, oci, secrets bool) ([]byte, error) {
 	var cfg *units.Unit
 	if err := b.look(ctx, name, func(u *core.Unit, _ *run) error { cfg = u.Config; return nil }); err != nil {
 		return nil, err
+	}
+	if !secrets {
+		cfg = withoutSecrets(cfg)
 	}
 	if !oci {
 		return units.Format(cfg), nil
 	}
 	return container.OCI(cfg, b.env)
+}
+
+// hidden stands for what only root and the daemon's own user may see.
+const hidden = "(hidden)"
+
+// withoutSecrets gives the unit without the values of environment variables and
+// the files that hold such.
+func withoutSecrets(cfg *units.Unit) *units.Unit {
+	c := *cfg
+	c.Service.Environment = map[string]string{}
+	for name := range cfg.Service.Environment {
+		c.Service.Environment[name] = hidden
+	}
+	c.Service.EnvironmentFiles = nil
+	return &c
 }
 
 func (b backend) Events(ctx context.Context) iter.Seq[api.Event] { return b.events.subscribe(ctx) }

@@ -58,6 +58,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.transition(e)
 	case core.Report:
 		s.report(e)
+	case core.Outcome:
+		s.outcome(e)
 	case core.Done:
 		// The loop ends by itself once nothing is left to do.
 	}

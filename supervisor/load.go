@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -9,12 +10,17 @@ import (
 	"berth/config"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
+	"berth/supervisor/history"
 	"berth/units"
 
 	"go.uber.org/zap"
 )
 
 func logDir(stateDir string) string { return filepath.Join(stateDir, "log") }
+
+// inLoop runs f in the loop and waits for it, or runs it at once where there is
+// no loop yet.
+type inLoop func(f func()) error
 
 // watch starts to watch the unit directories and takes up what they hold now;
 // watching comes first, so that no change falls between. Called before the loop.
@@ -23,52 +29,176 @@ func (s *Supervisor) watch(ctx context.Context) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := s.readUnits()
-	s.takeUp(set, err, "started")
+	s.begin(func(f func()) error { f(); return nil })
 	return changes, nil
 }
 
+// readUnits reads the unit files. It is called by who holds reading.
 func (s *Supervisor) readUnits() (*config.Set, error) {
-	return config.Load(config.Options{Dirs: s.cfg.Directories})
+	set, err := config.Load(config.Options{Dirs: s.cfg.Directories, Known: s.lastRead})
+	if err == nil {
+		s.lastRead = set
+	}
+	return set, err
 }
 
-// reload reads all unit files as a new generation and applies it if it is
-// valid. Many files, or a slow disk, must not hold up the loop: the reading is
-// done by the caller, one at a time, so that none overtakes a later one.
-func (s *Supervisor) reload(ctx context.Context, why string) (*api.Reload, error) {
+// how is the way in which the unit files are taken up.
+type how struct {
+	author history.Author
+	why    string // for the log
+	// apply: by order, so that neither reload = "manual" nor a rollback holds it back.
+	apply bool
+}
+
+// reload reads all unit files as a new generation and applies it, if it is valid
+// and nothing holds it back. Many files, or a slow disk, must not hold up the
+// loop: reading and writing are done by the caller, one at a time, so that none
+// overtakes a later one.
+func (s *Supervisor) reload(ctx context.Context, h how) (*api.Reload, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
+	return s.follow(func(f func()) error { return s.ask(ctx, f) }, h)
+}
+
+func (s *Supervisor) follow(in inLoop, h how) (*api.Reload, error) {
 	set, failed := s.readUnits()
 	var out api.Reload
-	err := s.ask(ctx, func() { out = s.takeUp(set, failed, why) })
-	return &out, err
+	var next *taking
+	err := in(func() { out, next = s.decide(set, failed, h) })
+	if err != nil || next == nil {
+		return &out, err
+	}
+	return s.takeUp(in, next)
 }
 
 // reloadLater is reload for the loop itself.
 func (s *Supervisor) reloadLater(why string) {
-	go func() { _, _ = s.reload(context.Background(), why) }() // fails only when the supervisor ends
+	go func() {
+		_, _ = s.reload(context.Background(), how{author: history.Author{Kind: history.KindFiles}, why: why}) // fails only when the supervisor ends
+	}()
 }
 
-// takeUp applies a set that was read, or tells why there is none. Called by the loop.
-func (s *Supervisor) takeUp(set *config.Set, err error, why string) api.Reload {
-	if err != nil {
+// taking is a generation that is to be taken up.
+type taking struct {
+	record history.Record
+	units  map[string]*units.Unit
+	sums   map[string]uint64 // of the files as they are; nil: not known
+	why    string
+	apply  bool
+	boot   bool                   // the first one of this daemon: what is to start at boot is started
+	known  bool                   // its record is there already
+	good   map[string]*units.Unit // at boot: versions to go back to
+	// warnings are about the files that it was read from.
+	warnings units.Diagnostics
+	// invalid is what is wrong with the files, where an earlier generation takes their place.
+	invalid units.Diagnostics
+}
+
+// decide tells what becomes of unit files that were read: nothing, or the
+// generation that is to be taken up. Called by the loop.
+func (s *Supervisor) decide(set *config.Set, err error, h how) (api.Reload, *taking) {
+	out := api.Reload{Generation: s.generation, Changes: config.Plan{}}
+	switch {
+	case s.stopping:
+		out.Diagnostics = fault("everything is being stopped: no generation is taken up any more")
+		return out, nil
+	case err != nil:
 		s.log.Error("cannot read the unit files", zap.Error(err))
-		return api.Reload{Generation: s.generation, Diagnostics: units.Diagnostics{{Severity: units.Error, Message: err.Error()}}}
+		out.Diagnostics = fault(err.Error())
+		return out, nil
+	case !set.Valid():
+		s.refuse(set, h.author)
+		out.Diagnostics = set.Diagnostics
+		return out, nil
 	}
-	if set.Diagnostics.HasErrors() {
-		s.invalid = set.Diagnostics
-		var text strings.Builder
-		set.Diagnostics.Format(&text, false)
-		s.log.Error("the unit files are not valid, nothing was changed: see berth check", zap.String("diagnostics", text.String()))
-		return api.Reload{Generation: s.generation, Diagnostics: set.Diagnostics}
+	s.invalid, s.disk = nil, set
+	plan := s.plan(set.Units, h.apply)
+	changed := plan.Changed()
+	out.Changes, out.Unchanged, out.Diagnostics = changed, len(plan)-len(changed), set.Diagnostics
+	if s.generation > 0 && len(changed) == 0 && !s.withdrawn(set.Units) {
+		s.settleFiles(set)
+		return out, nil
 	}
-	plan := s.plan(set)
-	s.invalid, s.set = nil, set
-	if s.generation > 0 && plan.Empty() && !s.withdrawn(set) {
-		return api.Reload{Generation: s.generation, Changes: plan}
+	if held := s.holdsBack(set); held != "" && !h.apply {
+		s.wait(set, changed, held)
+		out.Held = held
+		return out, nil
 	}
-	boot := s.generation == 0
-	s.generation++
+	return out, &taking{
+		record: history.Record{Author: h.author, Files: s.changedFiles(set), Texts: textsOf(set)},
+		units:  set.Units, sums: set.Sums, warnings: set.Diagnostics, why: h.why, apply: h.apply, boot: s.generation == 0,
+	}
+}
+
+func fault(text string) units.Diagnostics {
+	return units.Diagnostics{{Severity: units.Error, Message: text}}
+}
+
+// refuse keeps and tells what is wrong with the files.
+func (s *Supervisor) refuse(set *config.Set, author history.Author) {
+	s.invalid = set.Diagnostics
+	var text strings.Builder
+	set.Diagnostics.Format(&text, false)
+	s.log.Error("the unit files are not valid, nothing was changed: see berth check", zap.String("diagnostics", text.String()))
+	texts := textsOf(set)
+	if s.refused == texts {
+		return // told before
+	}
+	s.refused = texts
+	now := time.Now()
+	r := history.Record{
+		Generation: s.history.Next(s.generation), Time: now, Author: author, Files: s.changedFiles(set), Texts: texts,
+		Diagnostics: set.Diagnostics, Directories: s.cfg.Directories, Outcome: history.Outcome{State: history.Invalid, Time: now},
+	}
+	s.events.send(api.Event{Time: now, Generation: s.generation, Change: api.ChangeInvalid, Reason: fmt.Sprintf("the unit files have %d faults: nothing was changed", len(set.Diagnostics))})
+	s.note(func() error { return s.history.Add(r, nil) })
+}
+
+// note has something written to the history, off the loop and in order.
+func (s *Supervisor) note(write func() error) {
+	s.writing.add(func() {
+		if err := write(); err != nil {
+			s.log.Error("the history is not whole", zap.Error(err))
+		}
+	})
+}
+
+// takeUp writes a generation down and then applies it, so that a supervisor that
+// comes after a crash between the two goes on with it.
+func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
+	s.writing.drain() // what is to be written about earlier ones
+	var plan config.Plan
+	if err := in(func() {
+		plan = s.plan(t.units, t.apply)
+		if !t.known {
+			t.record.Generation = s.history.Next(s.generation)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	var warnings units.Diagnostics
+	if t.boot {
+		t.good = s.lastGood(t.units)
+	}
+	if !t.known {
+		now := time.Now()
+		r := &t.record
+		r.Time, r.Units, r.Changes, r.Directories = now, len(t.units), plan, s.cfg.Directories
+		r.Outcome = history.Outcome{State: history.Applying, Time: now}
+		if err := s.history.Add(*r, t.units); err != nil {
+			s.log.Error("the generation is taken up all the same", zap.Error(err))
+			warnings = units.Diagnostics{{Severity: units.Warning, Message: err.Error(), Hint: "it is taken up all the same, but cannot be gone back to, and a rollback does not outlive the supervisor"}}
+		}
+	}
+	var out api.Reload
+	err := in(func() { out = s.apply(t) })
+	out.Diagnostics = append(out.Diagnostics, warnings...)
+	return &out, err
+}
+
+// apply gives the core the generation. Called by the loop.
+func (s *Supervisor) apply(t *taking) api.Reload {
+	plan := s.plan(t.units, t.apply)
 	changes := map[string]core.Change{}
 	for _, c := range plan {
 		if len(c.Keys) == 0 {
@@ -80,37 +210,89 @@ func (s *Supervisor) takeUp(set *config.Set, err error, why string) api.Reload {
 		}
 		changes[c.Unit] = core.Change{Class: units.Heaviest(c.Keys), Keys: keys}
 	}
-	s.log.Info("taking up a new generation", zap.Uint64("generation", s.generation), zap.String("because", why), zap.Int("units", len(set.Units)))
-	s.step(core.Load{Generation: s.generation, Units: set.Units, Changes: changes, Boot: boot})
-	s.events.send(api.Event{Time: time.Now(), Generation: s.generation})
-	return api.Reload{Generation: s.generation, Changes: plan, Diagnostics: set.Diagnostics}
+	s.generation, s.pending, s.refused, s.invalid = t.record.Generation, nil, "", t.invalid
+	s.held = t.record.Held
+	s.sums = t.sums
+	s.log.Info("taking up a new generation", zap.Uint64("generation", s.generation), zap.String("because", t.why), zap.Int("units", len(t.units)))
+	if !t.known {
+		s.rolledBack(t.record)
+	}
+	s.step(core.Load{Generation: s.generation, Units: t.units, Changes: changes, Boot: t.boot, Retry: t.apply, Good: t.good})
+	s.events.send(api.Event{Time: time.Now(), Generation: s.generation, Change: api.ChangeApplied, Reason: t.why})
+	changed := plan.Changed()
+	return api.Reload{Generation: s.generation, Changes: changed, Unchanged: len(plan) - len(changed), Applied: true, Diagnostics: t.warnings}
 }
 
 // withdrawn tells whether a version that was rejected is no longer asked for; it
 // may be that what runs instead now is, and then the plan is empty.
-func (s *Supervisor) withdrawn(set *config.Set) bool {
+func (s *Supervisor) withdrawn(all map[string]*units.Unit) bool {
 	for _, name := range s.state.Names() {
 		u, _ := s.state.Unit(name)
-		if now := set.Units[name]; u.Rejected != nil && now != nil && len(units.Diff(u.Rejected, now)) > 0 {
+		if now := all[name]; u.Rejected != nil && now != nil && len(units.Diff(u.Rejected, now)) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// plan compares a set with what runs, or will at the next start.
-func (s *Supervisor) plan(set *config.Set) config.Plan {
-	running := map[string]*units.Unit{}
+// plan compares units with what runs, or will at the next start. With retry, a
+// version that was rejected is tried once more.
+func (s *Supervisor) plan(all map[string]*units.Unit, retry bool) config.Plan {
+	running, rejected := map[string]*units.Unit{}, map[string]string{}
 	for _, name := range s.state.Names() {
 		switch u, _ := s.state.Unit(name); {
 		case u.Gone:
-		case u.Rejected != nil && set.Units[name] != nil && len(units.Diff(u.Rejected, set.Units[name])) == 0:
-			running[name] = u.Rejected // tried, and not to be tried again
-		case u.Next != nil:
-			running[name] = u.Next
+		case u.Rejected != nil && all[name] != nil && len(units.Diff(u.Rejected, all[name])) == 0:
+			if running[name] = u.Rejected; retry { // else not to be tried again
+				running[name] = newest(u)
+				rejected[name] = u.Rejection
+			}
 		default:
-			running[name] = u.Config
+			running[name] = newest(u)
 		}
 	}
-	return config.DiffUnits(running, set.Units)
+	plan := config.DiffUnits(running, all)
+	for i := range plan {
+		step := &plan[i]
+		step.Rejected = rejected[step.Unit]
+		if u, ok := s.state.Unit(step.Unit); ok && !u.Gone {
+			asItIs(step, u)
+		}
+	}
+	return plan
+}
+
+// newest is what the unit runs, or will at the next start.
+func newest(u *core.Unit) *units.Unit {
+	if u.Next != nil {
+		return u.Next
+	}
+	return u.Config
+}
+
+// asItIs looks at where the unit is: one that is down is not restarted.
+func asItIs(step *config.Step, u *core.Unit) {
+	switch step.Action {
+	case config.ActionLive, config.ActionReload, config.ActionRestart:
+	case config.ActionStop:
+		step.Down = u.Phase == core.Inactive || u.Phase == core.Failed || u.Phase == core.Completed && !u.Config.Service.Remain
+		return
+	default:
+		return
+	}
+	switch u.Phase {
+	case core.Failed:
+		if u.Up {
+			step.Action = config.ActionStart // a change starts what has failed
+			return
+		}
+	case core.Completed:
+		if u.Config.Service.Remain {
+			return
+		}
+	case core.Inactive, core.Waiting:
+	default:
+		return
+	}
+	step.Action, step.Down = config.ActionNone, true
 }

@@ -15,6 +15,7 @@ import (
 	"berth/reaper"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
+	"berth/supervisor/history"
 	"berth/supervisor/idrange"
 	"berth/supervisor/logs"
 	"berth/units"
@@ -34,6 +35,8 @@ type Config struct {
 	Version      string
 	ReadGroup    int // group ids that may read and operate; -1: root only
 	OperateGroup int
+	Manual       bool // changed unit files wait for berth apply
+	History      int  // generations to keep
 	Log          *zap.Logger
 }
 
@@ -54,7 +57,10 @@ type Supervisor struct {
 	done     chan struct{} // closed when the loop has ended
 	events   broadcaster
 	execID   atomic.Uint64
-	reading  sync.Mutex // of the unit files: see reload
+	history  *history.Store
+	writing  queue       // to the history
+	reading  sync.Mutex  // held by who reads the unit files and takes them up: see reload
+	lastRead *config.Set // by readUnits
 
 	// loop
 	state      *core.State
@@ -63,9 +69,13 @@ type Supervisor struct {
 	queues     map[string]*queue
 	timers     map[timerKey]*time.Timer
 	replies    map[uint64]chan core.Reply
-	set        *config.Set // the generation that runs
+	disk       *config.Set       // the unit files as they were read last, if they were valid
+	sums       map[string]uint64 // of the files of what runs; nil: not known
 	invalid    units.Diagnostics
-	generation uint64
+	refused    string            // texts of the files that were told to be invalid
+	pending    *waiting          // nil: nothing waits for berth apply
+	held       map[string]string // by a rollback: see history.Record
+	generation uint64            // that runs
 	execs      map[uint64]*execution
 	stopping   bool
 }
@@ -139,6 +149,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if hand.Launcher != nil {
 		s.launcher.set(hand.Launcher)
 	}
+	s.openHistory()
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}
@@ -262,6 +273,7 @@ func (s *Supervisor) finish() {
 		t.Stop()
 	}
 	s.logs.Close()
+	s.writing.drain()
 	if err := s.tree.Remove(); err != nil {
 		s.log.Warn("cannot remove the cgroup tree", zap.Error(err))
 	}

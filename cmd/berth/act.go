@@ -95,8 +95,10 @@ is. Exits with 3 if a unit is not running.`
 func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "reload [UNIT...]", Short: "Read the unit files again, or have units reload themselves",
-		Long: `Without a unit: reads all unit files as a new generation and applies what
-changed. Files that are not valid change nothing, are reported, and give exit
+		Long: `Without a unit: reads all unit files and applies what changed as a new
+generation, as berthd does by itself when it sees a change. Where changes are held
+back ([daemon] reload = "manual", or after berth rollback) they only wait then for
+berth apply. Files that are not valid change nothing, are reported, and give exit
 code 5. With units: runs their own [service] reload.`,
 		Example: `  berth reload
   berth reload web`,
@@ -109,28 +111,9 @@ code 5. With units: runs their own [service] reload.`,
 			if err != nil {
 				return err
 			}
-			return a.printReload(out)
+			return a.printReload(out, false)
 		},
 	}
-}
-
-// printReload shows what a generation changed, or would change.
-func (a *app) printReload(out *api.Reload) error {
-	if a.json() {
-		if err := a.printJSON(out); err != nil {
-			return err
-		}
-		if out.Diagnostics.HasErrors() {
-			return &exitError{exitInvalid, ""}
-		}
-		return nil
-	}
-	if out.Diagnostics.HasErrors() {
-		out.Diagnostics.Format(a.err, a.colorErr())
-		return &exitError{exitInvalid, "the unit files are not valid: nothing was changed"}
-	}
-	out.Diagnostics.Format(a.err, a.colorErr())
-	return out.Changes.Format(a.out)
 }
 
 func (a *app) reexecCommand() *cobra.Command {

@@ -44,7 +44,7 @@ named, and each new generation of the unit files, until it is interrupted.`,
 				}
 				at := p.in(faint, e.Time.Local().Format("15:04:05.000"))
 				if e.Unit == "" {
-					fmt.Fprintf(a.out, "%s generation %d\n", at, e.Generation)
+					fmt.Fprintf(a.out, "%s generation %d %s\n", at, e.Generation, changeText(e))
 					continue
 				}
 				text := fmt.Sprintf("%s %s %s -> %s", at, p.in(bold, e.Unit), e.From, p.in(phaseColor(e.To), string(e.To)))
@@ -56,6 +56,17 @@ named, and each new generation of the unit files, until it is interrupted.`,
 			return nil
 		},
 	}
+}
+
+func changeText(e api.Event) string {
+	if e.Change == api.ChangeOutcome {
+		return safe(e.Reason)
+	}
+	text := string(e.Change)
+	if e.Reason != "" {
+		text += " (" + safe(e.Reason) + ")"
+	}
+	return text
 }
 
 var phases = []core.Phase{core.Inactive, core.Waiting, core.Starting, core.Running, core.Stopping, core.Cleaning, core.Backoff, core.Completed, core.Failed}

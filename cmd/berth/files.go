@@ -139,9 +139,12 @@ func (a *app) planCommand() *cobra.Command {
 	var syscalls bool
 	var dirs []string
 	c := &cobra.Command{
-		Use: "plan [--syscalls UNIT|FILE]", Short: "Show what a reload would do, or what a start does",
+		Use: "plan [--syscalls UNIT|FILE]", Short: "Show what berth apply would do, or what a start does",
 		Long: `Without flags: compares the unit files on disk with what berthd runs, and shows
-per unit what a reload would do and which keys cause it.
+per unit what berth apply would do, with the keys that cause it, their old and new
+values, and how each is applied. + is a new unit, - one whose file is gone, ~ one
+that changes. Values of environment variables are shown only to root. Files that
+are not valid give exit code 5.
 
 With --syscalls: prints the system calls that start the unit, one commented line
 a step, without running any. This needs no berthd.`,
@@ -161,7 +164,7 @@ a step, without running any. This needs no berthd.`,
 			if err != nil {
 				return err
 			}
-			return a.printReload(out)
+			return a.printReload(out, true)
 		},
 	}
 	c.Flags().BoolVar(&syscalls, "syscalls", false, "print the system calls that start one unit")

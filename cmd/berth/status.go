@@ -11,6 +11,7 @@ import (
 
 	"berth/supervisor/api"
 	"berth/supervisor/core"
+	"berth/supervisor/history"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -60,7 +61,10 @@ func (a *app) daemonStatus(ctx context.Context) error {
 	}
 	fmt.Fprintf(a.out, "%s berthd %s\n", p.in(color, "●"), d.Version)
 	a.field("State", p.in(color, state))
-	a.field("Generation", fmt.Sprint(d.Generation))
+	a.field("Generation", generationText(d))
+	if d.Pending != nil {
+		a.field("Pending", p.in(yellow, pendingText(d.Pending)))
+	}
 	a.field("Processes", fmt.Sprintf("reaper %d, supervisor %d (number %d, since %s)", d.ReaperPID, d.PID, d.Supervisors, since(d.Started)))
 	a.field("Orphans", fmt.Sprintf("%d reaped", d.Orphans))
 	a.field("Cgroup", d.Cgroup)
@@ -75,6 +79,29 @@ func (a *app) daemonStatus(ctx context.Context) error {
 		d.Invalid.Format(a.out, bool(p))
 	}
 	return invalid
+}
+
+func generationText(d *api.Daemon) string {
+	text := fmt.Sprint(d.Generation)
+	if d.RolledBackTo != 0 {
+		text += fmt.Sprintf(", rolled back to %d", d.RolledBackTo)
+	}
+	if d.Outcome != nil {
+		outcome, _ := outcomeText(history.Record{Outcome: *d.Outcome})
+		text += " (" + outcome + ")"
+	}
+	if d.Reload == "manual" {
+		text += "; changes wait for berth apply"
+	}
+	return text
+}
+
+func pendingText(p *api.Pending) string {
+	why := ""
+	if p.Held == "rollback" {
+		why = ", held back by a rollback"
+	}
+	return fmt.Sprintf("a change of %d units since %s%s: berth plan shows it, berth apply takes it up", p.Units, p.Since.Local().Format("2006-01-02 15:04:05"), why)
 }
 
 func (a *app) unitStatus(ctx context.Context, names []string, lines int) error {

@@ -108,6 +108,12 @@ func start(t testing.TB, files map[string]string, flags ...string) *daemon {
 // startIn is start with a command before the daemon's own, which it executes.
 func startIn(t testing.TB, before []string, files map[string]string, flags ...string) *daemon {
 	t.Helper()
+	return startWith(t, before, files, func(*daemon) {}, flags...)
+}
+
+// startWith is startIn with something to be done before the daemon runs.
+func startWith(t testing.TB, before []string, files map[string]string, prepare func(*daemon), flags ...string) *daemon {
+	t.Helper()
 	needRoot(t)
 	d := &daemon{t: t, dir: t.TempDir(), before: before}
 	d.fresh()
@@ -124,6 +130,7 @@ func startIn(t testing.TB, before []string, files map[string]string, flags ...st
 	for name, text := range files {
 		d.write(name, text)
 	}
+	prepare(d)
 	d.run(flags...)
 	return d
 }

@@ -88,6 +88,7 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 	c := &supervisor.Config{
 		Directories: s.Units, RuntimeDir: s.RuntimeDir, StateDir: s.StateDir, Socket: s.Socket,
 		Cgroup: s.CgroupParent, Slice: opt.slice, Version: version,
+		Manual: s.Reload == "manual", History: s.History,
 	}
 	if len(opt.units) > 0 {
 		c.Directories = opt.units

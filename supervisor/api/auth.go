@@ -17,9 +17,9 @@ type Role int
 // The roles.
 const (
 	RoleNone    Role = iota
-	RoleRead         // look: list, status, logs, stats, events, spec, plan
-	RoleOperate      // start, stop, restart, reload, kill
-	RoleAdmin        // exec, daemon-reexec, reload of the unit files
+	RoleRead         // look: list, status, logs, stats, events, spec, plan, history
+	RoleOperate      // start, stop, restart, reload, kill, apply, rollback
+	RoleAdmin        // exec, daemon-reexec, values of environment variables
 )
 
 func (r Role) String() string { return [...]string{"none", "read", "operate", "admin"}[r] }

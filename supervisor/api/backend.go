@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"berth/isolate/cgroup/nsinit"
+	"berth/supervisor/history"
 )
 
 // Backend is what the server asks: the supervisor. Its methods may be called
@@ -18,11 +19,18 @@ type Backend interface {
 	// Graph gives all units, sorted by name.
 	Graph(ctx context.Context) ([]Node, error)
 	Command(ctx context.Context, c Command) (*Result, error)
-	// Reload reads the unit files again and applies them; Plan only tells what Reload would do.
+	// Reload reads the unit files again and applies them unless that is held back.
 	Reload(ctx context.Context) (*Reload, error)
+	// Apply does so in any case; Plan only tells what Apply would do.
+	Apply(ctx context.Context) (*Reload, error)
 	Plan(ctx context.Context) (*Reload, error)
-	// Spec gives the effective unit as TOML, or with oci as an OCI config.json.
-	Spec(ctx context.Context, unit string, oci bool) ([]byte, error)
+	// Rollback takes up an earlier generation; 0: the one before that came up without fault.
+	Rollback(ctx context.Context, generation uint64) (*Reload, error)
+	// History gives the generations that are kept, the oldest first.
+	History(ctx context.Context) ([]history.Record, error)
+	// Spec gives the effective unit as TOML, or with oci as an OCI config.json;
+	// without secrets, the values of environment variables are left out.
+	Spec(ctx context.Context, unit string, oci, secrets bool) ([]byte, error)
 	// Stats gives those of the named units, or of all that run.
 	Stats(ctx context.Context, units []string) ([]Stats, error)
 	// Containers gives the same figures in the shape of nsinit's stats, by unit.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"berth/isolate/cgroup/nsinit"
+	"berth/supervisor/history"
 )
 
 // Client speaks to a daemon. Its methods may be called from any goroutine;
@@ -133,7 +134,23 @@ func (c *Client) Reload(ctx context.Context) (*Reload, error) {
 	return call[*Reload](ctx, c, "POST", "/v1/reload", nil, nil)
 }
 
-// Plan tells what Reload would do.
+// Apply has the unit files read again and applied, even where that is held back.
+func (c *Client) Apply(ctx context.Context) (*Reload, error) {
+	return call[*Reload](ctx, c, "POST", "/v1/apply", nil, nil)
+}
+
+// Rollback has an earlier generation taken up; 0: the one before that came up
+// without fault.
+func (c *Client) Rollback(ctx context.Context, generation uint64) (*Reload, error) {
+	return call[*Reload](ctx, c, "POST", "/v1/rollback", nil, Rollback{generation})
+}
+
+// History gives the generations that are kept, the oldest first.
+func (c *Client) History(ctx context.Context) ([]history.Record, error) {
+	return call[[]history.Record](ctx, c, "GET", "/v1/history", nil, nil)
+}
+
+// Plan tells what Apply would do.
 func (c *Client) Plan(ctx context.Context) (*Reload, error) {
 	return call[*Reload](ctx, c, "GET", "/v1/plan", nil, nil)
 }

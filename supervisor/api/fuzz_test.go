@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"berth/isolate/cgroup/nsinit"
+	"berth/supervisor/history"
 )
 
 // stub answers everything at once; what is fuzzed is the reading of requests.
@@ -30,10 +31,15 @@ func (stub) Why(context.Context, string) (*Why, error) { return &Why{}, nil }
 func (stub) Status(_ context.Context, u string) (*Status, error) {
 	return nil, &Error{Code: "not-found", Message: "no unit " + u}
 }
-func (stub) Command(context.Context, Command) (*Result, error)  { return &Result{}, nil }
-func (stub) Reload(context.Context) (*Reload, error)            { return &Reload{}, nil }
-func (stub) Plan(context.Context) (*Reload, error)              { return &Reload{}, nil }
-func (stub) Spec(context.Context, string, bool) ([]byte, error) { return []byte("[unit]\n"), nil }
+func (stub) Command(context.Context, Command) (*Result, error) { return &Result{}, nil }
+func (stub) Reload(context.Context) (*Reload, error)           { return &Reload{}, nil }
+func (stub) Apply(context.Context) (*Reload, error)            { return &Reload{}, nil }
+func (stub) Rollback(context.Context, uint64) (*Reload, error) { return &Reload{}, nil }
+func (stub) History(context.Context) ([]history.Record, error) { return []history.Record{}, nil }
+func (stub) Plan(context.Context) (*Reload, error)             { return &Reload{}, nil }
+func (stub) Spec(context.Context, string, bool, bool) ([]byte, error) {
+	return []byte("[unit]\n"), nil
+}
 func (stub) Containers(context.Context, []string) (map[string]*nsinit.Container, error) {
 	return map[string]*nsinit.Container{}, nil
 }
@@ -61,7 +67,8 @@ func FuzzAPI(f *testing.F) {
 		{"POST", "/v1/command", "", `{"units":{}}`}, {"POST", "/v1/units/web/exec", upgradeProtocol, `{"args":["sh"],"Rows":70000}`},
 		{"GET", "/v1/logs?unit=web&lines=-1&since=2026-01-01T00:00:00Z&follow=true", "", ""}, {"GET", "/v1/logs?lines=x", "", ""},
 		{"GET", "/v1/stats?unit=a&unit=b", "", ""}, {"DELETE", "/v1/units", "", ""}, {"POST", "/v1/daemon/reexec", "", "{}"},
-		{"GET", "/v1/events", "", ""}, {"POST", "/v1/reload", "", ""}, {"GET", "/%zz", "", ""}, {"GET", "/v1/../v1/plan", "", ""},
+		{"GET", "/v1/events", "", ""}, {"POST", "/v1/reload", "", ""}, {"POST", "/v1/apply", "", ""},
+		{"POST", "/v1/rollback", "", `{"generation":1}`}, {"GET", "/v1/history", "", ""}, {"GET", "/%zz", "", ""}, {"GET", "/v1/../v1/plan", "", ""},
 	} {
 		f.Add(s.method, s.target, s.upgrade, s.body)
 	}

@@ -111,12 +111,18 @@ func (s *Server) Handler() http.Handler {
 	})
 	handle("POST /v1/units/{unit}/exec", RoleAdmin, s.exec)
 	handle("POST /v1/command", RoleOperate, s.command)
-	handle("POST /v1/reload", RoleOperate, func(w http.ResponseWriter, r *http.Request) error {
-		out, err := s.backend.Reload(r.Context())
-		return answer(w, out, err)
+	handle("POST /v1/reload", RoleOperate, s.changes(s.backend.Reload))
+	handle("POST /v1/apply", RoleOperate, s.changes(s.backend.Apply))
+	handle("POST /v1/rollback", RoleOperate, func(w http.ResponseWriter, r *http.Request) error {
+		var to Rollback
+		if err := decode(w, r, &to); err != nil {
+			return err
+		}
+		return s.changes(func(ctx context.Context) (*Reload, error) { return s.backend.Rollback(ctx, to.Generation) })(w, r)
 	})
-	handle("GET /v1/plan", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		out, err := s.backend.Plan(r.Context())
+	handle("GET /v1/plan", RoleRead, s.changes(s.backend.Plan))
+	handle("GET /v1/history", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		out, err := s.backend.History(r.Context())
 		return answer(w, out, err)
 	})
 	handle("GET /v1/stats", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
@@ -143,9 +149,21 @@ func (s *Server) Handler() http.Handler {
 	return m
 }
 
+// changes answers with what changes, without secrets for who is not admin.
+func (s *Server) changes(f func(context.Context) (*Reload, error)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		out, err := f(r.Context())
+		if err == nil && s.roles.of(peerOf(r.Context())) < RoleAdmin {
+			out.Changes = out.Changes.WithoutSecrets()
+		}
+		return answer(w, out, err)
+	}
+}
+
 func (s *Server) spec(w http.ResponseWriter, r *http.Request) error {
 	oci := r.URL.Query().Get("form") == "oci"
-	text, err := s.backend.Spec(r.Context(), r.PathValue("unit"), oci)
+	secrets := s.roles.of(peerOf(r.Context())) >= RoleAdmin
+	text, err := s.backend.Spec(r.Context(), r.PathValue("unit"), oci, secrets)
 	if err != nil {
 		return err
 	}

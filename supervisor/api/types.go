@@ -12,6 +12,7 @@ import (
 	"berth/config"
 	"berth/isolate/cgroup"
 	"berth/supervisor/core"
+	"berth/supervisor/history"
 	"berth/units"
 )
 
@@ -81,13 +82,20 @@ type Process struct {
 
 // Daemon is the state of the daemon itself.
 type Daemon struct {
-	Version     string             `json:"version"`
-	PID         int                `json:"pid"` // the supervisor's
-	ReaperPID   int                `json:"reaper_pid"`
-	Started     time.Time          `json:"started"`     // this supervisor
-	Supervisors int                `json:"supervisors"` // started so far; 1: never restarted
-	Orphans     uint64             `json:"orphans"`     // reaped so far
-	Generation  uint64             `json:"generation"`
+	Version     string    `json:"version"`
+	PID         int       `json:"pid"` // the supervisor's
+	ReaperPID   int       `json:"reaper_pid"`
+	Started     time.Time `json:"started"`     // this supervisor
+	Supervisors int       `json:"supervisors"` // started so far; 1: never restarted
+	Orphans     uint64    `json:"orphans"`     // reaped so far
+	Generation  uint64    `json:"generation"`
+	// RolledBackTo is the generation whose units run after a rollback; 0: none.
+	RolledBackTo uint64 `json:"rolled_back_to,omitempty"`
+	// Outcome is what became of the generation that runs.
+	Outcome *history.Outcome `json:"outcome,omitempty"`
+	Reload  string           `json:"reload"` // auto | manual
+	// Pending is what waits for an apply.
+	Pending     *Pending           `json:"pending,omitempty"`
 	Directories []string           `json:"directories"`
 	Cgroup      string             `json:"cgroup"`
 	Units       map[core.Phase]int `json:"units"`
@@ -118,11 +126,31 @@ type Result struct {
 	NotRunning bool `json:"not_running,omitempty"`
 }
 
-// Reload answers a reload of the unit files, and a plan.
+// Reload answers a reload of the unit files, an apply, a rollback and a plan.
 type Reload struct {
-	Generation  uint64            `json:"generation"`
-	Changes     config.Plan       `json:"changes"`
+	Generation uint64 `json:"generation"` // that runs now
+	// Changes are the units that change, in name order. Values of environment
+	// variables are left out for callers who are not admin.
+	Changes   config.Plan `json:"changes"`
+	Unchanged int         `json:"unchanged"` // how many units stay as they are
+	// Applied: the changes were taken up, as Generation.
+	Applied bool `json:"applied,omitempty"`
+	// Held tells why what the files say is not taken up by itself, but waits for
+	// an apply: "manual" by the settings, "rollback" because it was rolled back.
+	Held        string            `json:"held,omitempty"`
 	Diagnostics units.Diagnostics `json:"diagnostics,omitempty"` // with errors: nothing was changed
+}
+
+// Pending is a change of the unit files that waits for an apply.
+type Pending struct {
+	Since time.Time `json:"since"`
+	Units int       `json:"units"` // that change
+	Held  string    `json:"held"`  // as in Reload
+}
+
+// Rollback asks for an earlier generation.
+type Rollback struct {
+	Generation uint64 `json:"generation,omitempty"` // 0: the one before that came up without fault
 }
 
 // Event is one line of the event stream.
@@ -133,8 +161,22 @@ type Event struct {
 	From        core.Phase `json:"from,omitempty"`
 	To          core.Phase `json:"to,omitempty"`
 	Reason      string     `json:"reason,omitempty"`
-	Generation  uint64     `json:"generation,omitempty"` // a new generation was taken up
+	// Generation is the one that runs, in an event about the unit files: Change
+	// tells which, and Reason more of it.
+	Generation uint64 `json:"generation,omitempty"`
+	Change     Change `json:"change,omitempty"`
 }
+
+// Change is what happened to the unit files.
+type Change string
+
+// The changes.
+const (
+	ChangeApplied Change = "applied" // a new generation is taken up
+	ChangePending Change = "pending" // a change waits for an apply
+	ChangeInvalid Change = "invalid" // the files have faults
+	ChangeOutcome Change = "outcome" // it is clear what became of the generation
+)
 
 // Stats are one unit's.
 type Stats struct {

@@ -31,6 +31,7 @@ func (st *step) load(e Load) {
 	}
 	st.s.graph = buildGraph(st.s.Units)
 	l.propagate()
+	l.try(e.Generation)
 }
 
 // loading collects what a new generation asks for.
@@ -55,14 +56,14 @@ func (l *loading) take(name string, e Load) {
 	u := l.st.s.Units[name]
 	switch change, changed := e.Changes[name]; {
 	case u == nil:
-		u = &Unit{Name: name, Config: cfg, Phase: Inactive, Since: l.st.in.Now}
+		u = &Unit{Name: name, Config: cfg, Phase: Inactive, Since: l.st.in.Now, Good: e.Good[name]}
 		l.st.s.Units[name] = u
 	case u.Gone:
 		u.Gone = false
 		l.change(u, cfg, Change{Class: units.RestartClass})
 	case u.Rejected != nil:
 		boot = boot && e.Boot
-		if len(units.Diff(u.Rejected, cfg)) > 0 {
+		if e.Retry || len(units.Diff(u.Rejected, cfg)) > 0 {
 			l.change(u, cfg, difference(u.newest(), cfg))
 		}
 	case changed:
@@ -290,6 +291,7 @@ func (st *step) reloadDone(u *Unit, err string) {
 		}
 	}
 	if err != "" {
+		st.doubt(u, "reload failed: "+err)
 		u.Reason = fmt.Sprintf("reload failed: %s", err)
 	} else {
 		u.Reason = u.Rejection

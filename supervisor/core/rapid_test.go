@@ -35,7 +35,7 @@ func TestAnything(t *testing.T) {
 			case 12:
 				return Notified{n, inc, drawMessage(t, now)}
 			case 0:
-				return Load{1, files, map[string]Change{n: {units.Class(rapid.IntRange(0, 3).Draw(t, "class")), []string{"k"}}}, true}
+				return Load{Generation: 1, Units: files, Changes: map[string]Change{n: {units.Class(rapid.IntRange(0, 3).Draw(t, "class")), []string{"k"}}}, Boot: true, Retry: rapid.Bool().Draw(t, "retry")}
 			case 1, 2, 3:
 				next++
 				verb := rapid.SampledFrom([]Verb{VerbStart, VerbStop, VerbRestart, VerbReload, VerbKill, VerbReset}).Draw(t, "verb")
@@ -70,7 +70,7 @@ func TestAnything(t *testing.T) {
 		if rapid.Bool().Draw(t, "reduced") {
 			delete(files, "d")
 		}
-		in := Input{now, 0.5, Load{1, files, nil, true}}
+		in := Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			b, err := json.Marshal(s)
 			if err != nil {

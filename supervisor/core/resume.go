@@ -15,6 +15,9 @@ func Resume(s *State, in Input) []Effect {
 	for _, name := range s.Names() {
 		st.resume(s.Units[name])
 	}
+	if t := s.Trial; t != nil && t.Left == 0 {
+		st.emit(Outcome{Generation: t.Generation, Rejected: t.Rejected, Failed: t.Failed})
+	}
 	if s.Done {
 		st.emit(Done{})
 	}

@@ -117,7 +117,7 @@ func (w *sim) load(changes map[string]Change, boot bool) {
 		gen[name] = f
 	}
 	w.gen++
-	w.step(Load{w.gen, gen, changes, boot})
+	w.step(Load{Generation: w.gen, Units: gen, Changes: changes, Boot: boot, Retry: w.chance(0.2)})
 }
 
 // live decides how a process will end by itself.

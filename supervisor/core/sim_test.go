@@ -44,6 +44,7 @@ type sim struct {
 	nextID  uint64
 	ended   bool // Shutdown was given
 	done    int
+	judged  uint64  // the generation whose outcome was told last
 	past    []Event // to be repeated as stale ones
 	events  int
 	history []string
@@ -244,6 +245,11 @@ func (w *sim) do(x Effect) {
 			w.fatalf("reply to %d, asked %v, answered %v", x.ID, ok, answered)
 		}
 		w.asked[x.ID] = true
+	case Outcome:
+		if x.Superseded && x.Generation != w.gen-1 || !x.Superseded && x.Generation != w.gen || x.Generation < w.judged {
+			w.fatalf("outcome %+v in generation %d, after that of %d", x, w.gen, w.judged)
+		}
+		w.judged = x.Generation
 	case Done:
 		w.done++
 	}
@@ -458,6 +464,9 @@ func (w *sim) checkRest() {
 		}
 	}
 	clear(w.asked)
+	if w.judged != w.gen || w.s.Trial.Left != 0 {
+		w.fatalf("what became of generation %d was not told: %s", w.gen, mustJSON(w.t, w.s.Trial))
+	}
 	for name, f := range w.files {
 		u := w.s.Units[name]
 		if u == nil {

@@ -21,6 +21,8 @@ type Unit struct {
 	Rejected *units.Unit `json:"rejected,omitempty"`
 	// Rejection tells of it, for people.
 	Rejection string `json:"rejection,omitempty"`
+	// Trial: the outcome of the newest generation waits for this unit.
+	Trial bool `json:"trial,omitempty"`
 	// Gone: no unit file any more; forgotten as soon as it is down.
 	Gone bool `json:"gone,omitempty"`
 
@@ -123,6 +125,8 @@ type Head struct {
 	Commands    map[uint64]*Pending `json:"commands,omitempty"`
 	Shutdown    bool                `json:"shutdown,omitempty"`
 	Done        bool                `json:"done,omitempty"`
+	// Trial is what is known of the newest generation.
+	Trial *Trial `json:"trial,omitempty"`
 }
 
 // State is the state of everything. Encoding it with encoding/json and decoding

@@ -191,8 +191,8 @@ func (st *step) forget(u *Unit, t Timer) {
 	}
 }
 
-// settleAll answers the commands that this step settled, forgets the units that
-// are gone, and tells when a shutdown is over.
+// settleAll answers the commands that this step settled, tells what became of
+// the generation, forgets the units that are gone, and tells when a shutdown is over.
 func (st *step) settleAll() {
 	ids := map[uint64]bool{}
 	for name := range st.touched {
@@ -208,6 +208,7 @@ func (st *step) settleAll() {
 	for _, id := range order {
 		st.settle(st.s.Commands[id])
 	}
+	st.judge()
 	for name := range st.touched {
 		if u := st.s.Units[name]; u != nil && u.Gone && u.Phase.down() && !u.Halt {
 			delete(st.s.Units, name)

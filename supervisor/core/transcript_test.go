@@ -70,7 +70,7 @@ func (p *script) do(w []string) []string {
 		p.files[name] = parseUnit(p.t, name, w[2:])
 	case "rm": // rm NAME
 		delete(p.files, name)
-	case "load": // load [boot] [NAME=CLASS:KEY,KEY]…
+	case "load": // load [boot] [retry] [NAME=CLASS:KEY,KEY]… [NAME=good:COMMAND]…
 		return p.step(p.load(w[1:]))
 	case "spawned":
 		return p.step(Spawned{name, inc, 100 + int(inc)})
@@ -167,7 +167,7 @@ func (p *script) which(arg string) (string, Incarnation) {
 
 func (p *script) load(args []string) Load {
 	p.gen++
-	l := Load{p.gen, map[string]*units.Unit{}, map[string]Change{}, false}
+	l := Load{Generation: p.gen, Units: map[string]*units.Unit{}, Changes: map[string]Change{}, Good: map[string]*units.Unit{}}
 	for n, u := range p.files {
 		l.Units[n] = u
 	}
@@ -175,6 +175,16 @@ func (p *script) load(args []string) Load {
 	for _, a := range args {
 		if a == "boot" {
 			l.Boot = true
+			continue
+		}
+		if a == "retry" {
+			l.Retry = true
+			continue
+		}
+		if name, command, ok := strings.Cut(a, "=good:"); ok {
+			good := *l.Units[name]
+			good.Service.Command = strings.Split(command, ",")
+			l.Good[name] = &good
 			continue
 		}
 		name, change, _ := strings.Cut(a, "=")
@@ -242,6 +252,18 @@ func (p *script) line(x Effect) string {
 		return fmt.Sprintf("%s: %s -> %s (%s)", x.Unit, x.From, x.To, x.Reason)
 	case Report:
 		return fmt.Sprintf("report %s#%d: %s", x.Unit, x.Incarnation, x.Text)
+	case Outcome:
+		s := fmt.Sprintf("outcome of generation %d:", x.Generation)
+		if x.Superseded {
+			s += " superseded"
+		}
+		for _, n := range sortedNames(x.Rejected) {
+			s += fmt.Sprintf(" %s rejected (%s)", n, x.Rejected[n])
+		}
+		for _, n := range sortedNames(x.Failed) {
+			s += fmt.Sprintf(" %s failed (%s)", n, x.Failed[n])
+		}
+		return s
 	case Done:
 		return "done"
 	}

@@ -32,6 +32,10 @@ type (
 		Units      map[string]*units.Unit
 		Changes    map[string]Change
 		Boot       bool
+		// Retry tries versions that were rejected once more.
+		Retry bool
+		// Good are, for units that are not known yet, the versions to go back to.
+		Good map[string]*units.Unit
 	}
 	// Command is what a user asked for. ID is answered by Reply exactly once.
 	Command struct {

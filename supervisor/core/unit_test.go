@@ -77,7 +77,7 @@ func TestGroupCycle(t *testing.T) {
 func TestDirty(t *testing.T) {
 	s, now := New(), time.Unix(0, 0)
 	files := map[string]*units.Unit{"a": svc("a"), "b": svc("b", demand)}
-	Step(s, Input{now, 0.5, Load{1, files, nil, true}})
+	Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}})
 	if got := fmt.Sprint(s.Dirty(), s.Dirty(), s.Names(), s.Idle()); got != "[a b] [] [a b] false" {
 		t.Error(got)
 	}
@@ -86,7 +86,7 @@ func TestDirty(t *testing.T) {
 		t.Error(got)
 	}
 	delete(files, "b")
-	Step(s, Input{now, 0.5, Load{2, files, nil, false}})
+	Step(s, Input{now, 0.5, Load{Generation: 2, Units: files}})
 	if _, ok := s.Unit("b"); ok {
 		t.Error("b is still there")
 	}
@@ -129,7 +129,7 @@ func BenchmarkStep(b *testing.B) {
 		}
 		files[u.Name] = u
 	}
-	out := Step(s, Input{now, 0.5, Load{1, files, nil, true}})
+	out := Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}})
 	for len(out) > 0 {
 		var next []Effect
 		for _, x := range out {
