@@ -189,7 +189,7 @@ func (s *Supervisor) wait(set *config.Set, changed config.Plan, why string) {
 		return
 	}
 	s.pending = &waiting{texts: texts, since: time.Now(), units: len(changed), why: why}
-	s.log.Warn("a change of the unit files waits for berth apply", zap.Int("units", len(changed)), zap.String("because", why), zap.Strings("files", s.changedFiles(set)))
+	s.log.Warn("a change of the unit files waits for berth apply", zap.Int("units", len(changed)), zap.String("because", why), zap.Strings("files", s.changedFiles(set, changed)))
 	s.events.send(api.Event{
 		Time: time.Now(), Generation: s.generation, Change: api.ChangePending,
 		Reason: fmt.Sprintf("a change of %d units waits for berth apply", len(changed)),
@@ -209,11 +209,22 @@ func (s *Supervisor) settleFiles(set *config.Set) {
 	}
 }
 
-// changedFiles gives the files that have changed since those of what runs.
-func (s *Supervisor) changedFiles(set *config.Set) []string {
-	var files []string
+// changedFiles gives the files that have changed since those of what runs; where
+// that is not known, those of the units that change.
+func (s *Supervisor) changedFiles(set *config.Set, changed config.Plan) []string {
+	files := s.sinceSums(set)
+	if len(files) == 0 {
+		for _, step := range changed {
+			files = append(files, set.Files[step.Unit]...)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+func (s *Supervisor) sinceSums(set *config.Set) (files []string) {
 	if s.sums == nil {
-		return nil // not known
+		return nil
 	}
 	for path, sum := range set.Sums {
 		if was, ok := s.sums[path]; !ok || was != sum {
@@ -225,7 +236,6 @@ func (s *Supervisor) changedFiles(set *config.Set) []string {
 			files = append(files, path)
 		}
 	}
-	slices.Sort(files)
 	return files
 }
 

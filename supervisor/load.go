@@ -125,7 +125,7 @@ func (s *Supervisor) decide(set *config.Set, err error, h how) (api.Reload, *tak
 		return out, nil
 	}
 	return out, &taking{
-		record: history.Record{Author: h.author, Files: s.changedFiles(set), Texts: textsOf(set)},
+		record: history.Record{Author: h.author, Files: s.changedFiles(set, changed), Texts: textsOf(set)},
 		units:  set.Units, sums: set.Sums, warnings: set.Diagnostics, why: h.why, apply: h.apply, boot: s.generation == 0,
 	}
 }
@@ -147,7 +147,7 @@ func (s *Supervisor) refuse(set *config.Set, author history.Author) {
 	s.refused = texts
 	now := time.Now()
 	r := history.Record{
-		Generation: s.history.Next(s.generation), Time: now, Author: author, Files: s.changedFiles(set), Texts: texts,
+		Generation: s.history.Next(s.generation), Time: now, Author: author, Files: s.changedFiles(set, nil), Texts: texts,
 		Diagnostics: set.Diagnostics, Directories: s.cfg.Directories, Outcome: history.Outcome{State: history.Invalid, Time: now},
 	}
 	s.events.send(api.Event{Time: now, Generation: s.generation, Change: api.ChangeInvalid, Reason: fmt.Sprintf("the unit files have %d faults: nothing was changed", len(set.Diagnostics))})

@@ -81,7 +81,7 @@ func (d *daemon) runs(unit string, n int) {
 func TestManualReload(t *testing.T) {
 	d := startSet(t, "reload = 'manual'\n", map[string]string{"web.toml": numbered(1), "db.toml": sh(sleeper)})
 	d.runs("web", 1)
-	db := d.wait("db", core.Running).MainPID
+	d.wait("db", core.Running)
 	first := d.generation()
 	r := d.record()
 
@@ -141,7 +141,6 @@ func TestManualReload(t *testing.T) {
 	if out := d.ok("apply"); !strings.Contains(out, "nothing changes") {
 		t.Errorf("a second apply says\n%s", out)
 	}
-	_ = db
 }
 
 // startSet is start with settings.
