@@ -339,6 +339,48 @@ func TestTimeNamespace(t *testing.T) {
 	equal(t, "time namespace", run(t, second), want)
 }
 
+// With the built-in mounts, where its settings are written to the container's own /proc.
+func TestTimeNamespaceBuiltin(t *testing.T) {
+	needRoot(t)
+	if _, err := os.Stat("/proc/self/ns/time"); err != nil {
+		t.Skip("this kernel has no time namespaces")
+	}
+	const look = "readlink /proc/self/ns/time; cat /proc/self/timens_offsets | tr -s ' \\n' ' '"
+	const offsets = "monotonic 3600 0 boottime -2 500000000"
+	host, _ := os.Readlink("/proc/self/ns/time")
+	for name, change := range map[string]func(*Spec){
+		"plain": func(*Spec) {}, "init": func(s *Spec) { s.Init = true }, "user": func(s *Spec) { s.Process.User = "daemon" },
+		"user namespace": func(s *Spec) {
+			s.Namespaces.User = &UserNamespace{Map: IDMap{UIDs: []IDRange{{0, 300000, 65536}}, GIDs: []IDRange{{0, 300000, 65536}}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := shell(look)
+			spec.Namespaces.Time = &TimeNamespace{Monotonic: time.Hour, Boottime: -1500 * time.Millisecond}
+			change(spec)
+			if ns, rest, _ := strings.Cut(run(t, spec), "\n"); ns == host || strings.TrimSpace(rest) != offsets {
+				t.Errorf("in %s, which is not %s: %q", ns, host, rest)
+			}
+		})
+	}
+	spec := hostSpec("sleep", "300")
+	spec.Namespaces.Time = &TimeNamespace{Monotonic: time.Hour, Boottime: -1500 * time.Millisecond}
+	_, pidfd := background(t, spec)
+	second := shell(look)
+	second.Namespaces.Time = &TimeNamespace{Join: &Namespace{Mode: NSJoin, Process: "first"}}
+	if _, rest, _ := strings.Cut(runWith(t, second, Files{Processes: map[string]*os.File{"first": pidfd}}), "\n"); strings.TrimSpace(rest) != offsets {
+		t.Errorf("joined: %q", rest)
+	}
+	second.Namespaces.User = &UserNamespace{Map: IDMap{UIDs: []IDRange{{0, 300000, 1}}, GIDs: []IDRange{{0, 300000, 1}}}}
+	if _, err := Compile(second); err == nil {
+		t.Error("a user namespace of its own, and the time namespace of another")
+	}
+	spec.Namespaces.Time.Boottime = -time.Duration(1<<62 - 1)
+	if _, _, err := start(t, spec, Files{}); err == nil {
+		t.Error("a clock was set to before 0")
+	}
+}
+
 func TestBareJoinsMountNamespace(t *testing.T) {
 	needRoot(t)
 	first := bareSpec(t, "")
@@ -397,14 +439,54 @@ func TestLabels(t *testing.T) {
 	if data, _ := os.ReadFile("/sys/kernel/security/lsm"); strings.Contains(string(data), "apparmor") || strings.Contains(string(data), "selinux") {
 		t.Skip("this kernel has them; the profiles would have to be known")
 	}
-	spec := bareSpec(t, "true")
-	spec.Process.AppArmor = "berth-test"
-	if e := fails(t, spec); e.Why != "the AppArmor profile" || e.Hint == "" {
-		t.Error(e)
-	}
-	spec.Process.AppArmor, spec.Process.SELinux = "", "system_u:system_r:container_t:s0"
-	if e := fails(t, spec); e.Why != "the SELinux label" || e.Hint == "" {
-		t.Error(e)
+	// With each way a start ends, and each way it is filtered. Without SELinux the
+	// kernel has nobody to give the label to, EINVAL, when it has seen that the writer
+	// is the process itself, EACCES, and has opened the file since it was executed, EPERM.
+	_, target := background(t, pathSpec(t, "sleep 300"))
+	ids := IDMap{UIDs: []IDRange{{0, 300000, 65536}}, GIDs: []IDRange{{0, 300000, 65536}}}
+	for name, change := range map[string]func(*Spec){
+		"plain": func(*Spec) {}, "sealed": func(s *Spec) { s.SealedStarter = true }, "init": func(s *Spec) { s.Init = true },
+		"filter": func(s *Spec) { s.Process.Seccomp, s.Process.NoNewPrivileges = denyMkdir(mkdirNumbers...), true },
+		"filter with privileges": func(s *Spec) {
+			s.Process.Seccomp, s.Process.NoNewPrivileges, s.Process.User = denyMkdir(mkdirNumbers...), false, "daemon"
+		},
+		"init with privileges": func(s *Spec) {
+			s.Process.Seccomp, s.Process.NoNewPrivileges, s.Init = denyMkdir(mkdirNumbers...), false, true
+		},
+		"user":            func(s *Spec) { s.Process.User = "daemon" },
+		"user namespace":  func(s *Spec) { s.Namespaces.User = &UserNamespace{Map: ids}; s.RootFS.IDMap = &ids },
+		"host's pids":     func(s *Spec) { s.Namespaces.PID.Mode = NSHost },
+		"joined pids":     func(s *Spec) { s.Namespaces.PID = Namespace{Mode: NSJoin, Process: "target"} },
+		"pre-start":       func(s *Spec) { s.PreStart = [][]string{{"/bin/true"}} },
+		"further process": nil,
+	} {
+		for why, p := range map[string]Process{"the AppArmor profile": {AppArmor: "berth-test"}, "the SELinux label": {SELinux: "system_u:system_r:container_t:s0"}} {
+			check := func(err error) {
+				var e *StepError
+				op, errno := "openat", unix.ENOENT
+				if p.SELinux != "" {
+					op, errno = "write", unix.EINVAL
+				}
+				if !errors.As(err, &e) || e.Why != why || e.Hint == "" || e.Op != op || e.Errno != error(errno) {
+					t.Errorf("%s, %s: %v", name, why, err)
+				}
+			}
+			if change == nil {
+				p.Args = []string{"/bin/true"}
+				_, _, err := execIn(t, target, &p)
+				check(err)
+				continue
+			}
+			for _, spec := range []*Spec{bareSpec(t, "true"), hostSpec("/bin/true")} {
+				change(spec)
+				spec.Process.AppArmor, spec.Process.SELinux = p.AppArmor, p.SELinux
+				if spec.RootFS.Host {
+					spec.RootFS.IDMap = nil
+				}
+				_, _, err := start(t, spec, Files{Processes: map[string]*os.File{"target": target}})
+				check(err)
+			}
+		}
 	}
 }
 

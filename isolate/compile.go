@@ -70,7 +70,7 @@ type compiler struct {
 	rootFD                                  int            // the container's root directory
 	lookupRoot                              int            // where users are looked up
 	scratch, maskDir, maskFile              int
-	procFS, sysFS                           int
+	procFS, sysFS, labelFS                  int
 	memfd, initRuns, initRan                int
 	ruleset, landlockOn, landlockNet        int // a register; late values, None where there is nothing to ask
 	mounts                                  []mountRegs
@@ -117,7 +117,7 @@ type mountRegs struct {
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
 	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None,
-		procFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None, userOf: program.None, denied: program.None}
+		procFS: program.None, labelFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None, userOf: program.None, denied: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")
 	c.hostUID, c.hostGID = b.LateValue("uid outside"), b.LateValue("gid outside")
 	c.groups, c.groupCount = b.LateValue("groups"), b.LateValue("group count")
@@ -144,6 +144,7 @@ const (
 	regTail     = "tail"
 	regHandover = "handover"
 	regRuleset  = "landlock rules"
+	regLabels   = "proc for labels"
 )
 
 func regExtra(i int) string           { return fmt.Sprintf("extra%d", i) }

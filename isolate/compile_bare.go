@@ -45,6 +45,7 @@ func (c *compiler) bare() {
 	if s.ownProc() {
 		c.makeProc()
 	}
+	c.makeLabelProc()
 	c.timeNamespace()
 	c.names()
 	if s.keepsRoot() {
@@ -72,7 +73,7 @@ func (s *Spec) keepsRoot() bool {
 // ownProc tells whether the start writes anything to /proc.
 func (s *Spec) ownProc() bool {
 	p := &s.Process
-	return len(s.Sysctl) > 0 || p.Scheduling.OOMScoreAdjust != nil || p.AppArmor != "" || p.SELinux != "" ||
+	return len(s.Sysctl) > 0 || p.Scheduling.OOMScoreAdjust != nil ||
 		s.Namespaces.Time != nil && s.Namespaces.Time.Join == nil
 }
 

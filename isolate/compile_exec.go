@@ -57,6 +57,7 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		c.bornLast = true // only children are members
 	}
 	// In a user namespace this process has no privilege that these need.
+	c.makeLabelProc()
 	c.inherited(false)
 	if flags != 0 {
 		c.in(program.Step{Sys: program.SysSetns, Mark: program.Stage, Dst: program.None, Path: spec.Name, Why: "enter the container", Hint: "is it still running?",

@@ -116,6 +116,7 @@ func (c *compiler) builtinMounts() {
 	c.procFS = proc
 	c.kernelFS(steps, "pid")
 	c.settings()
+	c.makeLabelProc()
 	c.in(because(c.attach(proc, c.mountpoint("/proc"), "/proc"), "a /proc of its PID namespace"))
 	c.protectProc()
 	if c.bornLast {
@@ -361,6 +362,7 @@ func (c *compiler) settings() {
 			Args: []program.Arg{c.b.Str(name), program.N(len(name))}})
 	}
 	c.domainname()
+	c.timeNamespace()
 	c.loopback()
 	c.sysctls()
 }

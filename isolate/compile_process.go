@@ -28,7 +28,6 @@ func (c *compiler) inherited(withInit bool) {
 	}
 	c.raiseDescriptors()
 	c.limits()
-	c.labels()
 }
 
 // identity is the rest, done inside.
@@ -144,6 +143,9 @@ func (c *compiler) own() []int {
 	regs := []int{c.b.P.Status, c.b.P.Gate}
 	if c.bornLast {
 		regs = append(regs, c.slot(regHandover))
+	}
+	if c.proc.labelled() {
+		regs = append(regs, c.labelFS)
 	}
 	if c.proc.SeccompListener {
 		regs = append(regs, c.slot(regListener))

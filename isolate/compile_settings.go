@@ -80,17 +80,6 @@ func (c *compiler) writeProc(p, value, why, help string) {
 		Args: []program.Arg{program.R(file), c.b.Str(value), program.N(len(value))}})
 }
 
-// labels says which security label the next execve enters. The files belong to
-// this process, in a proc file system that nobody else can have replaced.
-func (c *compiler) labels() {
-	if l := c.proc.AppArmor; l != "" {
-		c.writeProc("self/attr/apparmor/exec", "exec "+l, "the AppArmor profile", "the kernel needs AppArmor, and the profile must be loaded")
-	}
-	if l := c.proc.SELinux; l != "" {
-		c.writeProc("self/attr/exec", l, "the SELinux label", "the kernel needs SELinux, and its policy must know the label")
-	}
-}
-
 // timeNamespace makes a time namespace and moves this process into it: unshare
 // only names it for children, so that its clocks can be set while nobody is in
 // it (time_namespaces(7)). Before about Linux 6.1 execve would not have entered it.

@@ -25,6 +25,9 @@ func (c *compiler) tail(preStart [][]string, withInit bool) {
 	} else {
 		c.b.P.Sealed = c.spec.SealedStarter
 	}
+	if !withInit {
+		c.labels() // before the filter, which need not allow it
+	}
 	if c.bornLast && !c.asksAtBirth() || c.privileged() {
 		c.ready()
 	}
@@ -39,6 +42,7 @@ func (c *compiler) tail(preStart [][]string, withInit bool) {
 		c.in(program.Step{Sys: program.SysClose, Dst: program.None, Why: "only the init has this end now", Args: []program.Arg{program.R(c.initRuns)}},
 			program.Step{Sys: program.SysRead, Dst: program.None, Check: true, Why: "wait until the init has been executed: that closes the other end",
 				Args: []program.Arg{program.R(c.initRan), c.b.U64s(program.FmtBuf, 0), program.N(1)}})
+		c.labels() // not of the init, whose file no policy knows
 	}
 	if c.proc.filteredEarly() {
 		// Whoever lets this pass the gate has the listener by then. What can be
@@ -81,15 +85,11 @@ func (c *compiler) asksAtBirth() bool {
 // execution: where the starter's executable could be written, and where somebody
 // may be there who could take this process over. In a PID namespace of its own
 // there is nobody, unless pre-start commands or hooks run that may trace it, or
-// the start is to wait for long, so that others can enter meanwhile. Security
-// labels are for the next execution, which must be the program's.
+// the start is to wait for long, so that others can enter meanwhile.
 func (c *compiler) leaves() bool {
-	p := c.proc
 	switch {
 	case c.bornLast || c.memfd != program.None:
 		return true
-	case p.AppArmor != "" || p.SELinux != "":
-		return false
 	case c.spec == nil || !c.spec.SealedStarter || c.spec.SyncRuntime || c.spec.Namespaces.PID.Mode != NSNew:
 		return true
 	}

@@ -92,6 +92,9 @@ func (s *Spec) validate() error {
 	if err := s.validateUser(); err != nil {
 		return err
 	}
+	if u := s.Namespaces.User; u != nil && u.Join == nil && s.Namespaces.Time != nil && s.Namespaces.Time.Join != nil {
+		return errors.New("a container with a new user namespace cannot join a time namespace, which belongs to another one")
+	}
 	return s.Process.validate()
 }
 

@@ -26,8 +26,8 @@ func (s *Spec) validateBare() error {
 	if s.RootFS.Host {
 		return errors.New("a bare container on the host's root: give the path / instead")
 	}
-	if u := s.Namespaces.User; u != nil && u.Join == nil && (s.Namespaces.Mount.Mode == NSJoin || s.Namespaces.Time != nil && s.Namespaces.Time.Join != nil) {
-		return errors.New("a container with a new user namespace cannot join a mount or time namespace, which belongs to another one")
+	if u := s.Namespaces.User; u != nil && u.Join == nil && s.Namespaces.Mount.Mode == NSJoin {
+		return errors.New("a container with a new user namespace cannot join a mount namespace, which belongs to another one")
 	}
 	if s.Namespaces.User != nil && s.Namespaces.Mount.Mode == NSHost {
 		return errors.New("a container with a user namespace cannot be in the host's mount namespace, where it may not mount")
@@ -65,7 +65,7 @@ func (s *Spec) checkBuiltin() error {
 		name string
 		set  bool
 	}{{"NoPivot", s.NoPivot}, {"CreateContainer", len(s.CreateContainer) > 0}, {"SyncRuntime", s.SyncRuntime}, {"another mount namespace than a new one", s.Namespaces.Mount.Mode != NSNew},
-		{"Process.Console", s.Process.Console}, {"Namespaces.Time", s.Namespaces.Time != nil}} {
+		{"Process.Console", s.Process.Console}} {
 		if f.set {
 			return fmt.Errorf("%s is for bare containers only", f.name)
 		}

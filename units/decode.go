@@ -276,7 +276,7 @@ func (d *decoder) wrongKind(n *node, want string, f Field) {
 		hint = "write a table: [" + f.Key + "] on a line of its own, its keys below"
 	case f.Type == TypeBool && n.kind == text && (n.text == "true" || n.text == "false"):
 		hint = "write " + n.text + " without the quotes"
-	case n.kind == integer && (f.Type == TypeDuration || f.Type == TypeTimeout):
+	case n.kind == integer && (f.Type == TypeDuration || f.Type == TypeTimeout || f.Type == TypeOffset):
 		hint = "write the unit too: \"" + n.text + "s\" for seconds"
 	case n.kind == text && (f.Type == TypeInteger || f.Type == TypeNumber):
 		hint = "write the number without quotes"

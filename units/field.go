@@ -63,6 +63,7 @@ const (
 	TypeNumber       Type = "number"
 	TypeDuration     Type = "duration"
 	TypeTimeout      Type = "duration or infinity"
+	TypeOffset       Type = "positive or negative duration"
 	TypeSize         Type = "size"
 	TypeSizeMax      Type = "size or max"
 	TypeCountMax     Type = "count or max"

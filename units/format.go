@@ -104,7 +104,7 @@ func sortedNames(v reflect.Value) []string {
 // inline writes a value of the model as a TOML value on one line; "" if there is none.
 func inline(v reflect.Value) string {
 	switch x := v.Interface().(type) {
-	case Duration, Size, CPU, Rate:
+	case Duration, Offset, Size, CPU, Rate:
 		return quoted(fmt.Sprint(x))
 	case *IDMap:
 		if x != nil && x.Auto {

@@ -52,6 +52,8 @@ func sample(t *rapid.T, f Field) string {
 			high = 1e18
 		}
 		return quoted(Duration(rapid.Int64Range(int64(low), int64(high)).Draw(t, f.Key)).String())
+	case TypeOffset:
+		return quoted(Offset(rapid.Int64Range(int64(low), int64(high)).Draw(t, f.Key)).String())
 	case TypeSize, TypeSizeMax, TypeCountMax:
 		if f.Type != TypeSize && rapid.Bool().Draw(t, "max") {
 			return `"max"`

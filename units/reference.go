@@ -69,6 +69,8 @@ func notation(t Type) string {
 		return `, as "500ms" or "1m30s"`
 	case TypeTimeout:
 		return `, as "500ms", "1m30s" or "infinity"`
+	case TypeOffset:
+		return `, as "30s" or "-1h30m"`
 	case TypeSize:
 		return `, as "64M" or an integer of bytes`
 	case TypeSizeMax:

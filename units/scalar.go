@@ -41,6 +41,13 @@ func (d *decoder) scalar(n *node, v reflect.Value, f Field) bool {
 				*p = value
 			}
 		}
+	case *Offset:
+		if s, ok := d.notation(n, f); ok {
+			value, err := parseOffset(s)
+			if d.parsed(n, f, err, "U009", `write it like "30s", "1m30s" or "-1h"`) && d.inRange(n, f, float64(value), false) {
+				*p = value
+			}
+		}
 	case *Size:
 		d.size(n, p, f)
 	case *CPU:
@@ -181,6 +188,9 @@ func bound(f Field, s string) (float64, bool) {
 	switch f.Type {
 	case TypeDuration, TypeTimeout:
 		v, err := parseDuration(s, false)
+		return float64(v), err == nil
+	case TypeOffset:
+		v, err := parseOffset(s)
 		return float64(v), err == nil
 	case TypeSize, TypeSizeMax, TypeCountMax:
 		v, err := parseSize(s, false)

@@ -104,6 +104,8 @@ func shapeOf(f Field) object {
 		return s
 	case TypeDuration:
 		return object{"type": "string", "pattern": durationForm}
+	case TypeOffset:
+		return object{"type": "string", "pattern": "^-?" + strings.TrimPrefix(durationForm, "^")}
 	case TypeTimeout:
 		return either(object{"type": "string", "pattern": durationForm}, object{"enum": []string{"infinity"}})
 	case TypeSize:

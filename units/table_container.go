@@ -58,7 +58,11 @@ func containerFields() []Field {
 	user := Field{Key: "namespaces.user", Type: TypeChoice, Default: `"host"`, Class: RestartClass, Values: []string{"host", "new"}, Aliases: []string{"userns", "private-users"},
 		Help: "Users and groups. \"new\" makes a user namespace: user 0 inside is an ordinary user outside, without any right on the host. \"host\" shares this machine's ids."}
 	clock := namespace("time", "The monotonic and boot-time clocks.")
-	clock.Default, clock.Later = `"host"`, true
+	clock.Default = `"host"`
+	offset := func(clock string) Field {
+		return Field{Key: "namespaces.time-" + clock + "-offset", Type: TypeOffset, Default: `"0s"`, Class: RestartClass, Min: "-876000h", Max: "876000h",
+			Help: "With time = \"new\": how far the " + clock + " clock is ahead of the host's inside, negative for behind, -876000h to 876000h. No clock can be set before 0."}
+	}
 	return append(fields,
 		mount,
 		namespace("uts", "Host name."),
@@ -68,6 +72,7 @@ func containerFields() []Field {
 		user, clock,
 		Field{Key: "namespaces.hostname", Type: TypeHostname, Class: RestartClass,
 			Help: "The host name inside the container, at most 64 characters. It needs uts = \"new\"; without it the unit's name is taken."},
+		offset("monotonic"), offset("boottime"),
 		Field{Key: "namespaces.uid-map", Type: TypeIDMap, Class: RestartClass, Aliases: []string{"uidmap", "uid-mappings"},
 			Help: "With user = \"new\", which user ids there are inside: \"auto\", also when not written, for 65536 from 0 on that no other unit has and that stay the unit's; or a list of at most 340 { inside, outside, count }. User 0 must be mapped, it sets the container up."},
 		Field{Key: "namespaces.uid-map[].inside", Type: TypeInteger, Class: RestartClass, Required: true, Min: "0", Max: "4294967294",

@@ -51,6 +51,10 @@ const Max Size = -1
 // Infinity is the Duration written "infinity".
 const Infinity Duration = -1
 
+// Offset is by how much a clock is set off, written as a Go duration string that
+// may be negative ("-1h30m").
+type Offset time.Duration
+
 // Command is an argument vector: an array of strings, or one string split into
 // words as a shell splits them (never run by a shell). Never empty when set.
 type Command []string
@@ -204,8 +208,11 @@ type Namespaces struct {
 	Cgroup   string `toml:"cgroup" json:"cgroup"`
 	Network  string `toml:"network" json:"network"`
 	User     string `toml:"user" json:"user"` // host | new
-	Time     string `toml:"time" json:"time"` // only "host" is supported yet
+	Time     string `toml:"time" json:"time"`
 	Hostname string `toml:"hostname" json:"hostname,omitempty"`
+	// With Time "new": what its clocks are ahead of the host's.
+	TimeMonotonicOffset Offset `toml:"time-monotonic-offset" json:"time-monotonic-offset,omitempty"`
+	TimeBoottimeOffset  Offset `toml:"time-boottime-offset" json:"time-boottime-offset,omitempty"`
 	// UIDMap and GIDMap: nil is as "auto".
 	UIDMap *IDMap `toml:"uid-map" json:"uid-map,omitempty"`
 	GIDMap *IDMap `toml:"gid-map" json:"gid-map,omitempty"`
@@ -268,8 +275,8 @@ type Security struct {
 	Seccomp         string   `toml:"seccomp" json:"seccomp"` // default | unconfined | path of a profile
 	DenySyscalls    []string `toml:"deny-syscalls" json:"deny-syscalls,omitempty"`
 	AllowSyscalls   []string `toml:"allow-syscalls" json:"allow-syscalls,omitempty"`
-	AppArmor        string   `toml:"apparmor" json:"apparmor,omitempty"`           // not supported yet
-	SELinuxLabel    string   `toml:"selinux-label" json:"selinux-label,omitempty"` // not supported yet
+	AppArmor        string   `toml:"apparmor" json:"apparmor,omitempty"`
+	SELinuxLabel    string   `toml:"selinux-label" json:"selinux-label,omitempty"`
 	SeccompLog      bool     `toml:"seccomp-log" json:"seccomp-log,omitempty"`
 
 	Landlock           []LandlockRule `toml:"landlock" json:"landlock,omitempty"`

@@ -222,6 +222,9 @@ func (v *validator) namespaces() {
 	if ns.Hostname != "" && ns.UTS != "new" {
 		v.rep.fail("U031", v.at("namespaces.hostname"), `set uts = "new", or leave hostname out`, "namespaces.hostname needs a UTS namespace of the unit's own")
 	}
+	if ns.Time != "new" {
+		v.useless(`without namespaces.time = "new"`, "namespaces.time-monotonic-offset", "namespaces.time-boottime-offset")
+	}
 	v.userNamespace()
 	for _, kind := range namespaceKinds(v.unit) {
 		if name, ok := strings.CutPrefix(kind.value, "unit:"); ok && name == v.unit.Name {

@@ -35,6 +35,10 @@ func (v *validator) userNamespace() {
 			v.rep.add("U031", Error, v.at("namespaces.pid"), `write "new" or "host"`, "with a user namespace of its own the unit cannot join a PID namespace, whose /proc it could not mount",
 				v.at("namespaces.user").position("the user namespace"))
 		}
+		if kind.name == "time" && kind.value != "new" && kind.value != "host" {
+			v.rep.add("U031", Error, v.at("namespaces.time"), `write "new" or "host"`, "with a user namespace of its own the unit cannot join a time namespace, which belongs to another one",
+				v.at("namespaces.user").position("the user namespace"))
+		}
 	}
 	v.idMap("namespaces.uid-map", "user", ns.UIDMap)
 	v.idMap("namespaces.gid-map", "group", ns.GIDMap)

@@ -45,6 +45,27 @@ func (d Duration) String() string {
 	return s
 }
 
+// parseOffset reads a Go duration.
+func parseOffset(s string) (Offset, error) {
+	size, negative := strings.CutPrefix(s, "-")
+	d, err := parseDuration(size, false)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not an offset", quote(s))
+	}
+	if negative {
+		d = -d
+	}
+	return Offset(d), nil
+}
+
+// String writes the offset as a unit file does: "-1m30s".
+func (o Offset) String() string {
+	if o < 0 {
+		return "-" + Duration(-o).String()
+	}
+	return Duration(o).String()
+}
+
 var sizePattern = lazy(`^([0-9]{1,19})(\.[0-9]{1,6})?([KMGTPEkmgtpe]?)(?:[iI]?[bB])?$`)
 
 const sizeUnits = "KMGTPE"

@@ -56,6 +56,34 @@ func command(args []string, service string) string {
 	return fmt.Sprintf("[service]\ncommand = ['%s']\n%s\n", strings.Join(args, "', '"), service)
 }
 
+// TestLabelsAndClocks has what a unit says of labels and clocks reach the kernel, for
+// its program and for what is sent in.
+func TestLabelsAndClocks(t *testing.T) {
+	needRoot(t)
+	const clocks = "[namespaces]\ntime = 'new'\ntime-monotonic-offset = '1h'\ntime-boottime-offset = '-1.5s'\n"
+	d := start(t, map[string]string{
+		"web.toml":   sh("exec sleep 1000", clocks),
+		"other.toml": sh("exec sleep 1000", "[unit]\nrequires = ['web']\n[namespaces]\ntime = 'unit:web'"),
+		"app.toml":   sh("true", onDemand, "[security]\napparmor = 'berth-test'"),
+		"sel.toml":   sh("true", onDemand, "[security]\nselinux-label = 'a:b:c:s0'"),
+	})
+	const want = "monotonic 3600 0 boottime -2 500000000"
+	for _, unit := range []string{"web", "other"} {
+		d.wait(unit, core.Running)
+		if got := strings.Join(strings.Fields(d.ok("exec", unit, "cat", "/proc/self/timens_offsets")), " "); got != want {
+			t.Errorf("the clocks of %s are %q", unit, got)
+		}
+	}
+	if text, _ := os.ReadFile("/sys/kernel/security/lsm"); strings.Contains(string(text), "apparmor") || strings.Contains(string(text), "selinux") {
+		return // they would have to be known
+	}
+	for unit, what := range map[string]string{"app": "the AppArmor profile", "sel": "the SELinux label"} {
+		if _, errs, code := d.berth("start", unit); code == 0 || !strings.Contains(errs, what) || !strings.Contains(errs, "the kernel needs") {
+			t.Errorf("%s: exit code %d, %s", unit, code, errs)
+		}
+	}
+}
+
 // facts are what the probe printed, by what it is about.
 type facts map[string][]string
 

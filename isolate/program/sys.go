@@ -39,6 +39,7 @@ const (
 	SysMountSetattr
 	SysMoveMount
 	SysOpenTree
+	SysOpenat
 	SysOpenat2
 	SysPersonality
 	SysPivotRoot
@@ -153,6 +154,7 @@ var sysTable = [...]sysInfo{
 	SysMountSetattr:      {"mount_setattr", unix.SYS_MOUNT_SETATTR},
 	SysMoveMount:         {"move_mount", unix.SYS_MOVE_MOUNT},
 	SysOpenTree:          {"open_tree", unix.SYS_OPEN_TREE},
+	SysOpenat:            {"openat", unix.SYS_OPENAT},
 	SysOpenat2:           {"openat2", unix.SYS_OPENAT2},
 	SysPersonality:       {"personality", unix.SYS_PERSONALITY},
 	SysPivotRoot:         {"pivot_root", unix.SYS_PIVOT_ROOT},

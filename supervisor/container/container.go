@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"berth/isolate"
 	"berth/isolate/cgroup"
@@ -180,6 +181,17 @@ func namespaces(n *units.Namespaces) (isolate.Namespaces, error) {
 			return out, fmt.Errorf("cannot use namespace %q: want new, host, unit:NAME or path:FILE", e.value)
 		}
 	}
+	switch kind, arg, _ := strings.Cut(n.Time, ":"); kind {
+	case "host", "":
+	case "new":
+		out.Time = &isolate.TimeNamespace{Monotonic: time.Duration(n.TimeMonotonicOffset), Boottime: time.Duration(n.TimeBoottimeOffset)}
+	case "unit":
+		out.Time = &isolate.TimeNamespace{Join: &isolate.Namespace{Mode: isolate.NSJoin, Process: arg}}
+	case "path":
+		out.Time = &isolate.TimeNamespace{Join: &isolate.Namespace{Mode: isolate.NSJoin, Path: arg}}
+	default:
+		return out, fmt.Errorf("cannot use time namespace %q: want new, host, unit:NAME or path:FILE", n.Time)
+	}
 	return out, nil
 }
 
@@ -188,7 +200,7 @@ func namespaces(n *units.Namespaces) (isolate.Namespaces, error) {
 func Joined(u *units.Unit) []string {
 	var out []string
 	n := &u.Namespaces
-	for _, v := range []string{n.PID, n.UTS, n.IPC, n.Cgroup, n.Network} {
+	for _, v := range []string{n.PID, n.UTS, n.IPC, n.Cgroup, n.Network, n.Time} {
 		if name, ok := strings.CutPrefix(v, "unit:"); ok && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
@@ -207,6 +219,7 @@ func process(u *units.Unit) (isolate.Process, error) {
 		User: s.User, Group: s.Group, Groups: s.Groups,
 		NoNewPrivileges: u.Security.NoNewPrivileges,
 		Terminal:        s.Terminal != "",
+		AppArmor:        u.Security.AppArmor, SELinux: u.Security.SELinuxLabel,
 	}
 	umask, ok := units.Mode(s.Umask)
 	if !ok {

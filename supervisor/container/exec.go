@@ -20,6 +20,6 @@ func Exec(c *Container, p isolate.Process) *isolate.ExecSpec {
 	return &isolate.ExecSpec{
 		Name: c.Spec.Name, Process: base, Cgroup: c.Spec.Cgroup,
 		PID: entered(n.PID), Mount: true, UTS: entered(n.UTS), IPC: entered(n.IPC),
-		CgroupNS: entered(n.Cgroup), Network: entered(n.Network), User: n.User != nil,
+		CgroupNS: entered(n.Cgroup), Network: entered(n.Network), User: n.User != nil, Time: n.Time != nil,
 	}
 }

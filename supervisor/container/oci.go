@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"berth/isolate"
 	"berth/isolate/user"
@@ -45,6 +46,7 @@ func OCI(u *units.Unit, env Environment) ([]byte, error) {
 		Linux: &oci.Linux{
 			Sysctl:        s.Sysctl,
 			Namespaces:    ociNamespaces(&s.Namespaces),
+			TimeOffsets:   ociOffsets(s.Namespaces.Time),
 			CgroupsPath:   "/berth.slice/" + u.Name + ".service",
 			Resources:     ociResources(&c.Limits),
 			MaskedPaths:   append(maskedPaths(s), s.MaskedPaths...),
@@ -160,6 +162,7 @@ func ociProcess(s *isolate.Spec) *oci.Process {
 	out := &oci.Process{
 		Args: p.Args, Env: p.Env, Cwd: p.Dir, Terminal: p.Terminal,
 		NoNewPrivileges: p.NoNewPrivileges,
+		ApparmorProfile: p.AppArmor, SelinuxLabel: p.SELinux,
 		Capabilities: &oci.LinuxCapabilities{
 			Bounding: capabilityNames(p.Capabilities.Bounding), Effective: capabilityNames(p.Capabilities.Effective),
 			Permitted: capabilityNames(p.Capabilities.Permitted), Inheritable: capabilityNames(p.Capabilities.Inheritable),
@@ -252,7 +255,15 @@ type kindOf struct {
 }
 
 func namespaceList(n *isolate.Namespaces) []kindOf {
-	return []kindOf{{oci.PIDNamespace, n.PID}, {oci.UTSNamespace, n.UTS}, {oci.IPCNamespace, n.IPC}, {oci.CgroupNamespace, n.Cgroup}, {oci.NetworkNamespace, n.Network}}
+	list := []kindOf{{oci.PIDNamespace, n.PID}, {oci.UTSNamespace, n.UTS}, {oci.IPCNamespace, n.IPC}, {oci.CgroupNamespace, n.Cgroup}, {oci.NetworkNamespace, n.Network}}
+	switch t := n.Time; {
+	case t == nil:
+	case t.Join != nil:
+		list = append(list, kindOf{oci.TimeNamespace, *t.Join})
+	default:
+		list = append(list, kindOf{kind: oci.TimeNamespace})
+	}
+	return list
 }
 
 func ociNamespaces(n *isolate.Namespaces) []oci.LinuxNamespace {
@@ -264,6 +275,24 @@ func ociNamespaces(n *isolate.Namespaces) []oci.LinuxNamespace {
 	}
 	if n.User != nil {
 		out = append(out, oci.LinuxNamespace{Type: oci.UserNamespace})
+	}
+	return out
+}
+
+// ociOffsets are the clocks of a new time namespace.
+func ociOffsets(t *isolate.TimeNamespace) map[string]oci.LinuxTimeOffset {
+	if t == nil {
+		return nil
+	}
+	out := map[string]oci.LinuxTimeOffset{}
+	for clock, by := range map[string]time.Duration{"monotonic": t.Monotonic, "boottime": t.Boottime} {
+		if by != 0 {
+			sec := by / time.Second
+			if by%time.Second < 0 {
+				sec--
+			}
+			out[clock] = oci.LinuxTimeOffset{Secs: int64(sec), Nanosecs: uint32(by - sec*time.Second)}
+		}
 	}
 	return out
 }

@@ -47,6 +47,7 @@ func TestOCIBack(t *testing.T) {
 			want, got := *built.Spec, *back.Spec
 			sameProcess(t, &want.Process, &got.Process)
 			same(t, "the hostname", got.Hostname, want.Hostname)
+			same(t, "the clocks", ociOffsets(got.Namespaces.Time), ociOffsets(want.Namespaces.Time))
 			same(t, "the namespaces", plainNamespaces(got.Namespaces), plainNamespaces(want.Namespaces))
 			settings := map[string]string{}
 			for k, v := range want.Sysctl {
@@ -86,6 +87,7 @@ func sameProcess(t *testing.T, want, got *isolate.Process) {
 	}
 	same(t, "the capabilities", got.Capabilities, want.Capabilities)
 	same(t, "no new privileges", got.NoNewPrivileges, want.NoNewPrivileges)
+	same(t, "the labels", got.AppArmor+" "+got.SELinux, want.AppArmor+" "+want.SELinux)
 	same(t, "the umask", got.Umask, want.Umask)
 	same(t, "the limits", got.Rlimits, want.Rlimits)
 	nice := 0
