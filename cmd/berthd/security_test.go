@@ -133,7 +133,7 @@ func copyProbe(t *testing.T, to string) {
 }
 
 // openDir makes a directory that every user can pass through.
-func openDir(t *testing.T) string {
+func openDir(t testing.TB) string {
 	t.Helper()
 	made := t.TempDir()
 	for dir := made; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {

@@ -55,10 +55,10 @@ func place(t testing.TB) *os.File {
 }
 
 // busyboxRoot makes a root file system with a shell.
-func busyboxRoot(t *testing.T) string {
+func busyboxRoot(t testing.TB) string {
 	t.Helper()
 	root := openDir(t)
-	for _, dir := range []string{"bin", "proc", "sys", "dev", "etc"} {
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "etc", "events"} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
