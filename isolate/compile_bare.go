@@ -276,14 +276,9 @@ func (c *compiler) unbindable() {
 func (c *compiler) bareMasks() {
 	s := c.spec
 	at, clone := c.b.Register("target"), c.b.Register("mask")
-	missing := func(p string) int {
-		step := c.open(c.rootFD, p, at, pathOnly, inRoot)
-		step.When = program.OnIgnored
-		return c.in(ignoring(because(step, "masked or read-only, if it is there"), unix.ENOENT, unix.ENOTDIR))
-	}
 	for _, p := range s.ReadonlyPaths {
 		why := p + " is read-only"
-		skip := missing(p)
+		skip := c.openIfThere(p, at, "read-only, if it is there")
 		c.in(because(c.openTree(program.R(at), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), why),
 			because(c.setattr(clone, true, unix.MOUNT_ATTR_RDONLY, 0, 0), why),
 			because(c.attach(clone, at, p), why))
@@ -298,15 +293,38 @@ func (c *compiler) bareMasks() {
 	// The host's /proc goes with its root, and nothing needs it any more.
 	c.in(because(c.attachAt(dir, program.CWD(), "/proc"), "only what is attached can be cloned"))
 	for _, p := range s.MaskedPaths {
-		skip := missing(p)
-		c.in(because(c.openTree(program.R(dir), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
-		step := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR, unix.EINVAL)
-		step.Jump = 1
-		done := c.in(step)
-		c.in(because(c.openTree(program.CWD(), "/dev/null", clone, unix.OPEN_TREE_CLONE), "it is a file: the host's null device"),
-			because(c.setattr(clone, false, sealed, 0, 0), "which nobody in here changes"),
-			because(c.attach(clone, at, p), p+" shows nothing"))
-		c.b.Land(done)
-		c.b.Land(skip)
+		c.mask(p, at, program.R(dir), clone,
+			because(c.openTree(program.CWD(), "/dev/null", clone, unix.OPEN_TREE_CLONE), "it is a file: the host's null device"),
+			because(c.setattr(clone, false, sealed, 0, 0), "which nobody in here changes"))
 	}
+}
+
+// mask lays an empty directory over a path, or, if that is a file, the clone that
+// the steps file make; nothing, where nothing is there. at and clone are free
+// registers. Which of both it is is asked beforehand: a clone that fits nowhere
+// would keep the execution waiting for a grace period of the kernel's, which takes
+// a detached mount apart when its last descriptor is closed.
+func (c *compiler) mask(p string, at int, empty program.Arg, clone int, file ...program.Step) {
+	isDir := c.open(c.rootFD, p, at, pathDir, inRoot)
+	isDir.When = program.OnIgnored
+	other := c.in(ignoring(because(isDir, "masked as a directory, if it is one"), unix.ENOENT, unix.ENOTDIR))
+	c.in(because(c.openTree(empty, "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
+	attach := because(c.attach(clone, at, p), p+" shows nothing")
+	done := attach
+	done.Jump = 1
+	end := c.in(done)
+	c.b.Land(other)
+	skip := c.openIfThere(p, at, "masked as a file, if it is there")
+	c.in(file...)
+	c.in(attach)
+	c.b.Land(end)
+	c.b.Land(skip)
+}
+
+// openIfThere opens a path to mask or to protect, and gives the step, for Land
+// where the steps are over that are for one that is there.
+func (c *compiler) openIfThere(p string, at int, why string) int {
+	step := c.open(c.rootFD, p, at, pathOnly, inRoot)
+	step.When = program.OnIgnored
+	return c.in(ignoring(because(step, why), unix.ENOENT, unix.ENOTDIR))
 }

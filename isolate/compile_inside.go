@@ -319,28 +319,16 @@ func (c *compiler) target(target string, at, isDir int) {
 func (c *compiler) maskPaths() {
 	at := c.b.Register("target")
 	clone := c.b.Register("mask")
-	missing := func(p string) int {
-		s := c.open(c.rootFD, p, at, pathOnly, inRoot)
-		s.When = program.OnIgnored
-		return c.in(ignoring(because(s, "masked or read-only, if it is there"), unix.ENOENT, unix.ENOTDIR))
-	}
 	for _, p := range c.spec.ReadonlyPaths {
-		skip := missing(p)
+		skip := c.openIfThere(p, at, "read-only, if it is there")
 		c.in(because(c.openTree(program.R(at), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), p+" is read-only"),
 			because(c.setattr(clone, true, unix.MOUNT_ATTR_RDONLY, 0, 0), p+" is read-only"),
 			because(c.attach(clone, at, p), p+" is read-only"))
 		c.b.Land(skip)
 	}
 	for _, p := range c.spec.MaskedPaths {
-		skip := missing(p)
-		c.in(because(c.openTree(program.R(c.maskDir), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), p+" shows nothing"))
-		s := ignoring(because(c.attach(clone, at, p), p+" shows nothing"), unix.ENOTDIR, unix.EINVAL)
-		s.Jump = 1
-		done := c.in(s)
-		c.in(because(c.openTree(program.R(c.maskFile), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it is a file"),
-			because(c.attach(clone, at, p), p+" shows nothing"))
-		c.b.Land(done)
-		c.b.Land(skip)
+		c.mask(p, at, program.R(c.maskDir), clone,
+			because(c.openTree(program.R(c.maskFile), "", clone, unix.OPEN_TREE_CLONE|unix.AT_EMPTY_PATH), "it is a file"))
 	}
 	c.in(
 		program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "pivot_root works on the current directory", Args: []program.Arg{program.R(c.rootFD)}},
