@@ -18,6 +18,10 @@ type Files struct {
 	// Prepare fails.
 	Groups func() (dir *os.File, procs map[string]*os.File, err error)
 
+	// GroupsLater: CgroupDir and CgroupProcs come with Prepared.Enter, before the
+	// child is forked.
+	GroupsLater bool
+
 	HookState  *os.File // with hooks: a file (best a sealed memfd) read from its beginning by each of them
 	HookOutput *os.File // with hooks: their standard output and error; nil: /dev/null
 	Console    *os.File // with Process.Console: a connected unix stream socket that takes the master and its name

@@ -94,18 +94,15 @@ func alignedCopy(arena []byte) []byte {
 
 func (pr *Prepared) prepare(f Files) error {
 	defer runtime.KeepAlive(f)
-	refused := func(err error) error {
-		if err == nil {
-			return nil
-		}
-		return fmt.Errorf("cannot prepare start %q: %w", pr.program.Name, err)
-	}
+	refused := pr.refused
 	if f.Groups == nil {
-		if err := errors.Join(pr.fill(f), pr.enter(f.CgroupDir, f.CgroupProcs)); err != nil {
-			return refused(err)
+		if err := refused(pr.fill(f)); err != nil {
+			return err
 		}
-		if err := pr.checkFilled(); err != nil {
-			return refused(err)
+		if !f.GroupsLater {
+			if err := pr.Enter(f.CgroupDir, f.CgroupProcs); err != nil {
+				return err
+			}
 		}
 		return pr.outside()
 	}
@@ -126,10 +123,26 @@ func (pr *Prepared) prepare(f Files) error {
 	if err != nil {
 		return err
 	}
-	if err := pr.enter(dir, procs); err != nil {
-		return refused(err)
+	return pr.Enter(dir, procs)
+}
+
+// refused says what could not be done.
+func (pr *Prepared) refused(err error) error {
+	if err == nil {
+		return nil
 	}
-	return refused(pr.checkFilled())
+	return fmt.Errorf("cannot prepare start %q: %w", pr.program.Name, err)
+}
+
+// Enter gives the descriptors of the groups that the child enters, where
+// Prepare was told that they come later: once, and before the child is forked.
+// They are borrowed as those of Files are, until then.
+func (pr *Prepared) Enter(dir *os.File, procs map[string]*os.File) error {
+	err := pr.enter(dir, procs)
+	if err == nil {
+		err = pr.checkFilled()
+	}
+	return pr.refused(err)
 }
 
 // outside runs the outside steps.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"berth/isolate/program"
 )
 
@@ -58,6 +60,26 @@ func (s *StatusReader) Until(point Point, deadline time.Time) error {
 		return err
 	}
 	return s.until(point, deadline)
+}
+
+// Settle waits until the child has closed the pipe, which is when it has executed
+// its program or has failed, or until the deadline. It reads nothing, and unlike
+// Until it is not woken by what the child says on its way, which on a busy machine
+// is at the child's cost. It is not for a program with a hook that has a Timeout.
+func (s *StatusReader) Settle(deadline time.Time) {
+	conn, err := s.r.SyscallConn()
+	if err != nil {
+		return // it was closed, which Until tells
+	}
+	_ = conn.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd)}} // no events but its end
+		for {
+			_, err := unix.Poll(p, max(int(time.Until(deadline).Milliseconds()), 0))
+			if err != unix.EINTR {
+				return
+			}
+		}
+	})
 }
 
 func (s *StatusReader) setDeadline(deadline time.Time) error {

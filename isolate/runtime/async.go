@@ -7,14 +7,19 @@ type async[T any] struct {
 	err   error
 }
 
+func newAsync[T any]() *async[T] { return &async[T]{done: make(chan struct{})} }
+
 // meanwhile begins it.
 func meanwhile[T any](do func() (T, error)) *async[T] {
-	a := &async[T]{done: make(chan struct{})}
-	go func() {
-		defer close(a.done)
-		a.value, a.err = do()
-	}()
+	a := newAsync[T]()
+	go a.run(do)
 	return a
+}
+
+// run does it, and is called once.
+func (a *async[T]) run(do func() (T, error)) {
+	defer close(a.done)
+	a.value, a.err = do()
 }
 
 // wait gives the result, as often as it is wanted. Of what was never begun it is

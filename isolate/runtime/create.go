@@ -68,9 +68,8 @@ type creation struct {
 
 	dir      *locked
 	record   *Record
-	found    *async[*ocigroup.Group] // where the groups are to be,
-	group    *ocigroup.Group         // as it was found, and
-	making   *async[*cgroup.Handles] // what lets the process in when they are made
+	group    *ocigroup.Group
+	making   *async[*cgroup.Handles] // what lets the process in when the groups are made
 	pidFile  *pidFile
 	console  *os.File // where the master of the terminal goes
 	near     *os.File // where this process receives it, if it does
@@ -85,7 +84,8 @@ type creation struct {
 	prepared *isolate.Prepared
 	child    *isolate.Child
 	gate     *os.File // the child's end, with gated
-	status   *os.File // our end
+	status   *os.File // our end of the pipe for its reports, and
+	far      *os.File // the child's
 	reports  *isolate.StatusReader
 	hooked   bool // hooks have run, so that those after the end run too
 }
@@ -111,7 +111,6 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 		return c, err
 	}
 	c.ahead = newAhead(&c.spec)
-	c.found = meanwhile(c.findGroup)
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
 	case tty && !console:
 		return c, errors.New(noConsole)
@@ -191,22 +190,35 @@ func (c *creation) translate() error {
 
 // create makes the container up to its process standing at the gate.
 func (c *creation) create() error {
+	if err := c.fork(); err != nil {
+		return err
+	}
+	if err := c.setUp(); err != nil {
+		return err
+	}
+	return c.reachGate()
+}
+
+// fork prepares everything and forks the process.
+func (c *creation) fork() error {
 	if err := c.register(); err != nil {
 		return err
 	}
 	if err := c.prepare(); err != nil {
 		return err
 	}
+	var err error
+	c.child, err = meanwhileIn(c.ahead, c.forkWhenReady).wait()
+	c.far.Close() // else its end would not be seen
+	return err
+}
+
+// setUp does what is this process' part while the other one sets itself up.
+func (c *creation) setUp() error {
 	if err := c.note(); err != nil {
 		return err
 	}
-	if err := c.runtimeHooks(); err != nil {
-		return err
-	}
-	if err := c.reachGate(); err != nil {
-		return err
-	}
-	return nil
+	return c.runtimeHooks()
 }
 
 // complete writes down that the container is made.

@@ -39,6 +39,7 @@ type execution struct {
 	console *os.File
 	near    *os.File
 	relay   *relay
+	front   *foreground // nil: detached
 	passed  []*os.File
 
 	listener *listener
@@ -54,21 +55,13 @@ type execution struct {
 func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	x := &execution{rt: rt, o: o}
 	defer x.close()
-	var front *foreground
-	if !o.Detach {
-		front = newForeground(false)
-	}
 	if err := x.find(id); err != nil {
 		return 0, err
 	}
 	if err := x.translate(); err != nil {
 		return 0, err
 	}
-	err := front.ready()
-	if err == nil {
-		err = x.start()
-	}
-	if err != nil {
+	if err := x.start(); err != nil {
 		x.relay.finish()
 		return 0, both(err, x.undo())
 	}
@@ -76,7 +69,7 @@ func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 		return 0, nil
 	}
 	defer x.relay.finish()
-	return front.wait(x.child.PID, x.child.PIDFD, x.relay)
+	return x.front.wait(x.child.PID, x.child.PIDFD, x.relay)
 }
 
 // find looks the container up.
@@ -208,6 +201,11 @@ func (x *execution) start() error {
 	}
 	if err != nil {
 		return err
+	}
+	if !x.o.Detach {
+		if x.front, err = newForeground(false); err != nil {
+			return err
+		}
 	}
 	filter, missing := x.listener.receive(deadline)
 	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {

@@ -10,12 +10,11 @@ import (
 )
 
 // foreground stands in for a process of a container: signals that this process
-// gets go to it, and its exit code is ours. It is made before the process, so
-// that no signal is lost, and takes signals and children of this process over for
-// good: who uses it ends when the process has.
+// gets go to it, and its exit code is ours. It is made before the process executes
+// its program, so that no signal is lost, and takes signals and children of this
+// process over for good: who uses it ends when the process has.
 type foreground struct {
 	signals chan os.Signal
-	made    chan error
 }
 
 // maxPending is how many signals may wait for being passed on.
@@ -26,49 +25,34 @@ const maxPending = 2048
 // switches between threads.
 var usual = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2}
 
-// newForeground begins to catch signals, while other things are done: see ready.
-// With reap, orphans of the container become this process' children and are reaped.
-func newForeground(reap bool) *foreground {
-	f := &foreground{make(chan os.Signal, maxPending), make(chan error, 1)}
-	go func() {
-		var err error
-		if reap {
-			if err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-				err = fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
-			}
+// newForeground catches signals. With reap, orphans of the container become this
+// process' children and are reaped. It takes some tenths of a millisecond: the
+// time for it is when the process has been forked and is being set up.
+func newForeground(reap bool) (*foreground, error) {
+	if reap {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return nil, fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
 		}
-		signal.Notify(f.signals, usual...)
-		f.made <- err
-	}()
-	return f
-}
-
-// ready waits until signals are caught. It is called once; nil is nothing to wait for.
-func (f *foreground) ready() error {
-	if f == nil {
-		return nil
 	}
-	return <-f.made
-}
-
-// ending is how the process ended, or that nobody can tell.
-type ending struct {
-	code int
-	err  error
+	f := &foreground{make(chan os.Signal, maxPending)}
+	signal.Notify(f.signals, usual...)
+	return f, nil
 }
 
 // wait waits for the end of the child with that pid and reaps it, and whatever
 // else ends before. The result is its exit code, or 128 and the signal that ended it.
 func (f *foreground) wait(pid, pidfd int, r *relay) (int, error) {
-	ended := make(chan ending, 1)
-	go func() { ended <- reapUntil(pid) }()
-	patience := time.NewTimer(catchAllAfter)
-	defer patience.Stop()
+	go f.pass(pidfd, r)
+	return reapUntil(pid)
+}
+
+// pass passes signals on to the process behind a pidfd, for as long as there is
+// this process.
+func (f *foreground) pass(pidfd int, r *relay) {
+	patience := time.After(catchAllAfter)
 	for {
 		select {
-		case e := <-ended:
-			return e.code, e.err
-		case <-patience.C:
+		case <-patience:
 			signal.Notify(f.signals)
 		case s := <-f.signals:
 			sig, _ := s.(unix.Signal)
@@ -88,17 +72,17 @@ func (f *foreground) wait(pid, pidfd int, r *relay) (int, error) {
 // catchAllAfter is when the signals that are not usual are caught, too.
 const catchAllAfter = 5 * time.Millisecond
 
-// reapUntil reaps children until the one with that pid has ended.
-func reapUntil(pid int) ending {
+// reapUntil reaps children until the one with that pid has ended, and gives its exit code.
+func reapUntil(pid int) (int, error) {
 	for {
 		var ws unix.WaitStatus
 		got, err := unix.Wait4(-1, &ws, 0, nil)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return ending{0, fmt.Errorf("cannot wait for process %d: %w", pid, err)}
+			return 0, fmt.Errorf("cannot wait for process %d: %w", pid, err)
 		case got == pid:
-			return ending{exitCode(ws), nil}
+			return exitCode(ws), nil
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // register puts together what is going to be made.
 func (c *creation) register() (err error) {
-	if c.group, err = c.found.wait(); err != nil {
+	if c.group, err = c.findGroup(); err != nil {
 		return err
 	}
 	creator, err := self()
@@ -27,7 +27,7 @@ func (c *creation) register() (err error) {
 		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
 		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
 	}
-	c.making = meanwhile(c.makeGroup)
+	c.making = meanwhileIn(c.ahead, func(uint64) (*cgroup.Handles, error) { return c.makeGroup() })
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (c *creation) prepare() (err error) {
 		return err
 	}
 	files := isolate.Files{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, Groups: c.enterGroup,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, GroupsLater: true,
 		Console: c.console, Listener: c.listener.far(),
 	}
 	var status *os.File
@@ -94,8 +94,7 @@ func (c *creation) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	defer status.Close()
-	files.Status = status
+	files.Status, c.far = status, status
 	c.reports = isolate.NewStatusReader(c.status, c.program)
 	if c.containerHooks() {
 		if c.state, err = stateMemory(c.record.hookState(Created, 1)); err != nil {
@@ -106,20 +105,21 @@ func (c *creation) prepare() (err error) {
 		}
 		files.HookState, files.HookOutput = c.state, c.output
 	}
-	if c.prepared, err = isolate.Prepare(c.program, files); err != nil {
-		return err
-	}
-	c.child, err = c.ahead.fork(c.prepared)
+	c.prepared, err = isolate.Prepare(c.program, files)
 	return err
 }
 
-// enterGroup gives what lets the process into its groups.
-func (c *creation) enterGroup() (dir *os.File, procs map[string]*os.File, err error) {
+// forkWhenReady forks the process, which inherits the namespaces made, as soon as
+// its groups are there.
+func (c *creation) forkWhenReady(made uint64) (*isolate.Child, error) {
 	handles, err := c.making.wait()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return handles.Dir, handles.Procs, nil
+	if err := c.prepared.Enter(handles.Dir, handles.Procs); err != nil {
+		return nil, err
+	}
+	return c.prepared.ForkIn(made)
 }
 
 func (c *creation) containerHooks() bool {

@@ -54,7 +54,7 @@ func endGroup(g *ocigroup.Group) error {
 
 // close releases what this process holds. The container's process goes on.
 func (c *creation) close() {
-	for _, f := range append(c.passed, c.console, c.near, c.gate, c.status, c.state, c.output) {
+	for _, f := range append(c.passed, c.console, c.near, c.gate, c.status, c.far, c.state, c.output) {
 		if f != nil {
 			f.Close()
 		}
@@ -68,8 +68,8 @@ func (c *creation) close() {
 	if handles, _ := c.making.wait(); handles != nil {
 		handles.Close()
 	}
-	if group, _ := c.found.wait(); group != nil {
-		group.Close()
+	if c.group != nil {
+		c.group.Close()
 	}
 	if c.dir != nil {
 		c.dir.unlock()
