@@ -131,7 +131,7 @@ func TestDeviceProgramStays(t *testing.T) {
 	g := newGroup(t, tree, "stay.service", Limits{})
 	tree.mu.Lock()
 	for key, p := range tree.programs { // as Close does
-		p.program.Close()
+		unix.Close(p.fd)
 		delete(tree.programs, key)
 	}
 	tree.mu.Unlock()
@@ -147,17 +147,34 @@ func TestDeviceProgramStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	programs, err := attachedPrograms(dir)
+	programs, err := attachedPrograms(int(dir.Fd()))
 	if err != nil || len(programs) != 1 {
 		t.Errorf("%d programs are attached, %v", len(programs), err)
 	}
-	for _, p := range programs {
-		p.Close()
-	}
+	closeAll(programs)
 	if got := access(t, g, "r:"+kmsg); !strings.Contains(got, "ok") {
 		t.Errorf("after the change: %s", got)
 	}
 	if _, err := os.Stat(dir.Name()); err != nil {
 		t.Error(err)
+	}
+}
+
+// The kernel's verifier takes every shape of a program: it refuses instructions
+// that are never reached.
+func TestDeviceCode(t *testing.T) {
+	refuse := DeviceRule{Type: 'b', Major: 8, Minor: -1, Read: true}
+	for name, rules := range map[string][]DeviceRule{
+		"none": nil, "allow": {allowAll('c', 1, 3)}, "refuse": {refuse},
+		"both": {allowAll('b', -1, -1), refuse, allowAll('c', 136, -1)},
+	} {
+		for _, rest := range []bool{false, true} {
+			program, err := loadProgram(deviceCode(rules, rest))
+			if err != nil {
+				t.Errorf("%s, rest %v: %v", name, rest, err)
+				continue
+			}
+			unix.Close(program)
+		}
 	}
 }

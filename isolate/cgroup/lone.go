@@ -333,7 +333,7 @@ func (g *Group) filterNew(h *hierarchy, allowRest bool, rules []DeviceRule) erro
 		return fmt.Errorf("cannot set device: %w", err)
 	}
 	defer dir.Close()
-	err = attachNew(int(dir.Fd()), deviceInstructions(rules, allowRest))
+	err = attachNew(int(dir.Fd()), deviceCode(rules, allowRest))
 	var unsupported *UnsupportedError
 	if err == nil || errors.As(err, &unsupported) {
 		return err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultSlice is the name of the sub-tree when Options names none.
@@ -214,7 +216,7 @@ func (t *Tree) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range t.programs {
-		p.program.Close()
+		unix.Close(p.fd)
 	}
 	clear(t.programs)
 	return nil
