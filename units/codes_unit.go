@@ -34,6 +34,9 @@ func unitCodes() []Explanation {
 			Text:  "A range of a map begins where another lies, on either side, or goes beyond the highest id (4294967294); the map has more than 340 ranges, which is all that the kernel takes; or it leaves out id 0, as whom the container is set up.",
 			Wrong: on("[namespaces]\nuser = \"new\"\nuid-map = [{ inside = 0, outside = 100000, count = 1000 }, { inside = 999, outside = 200000, count = 1 }]\n"),
 			Right: on("[namespaces]\nuser = \"new\"\nuid-map = [{ inside = 0, outside = 100000, count = 1000 }, { inside = 1000, outside = 200000, count = 1 }]\n")},
+		{Code: "U049", Title: "a unit that cannot be replaced",
+			Text:  "With restart.mode = \"replace\" a new instance starts beside the old one. That cannot be where both would have to use what is there only once (a persistent writable layer, a terminal, the unit's own journald stream), for a task, or where other units have joined namespaces of the old instance.",
+			Wrong: on("writable = \"persistent\"\n\n[restart]\nmode = \"replace\"\n"), Right: on("writable = \"ephemeral\"\n\n[restart]\nmode = \"replace\"\n")},
 	}
 }
 

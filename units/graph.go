@@ -316,6 +316,10 @@ func (g *graph) joins(name string) {
 		if !slices.Contains(u.Unit.Requires, e.to) {
 			g.rep.fail("U044", g.at(e), fmt.Sprintf("add %s to requires in [unit]", quote(e.to)), "%s joins a namespace of %s, which it does not require", name, e.to)
 		}
+		if other.Restart.Mode == "replace" {
+			g.rep.fail("U049", g.at(e), fmt.Sprintf(`write restart.mode = "stop" in %s`, e.to),
+				"%s joins a namespace of %s, which is replaced by another container at a restart", name, e.to)
+		}
 		for _, theirs := range namespaceKinds(other) {
 			if theirs.name == kind && (theirs.value != "new" || other.Service.Type == "group") {
 				g.rep.fail("U044", g.at(e), `name the unit that has it, or write "host"`, "%s has no %s namespace of its own", e.to, kind)

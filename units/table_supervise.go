@@ -22,7 +22,9 @@ func superviseFields() []Field {
 	}
 	fields := []Field{
 		{Key: "restart", Type: TypeTable, Class: Live,
-			Help: "What happens when the program ends by itself."},
+			Help: "What happens when the program ends by itself, and how a restart that was asked for is done."},
+		{Key: "restart.mode", Type: TypeChoice, Default: `"stop"`, Class: Live, Values: []string{"stop", "replace"},
+			Help: "How a restart is done that a user or a changed file asks for. With \"replace\" the new instance starts beside the old one, in a container of its own; once it is ready the old one is stopped as [stop] says, and if it does not become ready the old one stays. With \"stop\" the old one is stopped first, as it is always done after a failed health check."},
 		{Key: "restart.policy", Type: TypeChoice, Default: `"on-failure"`, Class: Live, Values: []string{"always", "on-failure", "on-success", "never"},
 			Help: "After which ends the program is started again. For a task \"on-failure\" retries it until it has succeeded. A stop by a user is never followed by a restart."},
 		{Key: "restart.delay", Type: TypeDuration, Default: `"500ms"`, Class: Live, Max: "24h",

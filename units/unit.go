@@ -109,6 +109,7 @@ type Reload struct {
 
 // Restart is [restart].
 type Restart struct {
+	Mode       string     `toml:"mode" json:"mode"`     // stop | replace
 	Policy     string     `toml:"policy" json:"policy"` // always | on-failure | on-success | never
 	Delay      Duration   `toml:"delay" json:"delay"`
 	Factor     float64    `toml:"factor" json:"factor"`

@@ -151,9 +151,49 @@ func (v *validator) restart() {
 	if v.unit.Service.Type == "task" && (r.Policy == "always" || r.Policy == "on-success") {
 		v.rep.warn("U046", v.at("restart.policy"), "on-failure retries it until it has succeeded", "with restart.policy = %q the task never counts as completed", r.Policy)
 	}
+	v.replace()
 	if v.given("stop.steps") && len(v.unit.Stop.Steps) > 0 {
 		v.useless("beside stop.steps", "stop.signal", "stop.timeout")
 	}
+}
+
+// replace refuses restart.mode = "replace" where two instances cannot run at the
+// same time. A group cannot have a mode at all.
+func (v *validator) replace() {
+	u := v.unit
+	if u.Restart.Mode != "replace" || u.Service.Type == "group" {
+		return
+	}
+	refuse := func(key, hint, why string) {
+		v.rep.fail("U049", v.at(key), hint, "restart.mode = \"replace\" runs two instances at a time, and %s", why)
+	}
+	const stop = `, or write restart.mode = "stop"`
+	if u.Service.Type == "task" {
+		refuse("restart.mode", `leave restart.mode out`, "a task is never replaced while it runs")
+	}
+	if u.RootFS.Writable == "persistent" {
+		refuse("rootfs.writable", `keep the data in a volume and set rootfs.writable = "ephemeral"`+stop, "a persistent layer can be mounted by one only")
+	}
+	if u.Service.Terminal != "" {
+		refuse("service.terminal", `leave service.terminal out`+stop, "they cannot share a terminal")
+	}
+	if key := u.Ready.asks(); key != "" && u.Namespaces.Network != "new" {
+		v.rep.warn("U049", v.at(key), "use ready.notify, fd, exec, file or log", "%s may be answered by the old instance while the new one is not ready", key)
+	}
+	if u.Log.Stream == "socket" {
+		refuse("log.stream", `write log.stream = "pipe"`+stop, "journald would take what the second one writes for another unit's")
+	}
+}
+
+// asks names the key of a probe that any process in the network can answer.
+func (r Ready) asks() string {
+	switch {
+	case r.TCP != "":
+		return "ready.tcp"
+	case r.HTTP != "":
+		return "ready.http"
+	}
+	return ""
 }
 
 func (v *validator) mounts() {

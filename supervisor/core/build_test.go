@@ -29,6 +29,7 @@ func kind(t string) func(*units.Unit)   { return func(u *units.Unit) { u.Service
 func policy(p string) func(*units.Unit) { return func(u *units.Unit) { u.Restart.Policy = p } }
 func demand(u *units.Unit)              { u.Unit.Start = "demand" }
 func remain(u *units.Unit)              { u.Service.Type, u.Service.Remain = "task", true }
+func replaces(u *units.Unit)            { u.Restart.Mode = "replace" }
 func postStart(u *units.Unit)           { u.Service.PostStart = []units.Command{{"/bin/ps"}} }
 func postStop(u *units.Unit)            { u.Service.PostStop = []units.Command{{"/bin/ps"}} }
 func notifies(u *units.Unit) {

@@ -58,7 +58,9 @@ func (st *step) carryOut(verb Verb, names []string, p *Pending) {
 		case VerbStop:
 			st.stop(u, "stopped")
 		case VerbRestart:
-			st.restart(u)
+			if st.restart(u) {
+				p.Units[name] = u.Replaces + 1
+			}
 		case VerbReload:
 			p.Units[name] = u.Reloads + 1
 			u.ReloadAgain = true
@@ -159,7 +161,7 @@ func (st *step) settled(p *Pending, name, err string) {
 
 func (st *step) answer(p *Pending) {
 	delete(st.s.Commands, p.ID)
-	st.emit(Reply{p.ID, p.summary(), p.Failed})
+	st.emit(Reply{p.ID, p.summary(), p.Failed, p.Replaced})
 }
 
 // outcome tells whether the unit has got where the verb wants it, or why it
@@ -182,7 +184,7 @@ func (st *step) outcome(verb Verb, u *Unit) (done bool, err string) {
 	}
 	switch u.Phase {
 	case Running:
-		return u.Ready && !u.task(), ""
+		return u.Ready && !u.task() && !(verb == VerbRestart && u.replacing()), ""
 	case Completed:
 		return true, ""
 	case Failed, Inactive:

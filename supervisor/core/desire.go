@@ -246,13 +246,20 @@ func (st *step) failDependent(v *Unit, by string) {
 	st.failDependents(v)
 }
 
-// restart stops the unit and those that require it, and starts them again.
-func (st *step) restart(u *Unit) {
+// restart replaces the unit, or stops it and those that require it, and starts
+// them again. It reports whether it is a replace.
+func (st *step) restart(u *Unit) bool {
 	st.startOne(u, manual)
-	if u.Up {
+	switch {
+	case !u.Up:
+	case u.replaceable():
+		st.replace(u, "restarted")
+		return true
+	default:
 		st.renew(u, "restarted")
 		st.renewDependents(u)
 	}
+	return false
 }
 
 func (st *step) renewDependents(u *Unit) {

@@ -6,6 +6,7 @@ import "fmt"
 // now. It is called for every unit whose own state, or whose neighbours', has
 // changed, until nothing more can be done.
 func (st *step) execute(u *Unit) {
+	st.tryReplace(u)
 	switch u.Phase {
 	case Waiting:
 		st.tryStart(u)
@@ -24,18 +25,11 @@ func (st *step) tryStart(u *Unit) {
 			return
 		}
 	}
-	if !st.conflictsDown(u, n) {
+	if !st.conflictsDown(u, n) || u.Phase != Waiting {
 		return
 	}
-	for _, d := range n.after {
-		if o := st.s.Units[d.Unit]; o != nil && o.delays(d.Is) {
-			return
-		}
-	}
-	for _, name := range n.members {
-		if o := st.s.Units[name]; o != nil && o.delays("ready") {
-			return
-		}
+	if st.delayed(n) {
+		return
 	}
 	if u.group() {
 		u.Incarnation = 0
@@ -44,11 +38,27 @@ func (st *step) tryStart(u *Unit) {
 		return
 	}
 	st.s.Incarnation++
-	u.Incarnation = st.s.Incarnation
+	u.Incarnation, u.Side = st.s.Incarnation, First
 	u.PostStopDue = len(u.Config.Service.PostStop) > 0
 	u.Applied = nil
 	st.enter(u, Starting, "")
 	st.emit(Spawn{u.Name, u.Incarnation, u.Config})
+}
+
+// delayed reports whether a unit with that place in the graph has to wait for
+// those that it is ordered after.
+func (st *step) delayed(n *node) bool {
+	for _, d := range n.after {
+		if o := st.s.Units[d.Unit]; o != nil && o.delays(d.Is) {
+			return true
+		}
+	}
+	for _, name := range n.members {
+		if o := st.s.Units[name]; o != nil && o.delays("ready") {
+			return true
+		}
+	}
+	return false
 }
 
 // requirement reports whether the required unit is up. If it will not come up
@@ -84,7 +94,7 @@ func (st *step) conflictsDown(u *Unit, n *node) bool {
 			free = false
 		}
 	}
-	return free && u.Phase == Waiting
+	return free
 }
 
 // inTheWay reports whether a unit that conflicts with this one cannot start yet.
@@ -147,8 +157,8 @@ func (st *step) leave(u *Unit, phase, then Phase, reason string) {
 	u.Then, u.ThenReason = then, reason
 }
 
-// WaitsFor returns, sorted, the units that keep this one in Waiting, or from
-// stopping; for people who ask why nothing happens.
+// WaitsFor returns, sorted, the units that keep this one in Waiting, from being
+// replaced, or from stopping; for people who ask why nothing happens.
 func (s *State) WaitsFor(name string) []string {
 	s.derive()
 	u, n := s.Units[name], s.graph[name]
@@ -166,7 +176,7 @@ func (s *State) WaitsFor(name string) []string {
 		for _, v := range n.before {
 			note(v, (*Unit).leaving)
 		}
-	case u.Phase == Waiting:
+	case u.Phase == Waiting || u.ReplaceDue != "" && u.Beside == nil:
 		for _, d := range n.requires {
 			note(d, func(o *Unit) bool { return !o.provides() })
 		}

@@ -173,7 +173,7 @@ func (st *step) probed(u *Unit, e Probed) {
 			if !u.Halt && p.OnFailure != "none" {
 				st.unwell(u, p.OnFailure, "", c.reason(e.Check))
 			}
-			if u.Phase != Running {
+			if u.Phase != Running || u.Checks[e.Check] != c {
 				return
 			}
 		}

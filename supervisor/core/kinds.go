@@ -28,4 +28,5 @@ func (StopTimer) effect()     {}
 func (Reply) effect()         {}
 func (Transition) effect()    {}
 func (Report) effect()        {}
+func (Beside) effect()        {}
 func (Done) effect()          {}

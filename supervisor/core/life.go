@@ -85,6 +85,9 @@ func (st *step) exited(u *Unit, status ExitStatus) {
 	case Starting, Running: // Starting: its Spawned was lost
 		switch {
 		case u.Halt:
+		case u.Beside.heir():
+			st.goOn(u, status)
+			return
 		case u.Awaits:
 			then, why = st.afterFailure(u, status.String()+" before it was ready")
 		default:
@@ -107,6 +110,8 @@ func (st *step) afterExit(u *Unit, status ExitStatus) (Phase, string) {
 	}
 	policy := u.Config.Restart.Policy
 	switch {
+	case u.ReplaceDue != "":
+		return Waiting, u.ReplaceDue
 	case !u.Ready && u.Good != nil:
 		return st.revert(u, status.String())
 	case policy == "always" || policy == "on-success":
@@ -121,6 +126,8 @@ func (st *step) afterExit(u *Unit, status ExitStatus) (Phase, string) {
 func (st *step) afterFailure(u *Unit, reason string) (Phase, string) {
 	policy := u.Config.Restart.Policy
 	switch {
+	case u.ReplaceDue != "":
+		return Waiting, u.ReplaceDue
 	case !u.Ready && u.Good != nil:
 		return st.revert(u, reason)
 	case policy == "always" || policy == "on-failure":
@@ -143,26 +150,30 @@ func (st *step) revert(u *Unit, reason string) (Phase, string) {
 
 // stopStep does the next step of a stop.
 func (st *step) stopStep(u *Unit) {
-	steps := stopSteps(u)
-	if u.StopStep < len(steps) {
-		s := steps[u.StopStep]
-		u.StopStep++
-		st.emit(Signal{u.Name, u.Incarnation, s.Signal, false})
+	st.nextStep(u, u.Incarnation, stopSteps(u.Config, u.StopSignal), &u.StopStep, TimerStop)
+}
+
+// nextStep does the next step of the stop of one instance; done counts them.
+func (st *step) nextStep(u *Unit, i Incarnation, steps []units.StopStep, done *int, t Timer) {
+	if *done < len(steps) {
+		s := steps[*done]
+		*done++
+		st.emit(Signal{u.Name, i, s.Signal, false})
 		if s.Wait >= 0 { // not infinity
-			st.arm(u, TimerStop, time.Duration(s.Wait))
+			st.arm(u, t, time.Duration(s.Wait))
 		}
 		st.touch(u)
 		return
 	}
-	u.StopStep = len(steps) + 1
-	st.emit(KillGroup{u.Name, u.Incarnation})
-	st.arm(u, TimerStop, killAgain)
+	*done = len(steps) + 1
+	st.emit(KillGroup{u.Name, i})
+	st.arm(u, t, killAgain)
 }
 
-func stopSteps(u *Unit) []units.StopStep {
-	c := u.Config
-	if u.StopSignal != "" {
-		return []units.StopStep{{Signal: u.StopSignal, Wait: c.Stop.Timeout}}
+// stopSteps are those of the configuration, or a signal in their place.
+func stopSteps(c *units.Unit, signal string) []units.StopStep {
+	if signal != "" {
+		return []units.StopStep{{Signal: signal, Wait: c.Stop.Timeout}}
 	}
 	if len(c.Stop.Steps) > 0 {
 		return c.Stop.Steps
@@ -178,9 +189,14 @@ func (st *step) clean(u *Unit) {
 	}
 }
 
-// released goes on after Release. The post-stop commands may have become due in
+// released goes on after Release, when no other instance of the unit is left. The post-stop commands may have become due in
 // the meantime: a stop has come for a task that was to remain.
 func (st *step) released(u *Unit) {
+	if u.Beside != nil {
+		u.Empty = true
+		st.touch(u)
+		return
+	}
 	if !st.postStop(u) {
 		st.land(u)
 	}
@@ -232,6 +248,10 @@ func (st *step) hookDone(u *Unit, e HookDone) {
 
 // giveUp stops a unit in Running because of a failure, and does what follows a failure.
 func (st *step) giveUp(u *Unit, reason string) {
+	if u.Beside.heir() {
+		st.yield(u, reason, "")
+		return
+	}
 	then, why := st.afterFailure(u, reason)
 	st.leave(u, Stopping, then, reason)
 	u.ThenReason = why
@@ -312,6 +332,10 @@ func (st *step) timerFired(u *Unit, timer Timer) {
 		st.silent(u)
 	case TimerReload:
 		st.reloadOverdue(u)
+	case TimerBesideStop:
+		st.stopBeside(u)
+	case TimerBesideReady:
+		st.besideNeverReady(u)
 	case TimerReset:
 		u.Tries = 0
 	case TimerRestart:

@@ -102,6 +102,11 @@ func (l *loading) change(u *Unit, cfg *units.Unit, c Change) {
 		}
 		u.Rejected, u.Rejection = nil, ""
 	}
+	if u.Next != nil && u.Beside.heir() && (c.Class == units.None || c.Class == units.Live) {
+		u.Next = cfg
+		l.st.follow(u, c.Class, c.Keys)
+		return
+	}
 	switch u.Phase {
 	case Starting, Running, Stopping, Cleaning:
 		if class == units.RestartClass {
@@ -159,6 +164,7 @@ func changeReason(keys []string) string {
 
 // apply brings changes that need no restart to the incarnation that runs.
 func (l *loading) apply(u *Unit, class units.Class, keys []string) {
+	l.st.follow(u, class, keys)
 	if class == units.None || u.Phase == Cleaning || u.group() {
 		return
 	}
@@ -183,7 +189,11 @@ func (l *loading) propagate() {
 	for _, r := range l.renewed {
 		if r.unit.Up {
 			st.cause = Cause{Kind: CauseChange, Keys: r.keys, Generation: st.s.Generation}
-			st.renew(r.unit, changeReason(r.keys))
+			if r.unit.replaceable() {
+				st.replace(r.unit, changeReason(r.keys))
+			} else {
+				st.renew(r.unit, changeReason(r.keys))
+			}
 		}
 	}
 	for _, name := range sortedNames(l.was) {
@@ -262,6 +272,9 @@ func (st *step) reloadNext(u *Unit) {
 	}
 	u.ReloadAgain = false
 	u.Reloads++
+	if u.Beside.heir() {
+		u.Beside.Reload = true
+	}
 	st.touch(u)
 	switch r := u.reload(); {
 	case r == nil:

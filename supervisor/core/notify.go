@@ -53,16 +53,7 @@ func (st *step) notified(u *Unit, m Message) {
 		u.MainPID = m.MainPID
 	}
 	n := &u.Notice
-	if m.Status != nil {
-		n.Status = *m.Status
-	}
-	if m.Errno != nil {
-		n.Errno = *m.Errno
-	}
-	if m.BusError != nil {
-		n.BusError = *m.BusError
-	}
-	n.Stopping = n.Stopping || m.Stopping
+	n.take(m)
 	st.extend(u, m.Extend)
 	if u.Phase != Running {
 		return
@@ -87,6 +78,20 @@ func (st *step) notified(u *Unit, m Message) {
 	}
 }
 
+// take keeps what people want to know of a message.
+func (n *Notice) take(m Message) {
+	if m.Status != nil {
+		n.Status = *m.Status
+	}
+	if m.Errno != nil {
+		n.Errno = *m.Errno
+	}
+	if m.BusError != nil {
+		n.BusError = *m.BusError
+	}
+	n.Stopping = n.Stopping || m.Stopping
+}
+
 // extend gives a program that says so more time to become ready, to reload, or to end.
 func (st *step) extend(u *Unit, d time.Duration) {
 	if d <= 0 {
@@ -101,7 +106,7 @@ func (st *step) extend(u *Unit, d time.Duration) {
 }
 
 // killed reports whether the last step of the stop, the kill, was taken.
-func (u *Unit) killed() bool { return u.StopStep > len(stopSteps(u)) }
+func (u *Unit) killed() bool { return u.StopStep > len(stopSteps(u.Config, u.StopSignal)) }
 
 // confirms reports whether the program says by itself when it has reloaded.
 func (u *Unit) confirms() bool { r := u.reload(); return r != nil && r.Notify }

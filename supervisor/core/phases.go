@@ -31,6 +31,8 @@ func Transitions() []Edge {
 		{Starting, Cleaning, "SpawnFailed"},
 		{Running, Stopping, "stop or restart, not ready in time, post-start failed, the watchdog or a health check: stop steps"},
 		{Running, Cleaning, "the main process exited"},
+		{Running, Running, "a replace: the new instance has taken over, or it failed and the old one stays"},
+		{Running, Starting, "a replace: the old instance ended first, the new one goes on"},
 		{Running, Inactive, "a group: stop"},
 		{Running, Waiting, "a group: restart"},
 		{Running, Failed, "a group: a required unit failed"},

@@ -30,6 +30,9 @@ func TestAnything(t *testing.T) {
 			var inc Incarnation
 			if u := s.Units[n]; u != nil {
 				inc = max(u.Incarnation, 1) - Incarnation(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
+				if u.Beside != nil && rapid.Bool().Draw(t, "beside") {
+					inc = u.Beside.Incarnation
+				}
 			}
 			switch rapid.IntRange(0, 14).Draw(t, "kind") {
 			case 12:
@@ -93,11 +96,20 @@ func TestAnything(t *testing.T) {
 					if !legal[[2]Phase{x.From, x.To}] {
 						t.Fatalf("no such transition: %+v", x)
 					}
+				case Beside:
+					if !legalBeside(x) {
+						t.Fatalf("no such transition: %+v", x)
+					}
 				case Reply:
 					if answered[x.ID] || x.ID > next {
 						t.Fatalf("answered twice, or unasked: %+v", x)
 					}
 					answered[x.ID] = true
+				}
+			}
+			for _, u := range s.Units {
+				if err := replaceRule(u); err != "" {
+					t.Fatalf("%T %+v: %s %s", in.Event, in.Event, u.Name, err)
 				}
 			}
 			now = now.Add(time.Second)
@@ -158,7 +170,7 @@ func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
 	u.Service.Remain = u.Service.Type == "task" && rapid.Bool().Draw(t, "remain")
 	u.Restart.Policy = rapid.SampledFrom([]string{"always", "on-failure", "on-success", "never"}).Draw(t, "policy")
 	u.Restart.Limit.Burst = rapid.IntRange(0, 3).Draw(t, "burst")
-	for _, o := range []func(*units.Unit){postStart, postStop, reloads, notifies, reloadNotify, watched(1, "restart"), watched(1, "none"), watched(1, "shutdown")} {
+	for _, o := range []func(*units.Unit){postStart, postStop, reloads, notifies, replaces, reloadNotify, watched(1, "restart"), watched(1, "none"), watched(1, "shutdown")} {
 		if rapid.Bool().Draw(t, "option") {
 			o(u)
 		}

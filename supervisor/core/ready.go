@@ -35,9 +35,14 @@ func (st *step) neverReady(u *Unit) {
 	if u.Halt {
 		return
 	}
-	reason := fmt.Sprintf("not ready after %v", st.in.Now.Sub(u.StartedAt).Round(time.Millisecond))
-	if u.NotReady != "" {
-		reason += ": " + u.NotReady
+	st.giveUp(u, neverReadyReason(st.in.Now.Sub(u.StartedAt), u.NotReady))
+}
+
+// neverReadyReason tells how long it took, and what the last look has found.
+func neverReadyReason(after time.Duration, why string) string {
+	reason := fmt.Sprintf("not ready after %v", after.Round(time.Millisecond))
+	if why != "" {
+		reason += ": " + why
 	}
-	st.giveUp(u, reason)
+	return reason
 }

@@ -25,27 +25,12 @@ func Resume(s *State, in Input) []Effect {
 }
 
 func (st *step) resume(u *Unit) {
-	if len(u.Applied) > 0 && (u.MainPID != 0 || u.Phase == Starting) {
-		st.emit(ApplyLive{u.Name, u.Incarnation, u.Config, u.Applied})
+	if r := u.reload(); !u.ReloadSince.IsZero() && !u.ReloadBegun && u.Hook == "" && r != nil && r.Signal != "" {
+		st.emit(Signal{u.Name, u.Incarnation, r.Signal, false})
 	}
-	switch {
-	case u.Awaits:
-		st.emit(AwaitReady{u.Name, u.Incarnation, u.Config})
-	case u.Hook != "":
-		st.emit(RunHook{u.Name, u.Incarnation, u.Hook, u.Config})
-	case !u.ReloadSince.IsZero() && !u.ReloadBegun && u.reload() != nil && u.reload().Signal != "":
-		st.emit(Signal{u.Name, u.Incarnation, u.reload().Signal, false})
-	case u.Phase == Cleaning:
-		st.emit(Release{u.Name, u.Incarnation})
-	case u.Phase == Stopping && u.MainPID == 0:
-		st.emit(Abort{u.Name, u.Incarnation})
-	case u.Phase == Stopping:
-		steps := stopSteps(u)
-		if u.StopStep > len(steps) {
-			st.emit(KillGroup{u.Name, u.Incarnation})
-		} else if u.StopStep > 0 {
-			st.emit(Signal{u.Name, u.Incarnation, steps[u.StopStep-1].Signal, false})
-		}
+	st.resumeLife(u, u.life())
+	if u.Beside != nil {
+		st.resumeLife(u, u.Beside)
 	}
 	for _, name := range sortedNames(u.Checks) {
 		if c := u.Checks[name]; c.Seq != 0 {
@@ -54,5 +39,28 @@ func (st *step) resume(u *Unit) {
 	}
 	for _, t := range u.timers() {
 		st.emit(t)
+	}
+}
+
+func (st *step) resumeLife(u *Unit, l *Life) {
+	if len(l.Applied) > 0 && (l.MainPID != 0 || l.Phase == Starting) {
+		st.emit(ApplyLive{u.Name, l.Incarnation, l.Config, l.Applied})
+	}
+	switch {
+	case l.Awaits:
+		st.emit(AwaitReady{u.Name, l.Incarnation, l.Config})
+	case l.Hook != "":
+		st.emit(RunHook{u.Name, l.Incarnation, l.Hook, l.Config})
+	case l.Phase == Cleaning:
+		st.emit(Release{u.Name, l.Incarnation})
+	case l.Phase == Stopping && l.MainPID == 0:
+		st.emit(Abort{u.Name, l.Incarnation})
+	case l.Phase == Stopping:
+		steps := stopSteps(l.Config, l.StopSignal)
+		if l.StopStep > len(steps) {
+			st.emit(KillGroup{u.Name, l.Incarnation})
+		} else if l.StopStep > 0 {
+			st.emit(Signal{u.Name, l.Incarnation, steps[l.StopStep-1].Signal, false})
+		}
 	}
 }

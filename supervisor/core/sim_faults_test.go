@@ -62,6 +62,9 @@ func (w *sim) randomUnit(i int) *units.Unit {
 	if w.chance(0.3) {
 		w.checks(u)
 	}
+	if w.chance(0.5) {
+		replaces(u)
+	}
 	switch x := w.r.Float64(); {
 	case x < 0.3:
 		reloads(u)
@@ -173,7 +176,7 @@ func (w *sim) stale() {
 	case Probed:
 		i = x.Incarnation
 	}
-	if p := w.inc[i]; p != nil && w.holds[p.unit] == i {
+	if p := w.inc[i]; p != nil && slices.Contains(w.holds[p.unit], i) {
 		return
 	}
 	before := mustJSON(w.t, w.s.Head)
@@ -330,6 +333,10 @@ func (w *sim) chaos(n int) {
 	w.calm = false
 	rare := min(1, 100/float64(len(w.files)+1)) // what costs as much as there are units
 	for end := w.events + n; w.events < end; {
+		if w.chance(w.users) {
+			w.user()
+			continue
+		}
 		switch x := w.r.Float64(); {
 		case x < 0.05:
 			w.user()

@@ -38,9 +38,9 @@ type sim struct {
 	files   map[string]*units.Unit
 	gen     uint64
 	inc     map[Incarnation]*simProc
-	holds   map[string]Incarnation // unit → the incarnation that is not released
-	phase   map[string]Phase       // by the transitions told
-	asked   map[uint64]bool        // commands: answered or not
+	holds   map[string][]Incarnation // unit → the incarnations that are not released
+	phase   map[string]Phase         // by the transitions told
+	asked   map[uint64]bool          // commands: answered or not
 	nextID  uint64
 	ended   bool // Shutdown was given
 	done    int
@@ -51,12 +51,16 @@ type sim struct {
 	spawns  int
 	probes  int
 	told    map[string]map[string]HealthState // unit → check → as told in this incarnation
+	own     map[string]Incarnation            // unit → the one that ran last
 	saved   map[string]json.RawMessage        // units as in the snapshot; nil: all of the state is there
 	head    Head
+	users   float64        // how much more users do than in a common world, 0 to 1
+	heirs   map[string]int // what became of instances beside, by phase and reason
 }
 
 type simProc struct {
 	unit     string
+	side     Side
 	spawning bool
 	live     bool
 }
@@ -86,8 +90,8 @@ func (q *simQueue) Pop() any {
 func newSim(t testing.TB, seed uint64, n int) *sim {
 	w := &sim{
 		t: t, r: rand.New(rand.NewPCG(seed, 7)), s: New(), now: time.Unix(1_000_000, 0).UTC(),
-		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string]Incarnation{},
-		asked: map[uint64]bool{}, phase: map[string]Phase{}, told: map[string]map[string]HealthState{},
+		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string][]Incarnation{},
+		asked: map[uint64]bool{}, phase: map[string]Phase{}, heirs: map[string]int{}, told: map[string]map[string]HealthState{}, own: map[string]Incarnation{},
 	}
 	if n < 20 {
 		w.saved = map[string]json.RawMessage{}
@@ -130,6 +134,9 @@ func (w *sim) step(e Event) {
 			delete(w.phase, name)
 			continue
 		}
+		if err := replaceRule(w.s.Units[name]); err != "" {
+			w.fatalf("%s %s", name, err)
+		}
 		w.checkBond(name)
 		for _, v := range w.s.graph[name].requiredBy {
 			w.checkBond(v)
@@ -171,8 +178,8 @@ func (w *sim) happen(e Event) {
 			p.live = false
 		}
 	case Released:
-		if p := w.inc[e.Incarnation]; p != nil && w.holds[p.unit] == e.Incarnation {
-			delete(w.holds, p.unit)
+		if p := w.inc[e.Incarnation]; p != nil {
+			w.letGo(p.unit, e.Incarnation)
 		}
 	}
 }
@@ -211,7 +218,7 @@ func (w *sim) do(x Effect) {
 			err = "exited with status 1"
 		}
 		if x.Hook == HookPostStop {
-			w.holds[x.Unit] = x.Incarnation // of a task that remained: has it been released before
+			w.hold(x.Unit, x.Incarnation) // of a task that remained: has it been released before
 		}
 		if u := w.s.Units[x.Unit]; x.Hook == HookReload && u.confirms() && (w.calm || w.chance(0.8)) {
 			w.later(0, Notified{x.Unit, x.Incarnation, Message{Reloading: w.now}})
@@ -240,6 +247,8 @@ func (w *sim) do(x Effect) {
 		w.later(x.At.Sub(w.now), TimerFired{x.Unit, x.Timer, x.Seq})
 	case Transition:
 		w.transition(x)
+	case Beside:
+		w.beside(x)
 	case Reply:
 		if answered, ok := w.asked[x.ID]; !ok || answered {
 			w.fatalf("reply to %d, asked %v, answered %v", x.ID, ok, answered)
@@ -284,9 +293,7 @@ func (w *sim) probe(x Probe) {
 func (w *sim) spawn(x Spawn) {
 	w.checkHealthy(x)
 	w.spawns++
-	if old := w.holds[x.Unit]; old != 0 {
-		w.fatalf("%s is spawned while its incarnation %d is there", x.Unit, old)
-	}
+	w.checkPlace(x)
 	if w.ended {
 		w.fatalf("%s is spawned during shutdown", x.Unit)
 	}
@@ -296,13 +303,12 @@ func (w *sim) spawn(x Spawn) {
 		}
 	}
 	for _, c := range w.s.graph[x.Unit].conflicts {
-		if w.holds[c] != 0 {
+		if len(w.holds[c]) != 0 {
 			w.fatalf("%s is spawned while %s is there", x.Unit, c)
 		}
 	}
-	p := &simProc{unit: x.Unit, spawning: true}
-	w.inc[x.Incarnation] = p
-	w.holds[x.Unit] = x.Incarnation
+	w.inc[x.Incarnation] = &simProc{unit: x.Unit, side: w.s.Side(x.Unit, x.Incarnation), spawning: true}
+	w.hold(x.Unit, x.Incarnation)
 	switch {
 	case !w.calm && w.chance(0.1):
 		w.soon(SpawnFailed{x.Unit, x.Incarnation, "no such file", false})
@@ -340,7 +346,7 @@ func (w *sim) isUp(name string) bool {
 	case u.group():
 		return w.phase[name] == Running
 	}
-	return w.phase[name] == Running && w.inc[w.holds[name]] != nil
+	return w.phase[name] == Running && len(w.holds[name]) > 0
 }
 
 func (w *sim) transition(x Transition) {
@@ -351,12 +357,13 @@ func (w *sim) transition(x Transition) {
 		w.fatalf("%+v, but it was %s", x, was)
 	}
 	w.phase[x.Unit] = x.To
-	if x.To == Running {
+	if x.To == Running && (x.From != Running || w.own[x.Unit] != x.Incarnation) {
+		w.own[x.Unit] = x.Incarnation
 		w.told[x.Unit] = map[string]HealthState{}
 	}
 	if w.ended && x.From == Running && x.To == Stopping {
 		for _, v := range w.s.graph[x.Unit].requiredBy {
-			if w.holds[v] != 0 {
+			if len(w.holds[v]) != 0 {
 				w.fatalf("%s is stopped before %s, which requires it", x.Unit, v)
 			}
 		}
@@ -475,8 +482,12 @@ func (w *sim) checkRest() {
 		if u.Phase == Backoff {
 			w.fatalf("%s is in back-off with no timer", name)
 		}
-		if live := w.inc[w.holds[name]] != nil; live != (u.Phase == Running && !u.group()) {
-			w.fatalf("%s has a process: %v, in %s", name, live, brief(u))
+		n := 0
+		if u.Phase == Running && !u.group() {
+			n = 1
+		}
+		if len(w.holds[name]) != n || n == 1 && !w.inc[u.Incarnation].live {
+			w.fatalf("%s has the incarnations %v, in %s", name, w.holds[name], brief(u))
 		}
 		if u.Phase == Inactive && u.Up || u.Phase == Running && !u.Up {
 			w.fatalf("%s is %s, desired %v", name, u.Phase, u.Up)
@@ -501,7 +512,7 @@ func (w *sim) checkRest() {
 	}
 	maps.DeleteFunc(w.inc, func(i Incarnation, p *simProc) bool {
 		u := w.s.Units[p.unit]
-		return w.holds[p.unit] != i && (u == nil || u.Incarnation != i)
+		return !slices.Contains(w.holds[p.unit], i) && (u == nil || u.Incarnation != i)
 	})
 }
 
@@ -533,13 +544,17 @@ func (w *sim) finish() {
 
 func runSim(t testing.TB, seed uint64, n, events int) *sim {
 	w := newSim(t, seed, n)
+	w.run(events)
+	return w
+}
+
+func (w *sim) run(events int) {
 	for w.events < events {
 		w.chaos(events / 5)
 		w.settle()
 	}
 	w.chaos(events / 20)
 	w.finish()
-	return w
 }
 
 func TestSimulation(t *testing.T) {

@@ -69,6 +69,17 @@ type Unit struct {
 	Starts      []time.Time `json:"starts,omitempty"` // automatic starts that the limit counts
 	StopStep    int         `json:"stop_step,omitempty"`
 
+	// Beside is the unit's other instance in a replace (see replace.go); nil: none.
+	Beside *Life `json:"beside,omitempty"`
+	// Side is where the unit's own incarnation is.
+	Side Side `json:"side,omitempty"`
+	// ReplaceDue, if not empty, is why a new instance shall take this one's place
+	// as soon as it can. Only in Running. Replaces counts those begun.
+	ReplaceDue string `json:"replace_due,omitempty"`
+	Replaces   uint64 `json:"replaces,omitempty"`
+	// Empty: Cleaning, and of the unit's own incarnation nothing is left.
+	Empty bool `json:"empty,omitempty"`
+
 	// Hook is the one that runs now: post-start or reload in Running, post-stop in Cleaning.
 	Hook Hook `json:"hook,omitempty"`
 	// PostStopDue: the post-stop commands have not run for this incarnation.
@@ -109,9 +120,11 @@ type Armed struct {
 type Pending struct {
 	ID   uint64 `json:"id"`
 	Verb Verb   `json:"verb"`
-	// Units are those not settled yet; for reload with the number of the run that settles it.
-	Units  map[string]uint64 `json:"units"`
-	Failed map[string]string `json:"failed,omitempty"`
+	// Units are those not settled yet; for reload with the number of the run that
+	// settles it, for restart with that of the replace, 0 when it is none.
+	Units    map[string]uint64 `json:"units"`
+	Failed   map[string]string `json:"failed,omitempty"`
+	Replaced []string          `json:"replaced,omitempty"`
 }
 
 // Head is the part of the State that is not about one unit: small, and written
@@ -193,12 +206,15 @@ func (s *State) Idle() bool {
 		case Waiting, Starting, Stopping, Cleaning:
 			return false
 		}
-		if u.Halt || u.Hook != "" || u.reloading() {
+		if u.Halt || u.Hook != "" || u.reloading() || u.replacing() {
 			return false
 		}
 	}
 	return true
 }
+
+// replacing reports whether a replace is under way or due.
+func (u *Unit) replacing() bool { return u.Beside != nil || u.ReplaceDue != "" }
 
 // derive builds what a decoded State lacks.
 func (s *State) derive() {

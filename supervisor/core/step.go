@@ -18,7 +18,10 @@ import (
 func Step(s *State, in Input) []Effect {
 	s.derive()
 	st := &step{s: s, in: in, queued: map[string]bool{}, touched: map[string]bool{}}
-	st.take(in.Event)
+	if !st.takeBeside(in.Event) {
+		st.take(in.Event)
+	}
+	st.work()
 	st.settleAll()
 	return st.out
 }
@@ -84,6 +87,10 @@ func (st *step) take(e Event) {
 			}
 		}
 	}
+}
+
+// work executes what is wanted of the units that this step has touched.
+func (st *step) work() {
 	for len(st.queue) > 0 {
 		name := st.queue[0]
 		st.queue = st.queue[1:]
@@ -147,6 +154,7 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 		u.forgetNotice()
 	}
 	u.endChecks()
+	u.ReplaceDue, u.Empty = "", false
 	if to != Stopping && to != Cleaning {
 		u.Then, u.ThenReason = "", ""
 	}

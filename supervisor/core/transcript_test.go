@@ -54,8 +54,8 @@ type script struct {
 	gen   uint64
 }
 
-// do plays one line. A unit is meant in its present incarnation, or in another
-// one as web#3.
+// do plays one line. A unit is meant in its present incarnation, in that of the
+// instance beside it as +web, or in another one as web#3.
 func (p *script) do(w []string) []string {
 	p.t.Helper()
 	arg := func(i int) string {
@@ -159,10 +159,15 @@ func (p *script) which(arg string) (string, Incarnation) {
 	if given {
 		return name, Incarnation(atoi(number))
 	}
-	if u := p.s.Units[name]; u != nil {
+	other, beside := strings.CutPrefix(name, "+")
+	switch u := p.s.Units[other]; {
+	case u == nil:
+	case !beside:
 		return name, u.Incarnation
+	case u.Beside != nil:
+		return other, u.Beside.Incarnation
 	}
-	return name, 0
+	return other, 0
 }
 
 func (p *script) load(args []string) Load {
@@ -242,7 +247,7 @@ func (p *script) line(x Effect) string {
 		return fmt.Sprintf("stop timer %s %s", x.Unit, x.Timer)
 	case Reply:
 		if x.Err == "" {
-			return fmt.Sprintf("reply %d: ok", x.ID)
+			return strings.Join(append([]string{fmt.Sprintf("reply %d: ok", x.ID)}, x.Replaced...), ", replaced ")
 		}
 		return fmt.Sprintf("reply %d: %s", x.ID, x.Err)
 	case Transition:
@@ -262,6 +267,12 @@ func (p *script) line(x Effect) string {
 		}
 		for _, n := range sortedNames(x.Failed) {
 			s += fmt.Sprintf(" %s failed (%s)", n, x.Failed[n])
+		}
+		return s
+	case Beside:
+		s := fmt.Sprintf("beside %s#%d: %s -> %s", x.Unit, x.Incarnation, x.From, x.To)
+		if x.Reason != "" {
+			s += " (" + x.Reason + ")"
 		}
 		return s
 	case Done:
@@ -330,6 +341,12 @@ func (p *script) show(name string) string {
 	if h := u.Health(); h != "" {
 		s += ", in all " + string(h)
 	}
+	if u.Incarnation != 0 && u.Beside != nil {
+		s += fmt.Sprintf(", #%d on side %d; beside it #%d on side %d, %s", u.Incarnation, u.Side, u.Beside.Incarnation, u.Beside.Side, u.Beside.Phase)
+	}
+	if u.ReplaceDue != "" {
+		s += ", replace due: " + u.ReplaceDue
+	}
 	return s
 }
 
@@ -392,6 +409,8 @@ func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
 					}
 				}
 			})(u)
+		case "replace":
+			replaces(u)
 		case "post-start":
 			postStart(u)
 		case "post-stop":

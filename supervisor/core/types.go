@@ -160,7 +160,7 @@ const (
 type Timer string
 
 // lasting reports whether the timer outlives the phase in which it was set.
-func (t Timer) lasting() bool { return false }
+func (t Timer) lasting() bool { return t == TimerBesideStop || t == TimerBesideReady }
 
 // The timers.
 const (
@@ -174,6 +174,10 @@ const (
 	// so it need not tell each message.
 	TimerWatchdog Timer = "watchdog"
 	// and "health/NAME" for each health check: its time has come
+
+	// Of the instance beside the unit's own; see replace.go.
+	TimerBesideStop  Timer = "beside-stop"
+	TimerBesideReady Timer = "beside-ready"
 )
 
 // Effect is what the shell shall do: one of the types below. Effects are done in
@@ -264,11 +268,13 @@ type (
 		Unit  string
 		Timer Timer
 	}
-	// Reply answers a Command. Err is "" on success. Failed names the units that did not make it.
+	// Reply answers a Command. Err is "" on success. Failed names the units that did not make it,
+	// Replaced those that a restart has replaced without stopping them.
 	Reply struct {
-		ID     uint64
-		Err    string
-		Failed map[string]string
+		ID       uint64
+		Err      string
+		Failed   map[string]string
+		Replaced []string
 	}
 	// Transition tells what a user sees in events and logs.
 	Transition struct {
@@ -282,6 +288,14 @@ type (
 		Unit        string
 		Incarnation Incarnation
 		Text        string
+	}
+	// Beside tells what becomes of a unit's other instance in a replace, as
+	// Transition does of the unit itself; To is Inactive when it is gone.
+	Beside struct {
+		Unit        string
+		Incarnation Incarnation
+		From, To    Phase
+		Reason      string
 	}
 	// Done: after Shutdown, everything is down.
 	Done struct{}

@@ -64,6 +64,10 @@ func (st *step) unwell(u *Unit, onFailure, signal, reason string) {
 		st.shutdown()
 		return
 	}
+	if onFailure == "restart" && u.Beside.heir() {
+		st.yield(u, reason, signal)
+		return
+	}
 	then, why := Backoff, reason
 	switch {
 	case !u.Ready && u.Good != nil:
