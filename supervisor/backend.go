@@ -118,13 +118,20 @@ func (b backend) look(ctx context.Context, name string, f func(*core.Unit, *run)
 
 func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 	var st *api.Status
-	var r *run
+	var r, other *run
 	err := b.look(ctx, name, func(u *core.Unit, current *run) error {
 		r = current
 		st = &api.Status{Unit: unitLine(u), Incarnation: uint64(u.Incarnation), LastExit: u.LastExit}
 		if !u.StartedAt.IsZero() {
 			at := u.StartedAt
 			st.StartedAt = &at
+		}
+		if l := u.Beside; l != nil {
+			other = b.runs[l.Incarnation]
+			st.Beside = &api.Instance{
+				Incarnation: uint64(l.Incarnation), Phase: l.Phase, Old: l.Old, Since: l.Since,
+				Reason: l.Reason, NotReady: l.NotReady, MainPID: l.MainPID,
+			}
 		}
 		if b.disk != nil {
 			st.Files = b.disk.Files[name]
@@ -139,8 +146,19 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 		}
 		return nil
 	})
-	if err != nil || r == nil {
+	if err != nil {
 		return st, err
+	}
+	if other != nil {
+		other.mu.Lock()
+		group := other.group
+		other.mu.Unlock()
+		if group != nil {
+			st.Beside.Cgroup, st.Beside.Processes = group.Path(), processes(group)
+		}
+	}
+	if r == nil {
+		return st, nil
 	}
 	r.mu.Lock()
 	group := r.group
@@ -155,11 +173,17 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 		st.MemoryMax, st.MemoryPeak = stats.Memory.Max, stats.Memory.Peak
 		st.Tasks, st.TasksMax = &stats.Pids.Current, stats.Pids.Max
 	}
+	st.Processes = processes(group)
+	return st, nil
+}
+
+func processes(group *cgroup.Group) []api.Process {
+	var out []api.Process
 	pids, _ := group.Pids() // gone meanwhile: no processes
 	for _, pid := range pids {
-		st.Processes = append(st.Processes, api.Process{PID: pid, Command: commandLine(pid)})
+		out = append(out, api.Process{PID: pid, Command: commandLine(pid)})
 	}
-	return st, nil
+	return out
 }
 
 func (b backend) Graph(ctx context.Context) ([]api.Node, error) {
@@ -263,7 +287,7 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 			}
 			return nil, e
 		}
-		out := &api.Result{Failed: r.Failed, NotRunning: len(r.Failed) > 0}
+		out := &api.Result{Failed: r.Failed, NotRunning: len(r.Failed) > 0, Replaced: r.Replaced}
 		for _, reason := range r.Failed {
 			out.NotRunning = out.NotRunning && reason == core.NotRunning
 		}
@@ -409,5 +433,6 @@ func (b backend) UnitOf(pid int) string {
 	if err != nil {
 		return "(unknown)"
 	}
-	return strings.TrimSuffix(group, ".service")
+	unit, _, _ := unitOfGroup(group)
+	return unit
 }

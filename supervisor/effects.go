@@ -23,8 +23,8 @@ func (s *Supervisor) do(e core.Effect) {
 		// Signals are quick, and must not wait behind a hook that hangs.
 		if r := s.runs[e.Incarnation]; r != nil {
 			s.signal(r, e.Signal, e.Whole)
-			u, ok := s.state.Unit(e.Unit)
-			stopping := ok && u.Phase == core.Stopping
+			life := s.state.Life(e.Unit, e.Incarnation)
+			stopping := life != nil && life.Phase == core.Stopping
 			if stopping {
 				// A stopped process (SIGSTOP, job control) acts on nothing else.
 				s.signal(r, "CONT", e.Whole)
@@ -56,6 +56,8 @@ func (s *Supervisor) do(e core.Effect) {
 		}
 	case core.Transition:
 		s.transition(e)
+	case core.Beside:
+		s.beside(e)
 	case core.Report:
 		s.report(e)
 	case core.Outcome:
@@ -81,7 +83,7 @@ func (s *Supervisor) stopTimer(k timerKey) {
 }
 
 func (s *Supervisor) transition(e core.Transition) {
-	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running {
+	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running && e.To != core.Running {
 		r.unawaited()
 	}
 	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
@@ -93,6 +95,8 @@ func (s *Supervisor) transition(e core.Transition) {
 		s.log.Error("unit failed", fields...)
 	case e.To == core.Backoff:
 		s.log.Warn("unit will be restarted", fields...)
+	case e.From == core.Running && e.To == core.Running && e.Reason == "":
+		s.log.Info("unit was replaced", fields...)
 	case e.To == core.Running && e.Reason != "": // not the version that was asked for
 		s.log.Warn("unit is running", fields...)
 	case e.To == core.Running, e.To == core.Inactive, e.To == core.Completed:
@@ -102,6 +106,18 @@ func (s *Supervisor) transition(e core.Transition) {
 	}
 	s.events.send(api.Event{
 		Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation),
+		From: e.From, To: e.To, Reason: e.Reason,
+	})
+}
+
+// beside tells what becomes of a unit's other instance in a replace.
+func (s *Supervisor) beside(e core.Beside) {
+	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running {
+		r.unawaited()
+	}
+	s.log.Debug("unit: the instance beside it is "+string(e.To), zap.String("unit", e.Unit), zap.Uint64("incarnation", uint64(e.Incarnation)), zap.String("reason", e.Reason))
+	s.events.send(api.Event{
+		Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation), Beside: true,
 		From: e.From, To: e.To, Reason: e.Reason,
 	})
 }
@@ -122,7 +138,7 @@ func (s *Supervisor) applyLive(e core.ApplyLive) {
 	if r == nil {
 		return
 	}
-	s.enqueue(e.Unit, func() {
+	s.enqueue(r, func() {
 		if err := s.update(r, e.Config); err != nil {
 			s.log.Error("cannot apply the change to the running unit", zap.String("unit", e.Unit), zap.Strings("keys", e.Keys), zap.Error(err))
 		}

@@ -92,10 +92,14 @@ const hookTimeout = 90 * time.Second
 func (s *Supervisor) runHook(e core.RunHook) {
 	r := s.runs[e.Incarnation]
 	if r == nil && e.Hook == core.HookPostStop { // of a task that has ended and was released
-		r = newRun(e.Unit, e.Incarnation, e.Config)
+		r = newRun(e.Unit, e.Incarnation, s.state.Side(e.Unit, e.Incarnation), e.Config)
 		s.runs[e.Incarnation] = r
 	}
-	s.enqueue(e.Unit, func() {
+	place := r
+	if r == nil { // released meanwhile
+		place = newRun(e.Unit, e.Incarnation, s.state.Side(e.Unit, e.Incarnation), e.Config)
+	}
+	s.enqueue(place, func() {
 		text := ""
 		if err := s.hook(r, e); err != nil {
 			text = err.Error()

@@ -43,12 +43,14 @@ func (q *queue) drain() {
 	<-done
 }
 
-// enqueue puts a job in the unit's queue. Called by the loop.
-func (s *Supervisor) enqueue(unit string, job func()) {
-	q := s.queues[unit]
+// enqueue puts a job in the queue of the run's place, so that the next one there
+// begins when the last has ended. Called by the loop.
+func (s *Supervisor) enqueue(r *run, job func()) {
+	place := groupName(r.unit, r.side)
+	q := s.queues[place]
 	if q == nil {
 		q = &queue{}
-		s.queues[unit] = q
+		s.queues[place] = q
 	}
 	q.add(job)
 }

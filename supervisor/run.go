@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 type run struct {
 	unit   string
 	id     core.Incarnation
+	side   core.Side
 	cancel context.CancelFunc // gives up the spawn
 	alive  context.Context    // until the main process has exited: hooks inside its container end with it
 	dead   context.CancelFunc
@@ -57,13 +59,32 @@ type process struct {
 	pidfd *os.File
 }
 
-func groupName(unit string) string { return unit + ".service" }
+// groupName names the control group of a unit's instance. Where a unit is
+// replaced, its instances have the two names in turn; the second is none that a
+// unit can have.
+func groupName(unit string, side core.Side) string {
+	if side == core.Second {
+		return unit + secondGroup
+	}
+	return unit + ".service"
+}
+
+const secondGroup = ":2.service"
+
+// unitOfGroup is the reverse of groupName; ok is false for a name that is none of its.
+func unitOfGroup(name string) (unit string, side core.Side, ok bool) {
+	if unit, ok = strings.CutSuffix(name, secondGroup); ok {
+		return unit, core.Second, true
+	}
+	unit, ok = strings.CutSuffix(name, ".service")
+	return unit, core.First, ok
+}
 
 // storeName names what the reaper keeps for an incarnation.
 func storeName(kind string, id uint64) string { return kind + "/" + strconv.FormatUint(id, 10) }
 
-func newRun(unit string, id core.Incarnation, cfg *units.Unit) *run {
-	r := &run{unit: unit, id: id, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{})}
+func newRun(unit string, id core.Incarnation, side core.Side, cfg *units.Unit) *run {
+	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{})}
 	r.alive, r.dead = context.WithCancel(context.Background())
 	return r
 }
@@ -86,10 +107,10 @@ func startContext(u *units.Unit) (context.Context, context.CancelFunc) {
 
 func (s *Supervisor) startRun(e core.Spawn) {
 	ctx, cancel := startContext(e.Config)
-	r := newRun(e.Unit, e.Incarnation, e.Config)
+	r := newRun(e.Unit, e.Incarnation, s.state.Side(e.Unit, e.Incarnation), e.Config)
 	r.cancel = cancel
 	s.runs[e.Incarnation] = r
-	s.enqueue(e.Unit, func() {
+	s.enqueue(r, func() {
 		err := s.spawn(ctx, r)
 		cancel()
 		s.post(func() { s.spawnEnded(r, err) })
@@ -116,7 +137,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	group, err := s.tree.Group(groupName(r.unit))
+	group, err := s.tree.Group(groupName(r.unit, r.side))
 	if err != nil {
 		return err
 	}
@@ -176,7 +197,7 @@ func (s *Supervisor) killOnOOM(r *run, group *cgroup.Group, seen uint64) {
 // furnish makes what a run's programs share, if it is not there: its group with
 // the limits, and its log streams. Both stay until Release.
 func (s *Supervisor) furnish(r *run, c *container.Container) error {
-	group, err := s.tree.Group(groupName(r.unit))
+	group, err := s.tree.Group(groupName(r.unit, r.side))
 	if err != nil {
 		return err
 	}
@@ -302,9 +323,9 @@ func (s *Supervisor) update(r *run, cfg *units.Unit) error {
 func (s *Supervisor) release(e core.Release) {
 	r := s.runs[e.Incarnation]
 	if r == nil { // nothing was ever made, or it was released before a crash
-		r = newRun(e.Unit, e.Incarnation, nil)
+		r = newRun(e.Unit, e.Incarnation, s.state.Side(e.Unit, e.Incarnation), nil)
 	}
-	s.enqueue(e.Unit, func() {
+	s.enqueue(r, func() {
 		s.releaseRun(r)
 		s.post(func() {
 			delete(s.runs, e.Incarnation)
@@ -322,7 +343,7 @@ const releaseTimeout = 10 * time.Second
 func (s *Supervisor) clearGroup(r *run) bool {
 	r.signals.drain() // what was meant for those who were in it
 	if r.group == nil {
-		group, err := s.tree.Group(groupName(r.unit))
+		group, err := s.tree.Group(groupName(r.unit, r.side))
 		if err != nil {
 			return true // no name of a group: there never was one
 		}

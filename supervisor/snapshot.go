@@ -215,6 +215,25 @@ func sane(u *core.Unit) error {
 		return errors.New("it has no configuration")
 	case u.StopStep < 0 || u.MainPID < 0 || u.Tries < 0:
 		return errors.New("it counts below zero")
+	case u.Side > core.Second:
+		return fmt.Errorf("there is no side %d", u.Side)
+	case u.Beside != nil:
+		return saneBeside(u.Beside)
+	}
+	return nil
+}
+
+func saneBeside(l *core.Life) error {
+	switch l.Phase {
+	case core.Starting, core.Running, core.Stopping, core.Cleaning:
+	default:
+		return fmt.Errorf("an instance beside it is %q", l.Phase)
+	}
+	switch {
+	case l.Config == nil:
+		return errors.New("an instance beside it has no configuration")
+	case l.StopStep < 0 || l.MainPID < 0 || l.Side > core.Second:
+		return errors.New("an instance beside it counts wrong")
 	}
 	return nil
 }

@@ -54,12 +54,8 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	}
 	for _, name := range s.state.Names() {
 		u, _ := s.state.Unit(name)
-		if u.Incarnation == 0 {
-			continue
-		}
-		switch u.Phase {
-		case core.Starting, core.Running, core.Stopping, core.Cleaning:
-			s.adopt(u, registered, stored)
+		for _, l := range u.Lives() {
+			s.adopt(name, l, registered, stored)
 		}
 	}
 	s.killStrangers(registered)
@@ -123,31 +119,33 @@ func lastIncarnation(hand *reaper.Handover) core.Incarnation {
 func (s *Supervisor) missLost() {
 	for _, name := range s.state.Names() {
 		u, _ := s.state.Unit(name)
-		if r := s.runs[u.Incarnation]; u.MainPID != 0 && (r == nil || r.proc == nil) {
-			s.log.Error("the unit's main process is gone and nobody knows how it ended", zap.String("unit", name), zap.Int("pid", u.MainPID))
-			s.step(core.Exited{Unit: name, Incarnation: u.Incarnation, Status: core.ExitStatus{Signal: int(unix.SIGKILL)}})
+		for _, l := range u.Lives() {
+			if r := s.runs[l.Incarnation]; l.MainPID != 0 && (r == nil || r.proc == nil) {
+				s.log.Error("the unit's main process is gone and nobody knows how it ended", zap.String("unit", name), zap.Int("pid", l.MainPID))
+				s.step(core.Exited{Unit: name, Incarnation: l.Incarnation, Status: core.ExitStatus{Signal: int(unix.SIGKILL)}})
+			}
 		}
 	}
 }
 
-// adopt takes over the current incarnation of a unit.
-func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registration, stored map[string][]*os.File) {
-	r := newRun(u.Name, u.Incarnation, u.Config)
+// adopt takes over an instance of a unit.
+func (s *Supervisor) adopt(unit string, l *core.Life, registered map[uint64]reaper.Registration, stored map[string][]*os.File) {
+	r := newRun(unit, l.Incarnation, l.Side, l.Config)
 	s.runs[r.id] = r
-	if g, err := s.tree.Group(groupName(u.Name)); err == nil {
+	if g, err := s.tree.Group(groupName(unit, l.Side)); err == nil {
 		r.group = g
 	}
 	// The group has the limits of the configuration, unless a change of it is not
 	// known to have arrived there: the core has it made again (core.Resume).
-	limits, err := container.Limits(u.Config)
+	limits, err := container.Limits(l.Config)
 	if err == nil {
-		limits, err = s.supported(u.Name, limits)
+		limits, err = s.supported(unit, limits)
 	}
-	r.limits, r.distrusted = limits, err != nil || len(u.Applied) > 0
+	r.limits, r.distrusted = limits, err != nil || len(l.Applied) > 0
 	if name := storeName("log", uint64(r.id)); len(stored[name]) > 0 {
-		streams, err := s.logs.Adopt(u.Name, uint64(r.id), u.Config.Log, stored[name])
+		streams, err := s.logs.Adopt(unit, uint64(r.id), l.Config.Log, stored[name])
 		if err != nil {
-			s.log.Error("cannot take over the unit's log", zap.String("unit", u.Name), zap.Error(err))
+			s.log.Error("cannot take over the unit's log", zap.String("unit", unit), zap.Error(err))
 		}
 		r.streams = streams
 		delete(stored, name)
@@ -161,9 +159,9 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	files := stored[status]
 	delete(stored, status)
 	// A start was under way in Starting, and in Stopping when it was to be given up.
-	if u.Phase != core.Starting && (u.Phase != core.Stopping || u.MainPID != 0) {
+	if l.Phase != core.Starting && (l.Phase != core.Stopping || l.MainPID != 0) {
 		r.settled, r.spawned = true, true
-		if u.Config.Cgroup.OOMGroup && ok && r.group != nil {
+		if l.Config.Cgroup.OOMGroup && ok && r.group != nil {
 			s.killOnOOM(r, r.group, r.oomKills)
 		}
 		for _, f := range files {
@@ -173,9 +171,9 @@ func (s *Supervisor) adopt(u *core.Unit, registered map[uint64]reaper.Registrati
 	}
 	// Its gate has closed with the earlier supervisor: either the child had passed
 	// it and executes, or it ends by itself.
-	ctx, cancel := startContext(u.Config)
+	ctx, cancel := startContext(l.Config)
 	r.cancel = cancel
-	s.enqueue(u.Name, func() {
+	s.enqueue(r, func() {
 		err := errInterrupted
 		if ok {
 			err = s.settleStart(ctx, r, files)
@@ -243,16 +241,24 @@ func (s *Supervisor) removeStrangers() {
 		return
 	}
 	for _, name := range names {
-		unit, ok := strings.CutSuffix(name, ".service")
-		if !ok {
-			continue
-		}
-		if u, known := s.state.Unit(unit); known && s.runs[u.Incarnation] != nil {
+		unit, side, ok := unitOfGroup(name)
+		if !ok || s.occupied(unit, side) {
 			continue
 		}
 		s.log.Warn("removing a group left by an earlier berthd", zap.String("group", name))
-		s.enqueue(unit, func() { s.releaseRun(newRun(unit, 0, nil)) })
+		stranger := newRun(unit, 0, side, nil)
+		s.enqueue(stranger, func() { s.releaseRun(stranger) })
 	}
+}
+
+// occupied tells whether a run of the unit that was taken over has that side.
+func (s *Supervisor) occupied(unit string, side core.Side) bool {
+	for _, r := range s.runs {
+		if r.unit == unit && r.side == side {
+			return true
+		}
+	}
+	return false
 }
 
 // replyOutstanding ends the commands of clients that went with the earlier

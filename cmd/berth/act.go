@@ -25,6 +25,11 @@ func (a *app) act(cmd *cobra.Command, c api.Command) error {
 			return err
 		}
 	}
+	if !a.json() {
+		for _, name := range out.Replaced {
+			fmt.Fprintf(a.out, "%s: replaced, the new instance has taken over and the old one is gone\n", name)
+		}
+	}
 	if len(out.Failed) == 0 {
 		return nil
 	}
@@ -49,6 +54,17 @@ func (a *app) verbCommand(verb, short string) *cobra.Command {
 	}
 	c.Flags().BoolVar(&noBlock, "no-block", false, "do not wait until it is done")
 	c.Flags().DurationVar(&a.timeout, "timeout", 0, "wait at most so long; 0: for ever")
+	return c
+}
+
+func (a *app) restartCommand() *cobra.Command {
+	c := a.verbCommand("restart", "Stop units and start them again, or replace them while they run")
+	c.Long = `Stops units, with those that require them, and starts them again. A unit that is
+up and has restart.mode = "replace" is not stopped for it: a new instance starts
+beside the old one, takes over when it is ready, and only then is the old one
+stopped; units that require it do not notice. If the new one does not become
+ready the old one stays, and that is an error. Waits until the old one is gone,
+and says for each unit that was replaced that it was.`
 	return c
 }
 

@@ -47,7 +47,11 @@ named, and each new generation of the unit files, until it is interrupted.`,
 					fmt.Fprintf(a.out, "%s generation %d %s\n", at, e.Generation, changeText(e))
 					continue
 				}
-				text := fmt.Sprintf("%s %s %s -> %s", at, p.in(bold, e.Unit), e.From, p.in(phaseColor(e.To), string(e.To)))
+				who := p.in(bold, e.Unit)
+				if e.Beside {
+					who += fmt.Sprintf(" (instance %d beside it)", e.Incarnation)
+				}
+				text := fmt.Sprintf("%s %s %s -> %s", at, who, e.From, p.in(phaseColor(e.To), string(e.To)))
 				if e.Reason != "" {
 					text += " (" + safe(e.Reason) + ")"
 				}

@@ -195,13 +195,8 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	a.field("Requires", strings.Join(st.Requires, ", "))
 	a.field("Required by", strings.Join(st.RequiredBy, ", "))
 	a.field("Cgroup", st.Cgroup)
-	for i, pr := range st.Processes {
-		branch := "├─"
-		if i == len(st.Processes)-1 {
-			branch = "└─"
-		}
-		fmt.Fprintf(a.out, "%14s%s%d %s\n", "", branch, pr.PID, safe(pr.Command))
-	}
+	a.processes(st.Processes)
+	a.beside(st.Beside)
 	if lines <= 0 {
 		return nil
 	}
@@ -222,6 +217,43 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 		a.printEntry(e, false)
 	}
 	return nil
+}
+
+func (a *app) processes(list []api.Process) {
+	for i, pr := range list {
+		branch := "├─"
+		if i == len(list)-1 {
+			branch = "└─"
+		}
+		fmt.Fprintf(a.out, "%14s%s%d %s\n", "", branch, pr.PID, safe(pr.Command))
+	}
+}
+
+// beside shows the other instance of a unit that is being replaced.
+func (a *app) beside(l *api.Instance) {
+	if l == nil {
+		return
+	}
+	name := "New instance"
+	if l.Old {
+		name = "Old instance"
+	}
+	state := a.paint().in(phaseColor(l.Phase), string(l.Phase))
+	if l.Phase == core.Running {
+		state += ", not ready yet"
+	}
+	if l.NotReady != "" {
+		state += ": " + safe(l.NotReady)
+	}
+	if l.Reason != "" {
+		state += " (" + safe(l.Reason) + ")"
+	}
+	a.field(name, state+" since "+since(l.Since))
+	if l.MainPID > 0 {
+		a.field("Its main PID", fmt.Sprint(l.MainPID))
+	}
+	a.field("Its cgroup", l.Cgroup)
+	a.processes(l.Processes)
 }
 
 func bounded(text string, limit *uint64, format func(uint64) string) string {

@@ -49,6 +49,22 @@ type Status struct {
 	Paused      bool             `json:"paused,omitempty"` // its processes are frozen
 	Requires    []string         `json:"requires,omitempty"`
 	RequiredBy  []string         `json:"required_by,omitempty"`
+	// Beside is the unit's other instance while it is replaced; nil: none.
+	Beside *Instance `json:"beside,omitempty"`
+}
+
+// Instance is that of a unit's two which is not the unit's own: a new one that is
+// to take its place as soon as it is ready, or one that is being stopped.
+type Instance struct {
+	Incarnation uint64     `json:"incarnation"`
+	Phase       core.Phase `json:"phase"` // starting, running (not ready yet), stopping, cleaning
+	Old         bool       `json:"old"`   // it was the unit's own before
+	Since       time.Time  `json:"since"`
+	Reason      string     `json:"reason,omitempty"`
+	NotReady    string     `json:"not_ready,omitempty"` // why it is not ready yet
+	MainPID     int        `json:"main_pid,omitempty"`
+	Cgroup      string     `json:"cgroup,omitempty"`
+	Processes   []Process  `json:"processes,omitempty"`
 }
 
 // Node is one unit's place in the graph, and the times of its way up.
@@ -124,6 +140,9 @@ type Result struct {
 	Failed map[string]string `json:"failed,omitempty"` // unit to reason
 	// NotRunning: all that failed did so because they do not run.
 	NotRunning bool `json:"not_running,omitempty"`
+	// Replaced are, of a restart, the units that were not stopped for it: a new
+	// instance took the old one's place.
+	Replaced []string `json:"replaced,omitempty"`
 }
 
 // Reload answers a reload of the unit files, an apply, a rollback and a plan.
@@ -158,6 +177,7 @@ type Event struct {
 	Time        time.Time  `json:"time"`
 	Unit        string     `json:"unit,omitempty"`
 	Incarnation uint64     `json:"incarnation,omitempty"`
+	Beside      bool       `json:"beside,omitempty"` // of the other instance in a replace, not of the unit itself
 	From        core.Phase `json:"from,omitempty"`
 	To          core.Phase `json:"to,omitempty"`
 	Reason      string     `json:"reason,omitempty"`

@@ -41,7 +41,9 @@ type Life struct {
 	Asked  string    `json:"asked,omitempty"`
 	Begun  time.Time `json:"begun"` // when it was asked to start
 	// Old: it has been the unit's own. Else it is, or was to be, the heir.
-	Old bool `json:"old,omitempty"`
+	// Replaced: it is stopped because its heir was ready.
+	Old      bool `json:"old,omitempty"`
+	Replaced bool `json:"replaced,omitempty"`
 
 	// As those of Unit.
 	MainPID     int       `json:"main_pid,omitempty"`
@@ -73,15 +75,40 @@ const (
 
 // Side tells where that incarnation of the unit is: First for one that is over.
 func (s *State) Side(unit string, i Incarnation) Side {
-	switch u := s.Units[unit]; {
-	case u == nil || i == 0:
-		return First
-	case u.Incarnation == i:
-		return u.Side
-	case u.Beside != nil && u.Beside.Incarnation == i:
-		return u.Beside.Side
+	if l := s.Life(unit, i); l != nil {
+		return l.Side
 	}
 	return First
+}
+
+// Life gives that incarnation of the unit, nil for one that is over. The caller
+// may read it until the next Step, and must not write it.
+func (s *State) Life(unit string, i Incarnation) *Life {
+	switch u := s.Units[unit]; {
+	case u == nil || i == 0:
+		return nil
+	case u.Incarnation == i:
+		return u.life()
+	case u.Beside != nil && u.Beside.Incarnation == i:
+		return u.Beside
+	}
+	return nil
+}
+
+// Lives gives the instances of the unit of which there may be something in the
+// system: its own one first. The caller may read them as those of State.Life.
+func (u *Unit) Lives() []*Life {
+	var all []*Life
+	switch u.Phase {
+	case Starting, Running, Stopping, Cleaning:
+		if u.Incarnation != 0 {
+			all = append(all, u.life())
+		}
+	}
+	if u.Beside != nil {
+		all = append(all, u.Beside)
+	}
+	return all
 }
 
 // heir reports whether it is to take the unit's place. A nil Life is none.
@@ -298,6 +325,7 @@ func (st *step) besidePostStart(u *Unit) {
 func (st *step) takeOver(u *Unit) {
 	why := u.Beside.Asked
 	st.changePlaces(u, u.Rejection, "")
+	u.Beside.Replaced = true
 	st.ready(u)
 	st.endBeside(u, "replaced: "+why)
 }
@@ -459,7 +487,7 @@ func (st *step) besideReleased(u *Unit) {
 	st.emit(Beside{u.Name, l.Incarnation, l.Phase, Inactive, l.Reason})
 	u.Beside = nil
 	st.touch(u)
-	if l.Old && u.Phase == Running && u.Ready && !u.Halt {
+	if l.Replaced && u.Phase == Running && u.Ready && !u.Halt {
 		st.settleReplaces(u, "")
 	}
 	if u.Phase == Cleaning && u.Empty {

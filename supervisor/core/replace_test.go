@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -88,10 +89,10 @@ func (w *sim) beside(x Beside) {
 // TestSimulatedReplaces: the simulation gets to every end that a replace has.
 func TestSimulatedReplaces(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(10) {
+	for seed := range uint64(16) {
 		w := newSim(t, 1000+seed, 3)
 		w.users = 0.4 * float64(seed%2)
-		w.run(8000)
+		w.run(6000)
 		for what, n := range w.heirs {
 			seen[what] += n
 		}
@@ -100,10 +101,10 @@ func TestSimulatedReplaces(t *testing.T) {
 		"inactive to starting restarted", "inactive to starting configuration changed", "running to stopping replaced",
 		"starting to stopping another one was asked for", "running to stopping another one was asked for",
 		"starting to stopping the unit is stopped", "running to stopping the unit is stopped",
-		"starting to cleaning no such file", "starting to cleaning launcher lost", "running to cleaning exited with status 1",
-		"running to stopping post-start failed", "running to stopping not ready after 1m30s",
+		"starting to cleaning no such file", "starting to cleaning launcher lost", "running to cleaning exited",
+		"running to stopping post-start failed", "running to stopping not ready after",
 	} {
-		if seen[want] == 0 {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(what string) bool { return strings.HasPrefix(what, want) }) {
 			t.Errorf("never: %s", want)
 		}
 	}
