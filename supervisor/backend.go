@@ -67,7 +67,7 @@ func groupOf(tree *cgroup.Tree) string {
 func unitLine(u *core.Unit) api.Unit {
 	l := api.Unit{
 		Name: u.Name, Up: u.Up, Phase: u.Phase, Reason: u.Reason, Since: u.Since,
-		MainPID: u.MainPID, Restarts: u.Restarts,
+		MainPID: u.MainPID, Restarts: u.Restarts, Health: u.Health(),
 	}
 	if u.Config != nil {
 		l.Description, l.Type = u.Config.Unit.Description, u.Config.Service.Type
@@ -122,6 +122,7 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 	err := b.look(ctx, name, func(u *core.Unit, current *run) error {
 		r = current
 		st = &api.Status{Unit: unitLine(u), Incarnation: uint64(u.Incarnation), LastExit: u.LastExit}
+		st.Checks = checksOf(u)
 		if !u.StartedAt.IsZero() {
 			at := u.StartedAt
 			st.StartedAt = &at

@@ -43,6 +43,10 @@ func (s *Supervisor) do(e core.Effect) {
 		s.runHook(e)
 	case core.AwaitReady:
 		s.awaitReady(e)
+	case core.Probe:
+		s.checkHealth(e)
+	case core.HealthChanged:
+		s.healthChanged(e)
 	case core.ApplyLive:
 		s.applyLive(e)
 	case core.SetTimer:

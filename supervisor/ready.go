@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"berth/supervisor/core"
@@ -65,7 +64,12 @@ func (s *Supervisor) readiness(r *run, ready bool, why string) {
 	})
 }
 
+// readyTimeout bounds one look at whether a unit is ready; what does not answer is
+// asked again.
+const readyTimeout = 10 * time.Second
+
 // probeReady makes the check that [ready] names, once: tcp, http, exec or file.
 func (s *Supervisor) probeReady(ctx context.Context, r *run, ready units.Ready) error {
-	return errors.New("cannot look whether it is ready: this check is not supported yet")
+	_, err := s.probe(ctx, r, units.Probe{TCP: ready.TCP, HTTP: ready.HTTP, Exec: ready.Exec, File: ready.File}, readyTimeout)
+	return err
 }

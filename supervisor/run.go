@@ -41,6 +41,7 @@ type run struct {
 
 	signals queue         // what the loop has sent; drained before the group is released
 	exited  chan struct{} // closed when the reaper has told the main process's exit
+	looks   chan struct{} // has room for one look at the container's files
 
 	mu         sync.Mutex
 	cfg        *units.Unit
@@ -84,7 +85,7 @@ func unitOfGroup(name string) (unit string, side core.Side, ok bool) {
 func storeName(kind string, id uint64) string { return kind + "/" + strconv.FormatUint(id, 10) }
 
 func newRun(unit string, id core.Incarnation, side core.Side, cfg *units.Unit) *run {
-	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{})}
+	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{}), looks: make(chan struct{}, 1)}
 	r.alive, r.dead = context.WithCancel(context.Background())
 	return r
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,9 @@ type snapshot struct {
 	keep   func(*os.File) error // gives the reaper what it is to hand to the next supervisor
 	file   *os.File
 	size   int64
-	base   int64 // size when it was whole
-	behind bool  // a record could not be written: only a whole state is right again
+	base   int64  // size when it was whole
+	behind bool   // a record could not be written: only a whole state is right again
+	head   []byte // of the last record, but for the number of the last timer
 }
 
 type record struct {
@@ -50,9 +52,19 @@ func newSnapshot(keep func(*os.File) error, state *core.State) (*snapshot, error
 }
 
 // record writes what the last step changed. After an error the next call writes
-// everything.
+// everything. Nothing is written if all that was changed is the number of the
+// last timer, as by a health check that says nothing new: timers end with the
+// supervisor, and the next one may give their numbers out again.
 func (s *snapshot) record(state *core.State) error {
 	dirty := state.Dirty()
+	head, err := timeless(state.Head)
+	if err != nil {
+		return fmt.Errorf("cannot write the snapshot: %w", err)
+	}
+	if len(dirty) == 0 && !s.behind && bytes.Equal(head, s.head) {
+		return nil
+	}
+	s.head = head
 	if s.behind || s.size > s.base+compactAfter {
 		err := s.compact(state)
 		s.behind = err != nil
@@ -76,6 +88,12 @@ func (s *snapshot) record(state *core.State) error {
 	}
 	s.size += int64(len(buf))
 	return nil
+}
+
+// timeless encodes the head without the number of the last timer.
+func timeless(h core.Head) ([]byte, error) {
+	h.TimerSeq = 0
+	return json.Marshal(h)
 }
 
 // compact replaces the memfd by one that holds each unit once.

@@ -61,6 +61,8 @@ type Supervisor struct {
 	writing  queue       // to the history
 	reading  sync.Mutex  // held by who reads the unit files and takes them up: see reload
 	lastRead *config.Set // by readUnits
+	// probeForks has room for as many exec probes as may be started at a time.
+	probeForks chan struct{}
 
 	// loop
 	state      *core.State
@@ -129,15 +131,16 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	}
 	s := &Supervisor{
 		cfg: cfg, log: cfg.Log, reaper: client, tree: tree, lock: held,
-		started: time.Now(),
-		hand:    handover{hand.Supervisors, hand.Orphans},
-		inbox:   make(chan func(), 64),
-		done:    make(chan struct{}),
-		runs:    map[core.Incarnation]*run{},
-		queues:  map[string]*queue{},
-		timers:  map[timerKey]*time.Timer{},
-		replies: map[uint64]chan core.Reply{},
-		execs:   map[uint64]*execution{},
+		started:    time.Now(),
+		hand:       handover{hand.Supervisors, hand.Orphans},
+		inbox:      make(chan func(), 64),
+		done:       make(chan struct{}),
+		probeForks: make(chan struct{}, probeForks),
+		runs:       map[core.Incarnation]*run{},
+		queues:     map[string]*queue{},
+		timers:     map[timerKey]*time.Timer{},
+		replies:    map[uint64]chan core.Reply{},
+		execs:      map[uint64]*execution{},
 	}
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {

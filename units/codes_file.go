@@ -50,7 +50,7 @@ func valueCodes() []Explanation {
 			Wrong: on("[[mount]]\ntype = \"tmpfs\"\ntarget = \"/run/app\"\n\n[service.reload]\ncommand = \"/usr/bin/app 'reload\"\n"), Right: on("[[mount]]\ntype = \"tmpfs\"\ntarget = \"/run/app\"\n\n[service.reload]\ncommand = \"/usr/bin/app 'reload'\"\n")},
 		{Code: "U014", Title: "not supported yet",
 			Text:  "The key or value is planned and has its name, but this version cannot do it. It is refused, because accepting and ignoring it would leave you with less than you asked for. Writing a key's default is no error.",
-			Wrong: on("[health.up]\nhttp = \"http://127.0.0.1/up\"\n"), Right: on("")},
+			Wrong: on("[network]\nmode = \"bridge\"\n"), Right: on("")},
 		{Code: "U015", Title: "an unknown signal",
 			Text:  "Signals are written by name, with or without SIG: HUP, TERM, USR1 (signal(7)). Real-time signals are RTMIN+n and RTMAX-n.",
 			Wrong: on("[stop]\nsignal = \"TREM\"\n"), Right: on("[stop]\nsignal = \"TERM\"\n")},
@@ -85,7 +85,7 @@ func valueCodes() []Explanation {
 			Text:  "In every string %i is the instance of a template, %n the unit's name, %p the part before the @, and %% a percent sign. A percent sign that ends the string, as in \"150%\", stands for itself. %i has a meaning only in a template.",
 			Wrong: on("[unit]\ndescription = \"logs of %Y\"\n"), Right: on("[unit]\ndescription = \"logs of %%Y\"\n")},
 		{Code: "U032", Title: "a malformed value",
-			Text:  "The value does not have the form that the key needs: a host name, the name or number of a user, a list of numbers and ranges, the name of a system call, the size of a huge page. The help line shows the form.",
+			Text:  "The value does not have the form that the key needs: a host name, an address or URL to probe, the name or number of a user, a list of numbers and ranges, the name of a system call, the size of a huge page. The help line shows the form.",
 			Wrong: on("[cgroup]\ncpuset-cpus = \"0..3\"\n"), Right: on("[cgroup]\ncpuset-cpus = \"0-3\"\n")},
 	}
 }

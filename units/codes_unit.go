@@ -62,5 +62,8 @@ func setCodes() []Explanation {
 		{Code: "U045", Title: "waiting for what never completes",
 			Text:  "Only a task completes. A service that ends has failed or been stopped, and neither counts.",
 			Wrong: files("[unit]\nafter = [{ unit = \"db\", is = \"completed\" }]\n", ""), Right: files("[unit]\nafter = [{ unit = \"db\", is = \"ready\" }]\n", "")},
+		{Code: "U050", Title: "waiting for the health of what is not checked",
+			Text:  "A unit without [health.NAME] counts as healthy as soon as it is ready, so is = \"healthy\" waits for no more than is = \"ready\" does.",
+			Wrong: files("[unit]\nafter = [{ unit = \"db\", is = \"healthy\" }]\n", ""), Right: files("[unit]\nafter = [{ unit = \"db\", is = \"healthy\" }]\n", "[health.port]\ntcp = \"127.0.0.1:5432\"\n")},
 	}
 }

@@ -88,6 +88,8 @@ const (
 	TypeMode         Type = "octal mode"
 	TypeNamespace    Type = "namespace"
 	TypeHostname     Type = "host name"
+	TypeAddress      Type = "address with a port"
+	TypeURL          Type = "URL"
 	TypeIDMap        Type = "id map"
 	TypeCPUList      Type = "list of numbers and ranges"
 	TypeCapabilities Type = "list of capabilities"

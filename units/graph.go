@@ -332,6 +332,10 @@ func (g *graph) joins(name string) {
 func (g *graph) states(name string) {
 	for i, dep := range g.set[name].Unit.After {
 		other := g.set[dep.Unit]
+		if dep.Is == "healthy" && other != nil && len(other.Health) == 0 {
+			g.rep.warn("U050", g.at(edge{name, dep.Unit, "unit.after", i}), "add a [health.NAME] to "+dep.Unit,
+				"%s waits for %s to be healthy, but it has no health checks: it counts as healthy as soon as it is ready", name, dep.Unit)
+		}
 		if dep.Is == "completed" && other != nil && other.Service.Type != "task" {
 			g.rep.warn("U045", g.at(edge{name, dep.Unit, "unit.after", i}), `wait for is = "ready", or make it a task`,
 				"%s waits for %s to be completed, but only a task completes; %s is a %s", name, dep.Unit, dep.Unit, other.Service.Type)

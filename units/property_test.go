@@ -97,6 +97,10 @@ func sample(t *rapid.T, f Field) string {
 		return pick(`"new"`, `"host"`, `"unit:db"`, `"path:/run/netns//x"`)
 	case TypeIDMap:
 		return pick(`"auto"`, `[]`, `[{ inside = 0, outside = 100000, count = 65536 }]`)
+	case TypeAddress:
+		return pick(`"127.0.0.1:80"`, `"[::1]:1"`, `""`)
+	case TypeURL:
+		return pick(`"http://127.0.0.1:80/up?a=%%20"`, `"https://localhost"`, `""`)
 	case TypeCPUList:
 		return pick(`"0"`, `"0-3,8"`, `""`)
 	case TypeCapabilities:

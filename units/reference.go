@@ -91,6 +91,10 @@ func notation(t Type) string {
 		return `, as "0755"`
 	case TypeNamespace:
 		return `, "unit:NAME" or "path:FILE" beside the values`
+	case TypeAddress:
+		return `, as "127.0.0.1:80"`
+	case TypeURL:
+		return `, as "http://127.0.0.1:80/up"`
 	case TypeCPUList:
 		return `, as "0-1,4"`
 	case TypeAccess:

@@ -4,14 +4,14 @@ package units
 func superviseFields() []Field {
 	probe := func(prefix string) []Field {
 		return []Field{
-			{Key: prefix + "tcp", Type: TypeText, Class: RestartClass, Later: true,
-				Help: "Address and port that accept a TCP connection: \"127.0.0.1:80\"."},
-			{Key: prefix + "http", Type: TypeText, Class: RestartClass, Later: true,
-				Help: "A URL that answers with a status from 200 to 399."},
-			{Key: prefix + "exec", Type: TypeCommand, Class: RestartClass, Later: true,
-				Help: "A command that ends with status 0, run inside the container."},
-			{Key: prefix + "file", Type: TypePath, Class: RestartClass, Later: true,
-				Help: "A file that exists inside the container."},
+			{Key: prefix + "tcp", Type: TypeAddress, Class: RestartClass,
+				Help: "An IP address or localhost, and a port, that accept a TCP connection. It is made in the unit's network namespace."},
+			{Key: prefix + "http", Type: TypeURL, Class: RestartClass,
+				Help: "A URL that answers with a status from 200 to 399, asked in the unit's network namespace. The host is an IP address or localhost; redirects are not followed and certificates not verified."},
+			{Key: prefix + "exec", Type: TypeCommand, Class: RestartClass,
+				Help: "A command that ends with status 0, run inside the container as the unit's user."},
+			{Key: prefix + "file", Type: TypePath, Class: RestartClass,
+				Help: "A file, of whatever kind, that exists inside the container."},
 		}
 	}
 	live := func(fields []Field) []Field {
@@ -44,7 +44,7 @@ func superviseFields() []Field {
 		{Key: "restart.limit.within", Type: TypeDuration, Default: `"5m"`, Class: Live, Min: "1ms", Max: "168h",
 			Help: "The time that they are counted in, above zero and at most 168h.", Aliases: []string{"start-limit-interval-sec"}},
 
-		{Key: "ready", Type: TypeTable, Class: RestartClass, Later: true,
+		{Key: "ready", Type: TypeTable, Class: RestartClass,
 			Help: "When the unit counts as ready: at most one probe. Without one it is ready as soon as its program has been executed."},
 		{Key: "ready.notify", Type: TypeBool, Default: "false", Class: RestartClass, Later: true,
 			Help: "The program says READY=1 on the socket named by NOTIFY_SOCKET (sd_notify(3))."},
@@ -55,25 +55,25 @@ func superviseFields() []Field {
 	fields = append(fields,
 		Field{Key: "ready.log", Type: TypeText, Class: RestartClass, Later: true,
 			Help: "A regular expression that a line of the program's output matches."},
-		Field{Key: "ready.timeout", Type: TypeTimeout, Default: `"90s"`, Class: RestartClass, Later: true, Min: "1ms",
+		Field{Key: "ready.timeout", Type: TypeTimeout, Default: `"90s"`, Class: RestartClass, Min: "1ms",
 			Help: "How long it may take to become ready, above zero. \"infinity\" waits for ever."},
 
-		Field{Key: "health", Type: TypeNamed, Class: Live, Later: true,
+		Field{Key: "health", Type: TypeNamed, Class: Live,
 			Help: "Checks that are made while the unit runs, each under a name: [health.NAME].", Aliases: []string{"healthcheck"}},
-		Field{Key: "health.*", Type: TypeTable, Class: Live, Later: true,
+		Field{Key: "health.*", Type: TypeTable, Class: Live,
 			Help: "One check: exactly one probe, and what follows when it fails."})
 	fields = append(fields, live(probe("health.*."))...)
 	return append(fields,
-		Field{Key: "health.*.interval", Type: TypeDuration, Default: `"10s"`, Class: Live, Later: true, Min: "100ms", Max: "24h",
-			Help: "The time between two checks, 100ms to 24h."},
-		Field{Key: "health.*.timeout", Type: TypeDuration, Default: `"3s"`, Class: Live, Later: true, Min: "1ms", Max: "1h",
+		Field{Key: "health.*.interval", Type: TypeDuration, Default: `"10s"`, Class: Live, Min: "100ms", Max: "24h",
+			Help: "The time from the end of a check to the next one, 100ms to 24h."},
+		Field{Key: "health.*.timeout", Type: TypeDuration, Default: `"3s"`, Class: Live, Min: "1ms", Max: "1h",
 			Help: "How long one check may take, above zero and at most 1h."},
-		Field{Key: "health.*.retries", Type: TypeInteger, Default: "3", Class: Live, Later: true, Min: "1", Max: "1000",
+		Field{Key: "health.*.retries", Type: TypeInteger, Default: "3", Class: Live, Min: "1", Max: "1000",
 			Help: "How many checks in a row must fail before the unit counts as unhealthy, 1 to 1000."},
-		Field{Key: "health.*.start-period", Type: TypeDuration, Default: `"0s"`, Class: Live, Later: true, Max: "24h",
-			Help: "The time after the start in which failed checks do not count, 0s to 24h."},
-		Field{Key: "health.*.on-failure", Type: TypeChoice, Default: `"restart"`, Class: Live, Later: true, Values: []string{"restart", "none", "stop", "shutdown"},
-			Help: "What is done with a unit that is unhealthy."},
+		Field{Key: "health.*.start-period", Type: TypeDuration, Default: `"0s"`, Class: Live, Max: "24h",
+			Help: "The time after the start in which failed checks do not count until one has succeeded, 0s to 24h. They are made every second then, if interval is longer."},
+		Field{Key: "health.*.on-failure", Type: TypeChoice, Default: `"restart"`, Class: Live, Values: []string{"restart", "none", "stop", "shutdown"},
+			Help: "What is done with a unit that is unhealthy: restart it, as often as restart.limit allows; stop it, so that it has failed; stop everything and end the daemon; or only tell."},
 
 		Field{Key: "watchdog", Type: TypeTable, Class: RestartClass, Later: true,
 			Help: "The program has to say WATCHDOG=1 again and again (sd_notify(3))."},

@@ -97,6 +97,14 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 		if len(s) > 64 || !hostName.MatchString(s) {
 			return fail("U032", "letters, digits, - and dots, at most 64 characters", "%s is not a host name", quote(s))
 		}
+	case TypeAddress:
+		if s != "" && !probeAddress(s) {
+			return fail("U032", `an IP address or localhost, and a port: "127.0.0.1:80", "[::1]:80"`, "%s is not an address that can be probed", quote(s))
+		}
+	case TypeURL:
+		if s != "" && !probeURL(s) {
+			return fail("U032", `http:// or https:// with an IP address or localhost: "http://127.0.0.1:8080/up"`, "%s is not a URL that can be probed", quote(s))
+		}
 	case TypeCPUList:
 		if !cpuList.MatchString(s) || !ascending(s) {
 			return fail("U032", `write numbers and ranges: "0-1,4"`, "%s is not a list of numbers and ranges", quote(s))

@@ -143,7 +143,7 @@ func (r Ready) Set() bool {
 	return r.Notify || r.FD != nil || r.TCP != "" || r.HTTP != "" || len(r.Exec) > 0 || r.File != "" || r.Log != ""
 }
 
-// Probe is [health.NAME]; not supported yet.
+// Probe is [health.NAME]: exactly one of TCP, HTTP, Exec and File.
 type Probe struct {
 	TCP         string   `toml:"tcp" json:"tcp,omitempty"`
 	HTTP        string   `toml:"http" json:"http,omitempty"`

@@ -75,7 +75,7 @@ func (v *validator) service() {
 		v.useless("for a group: it has no process", "service.command", "service.user", "service.group", "service.groups",
 			"service.environment", "service.environment-files", "service.pre-start", "service.post-start", "service.post-stop",
 			"service.reload", "service.init", "service.terminal", "service.remain", "rootfs", "mount", "namespaces", "cgroup",
-			"capabilities", "device", "limits", "sysctl", "scheduling", "stop", "restart", "log")
+			"capabilities", "device", "limits", "sysctl", "scheduling", "stop", "restart", "log", "ready", "health", "watchdog")
 		return
 	}
 	if len(s.Command) == 0 && !v.given("service.command") {
@@ -420,27 +420,44 @@ func (v *validator) duplicates() {
 func (v *validator) probes() {
 	var given []string
 	for _, p := range []string{"notify", "fd", "tcp", "http", "exec", "file", "log"} {
-		if n := v.root.find("ready." + p); n != nil && n.text != "false" {
+		if n := v.root.find("ready." + p); n != nil && n.text != "false" && (n.text != "" || n.kind == array && len(n.items) > 0) {
 			given = append(given, p)
 		}
 	}
 	if len(given) > 1 {
 		v.rep.fail("U024", v.at("ready."+given[1]), "keep one of them", "[ready] has more than one probe: %s", strings.Join(given, " and "))
 	}
+	v.checks()
+}
+
+// checks holds each health check to exactly one probe, and to services.
+func (v *validator) checks() {
 	checks := v.root.find("health")
 	if checks == nil || checks.kind != table_ {
 		return
 	}
+	if v.unit.Service.Type == "task" {
+		v.useless("for a task: it is checked by its end", "health")
+		return
+	}
 	for _, name := range checks.keys {
 		check := checks.fields[name]
-		count := 0
+		if check.kind != table_ {
+			continue
+		}
+		var given []string
 		for _, p := range []string{"tcp", "http", "exec", "file"} {
-			if check.find(p) != nil {
-				count++
+			if n := check.find(p); n != nil && (n.text != "" || n.kind == array && len(n.items) > 0) {
+				given = append(given, p)
 			}
 		}
-		if check.kind == table_ && count != 1 {
-			v.rep.fail("U024", check.key, "exactly one of tcp, http, exec and file", "the check %s has %d probes", quote(name), count)
+		switch len(given) {
+		case 1:
+		case 0:
+			v.rep.fail("U024", check.key, `add one of tcp, http, exec and file: tcp = "127.0.0.1:80"`, "the check %s has no probe", quote(name))
+		default:
+			v.rep.add("U024", Error, check.find(given[1]).key, "exactly one of tcp, http, exec and file",
+				fmt.Sprintf("the check %s has more than one probe: %s", quote(name), strings.Join(given, " and ")), check.find(given[0]).key.position("the other one"))
 		}
 	}
 }

@@ -80,15 +80,16 @@ func (a *app) waitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "wait UNIT...", Short: "Wait until units are in a state",
 		Long: `Waits until every unit named is in the state given by --is (up: running or
-completed; down: inactive, completed or failed; or a state as berth list shows
-it). Exits with 1 at once if a unit that shall come up has failed for good, and
-with 6 when --timeout is over.`,
+completed; down: inactive, completed or failed; healthy: running, and all its
+health checks succeed; or a state as berth list shows it). Exits with 1 at once
+if a unit that shall come up has failed for good, and with 6 when --timeout is
+over.`,
 		Example: `  berth wait web
   berth wait --is completed --timeout 5m migrate`,
 		Args: usage(cobra.MinimumNArgs(1)), ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if is != "up" && is != "down" && !slices.Contains(phases, core.Phase(is)) {
-				return &usageError{fmt.Errorf("--is %q is no state: up, down, %v", is, phases), "wait"}
+			if is != "up" && is != "down" && is != healthy && !slices.Contains(phases, core.Phase(is)) {
+				return &usageError{fmt.Errorf("--is %q is no state: up, down, healthy, %v", is, phases), "wait"}
 			}
 			ctx, cancel := a.deadline(cmd.Context())
 			defer cancel()
@@ -99,7 +100,7 @@ with 6 when --timeout is over.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&is, "is", "up", "up, down, or a state")
+	c.Flags().StringVar(&is, "is", "up", "up, down, healthy, or a state")
 	c.Flags().DurationVar(&a.timeout, "timeout", 0, "wait at most so long; 0: for ever")
 	return c
 }
@@ -163,8 +164,8 @@ func (a *app) reached(ctx context.Context, names []string, is string) (bool, err
 		if err != nil {
 			return false, err
 		}
-		if !inState(st.Phase, is) {
-			if (is == "up" || is == string(core.Running) || is == string(core.Completed)) && st.Phase == core.Failed {
+		if !inState(&st.Unit, is) {
+			if (is == "up" || is == healthy || is == string(core.Running) || is == string(core.Completed)) && st.Phase == core.Failed {
 				return false, &exitError{exitFailed, fmt.Sprintf("unit %s has failed: %s", name, safe(st.Reason))}
 			}
 			return false, nil
@@ -173,8 +174,14 @@ func (a *app) reached(ctx context.Context, names []string, is string) (bool, err
 	return true, nil
 }
 
-func inState(p core.Phase, is string) bool {
+// healthy is the state of a unit that is up and whose checks succeed, if it has any.
+const healthy = string(core.Healthy)
+
+func inState(u *api.Unit, is string) bool {
+	p := u.Phase
 	switch is {
+	case healthy:
+		return p == core.Running && (u.Health == "" || u.Health == core.Healthy)
 	case "up":
 		return isUp(p)
 	case "down":

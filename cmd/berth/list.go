@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List all units",
-		Long: `Lists all units with state, main process, restarts since they were started, and
-the reason of a state that is not wanted.`,
+		Long: `Lists all units with state, what their health checks say, main process, restarts
+since they were started, and the reason of a state that is not wanted.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := a.client().List(cmd.Context())
@@ -42,10 +43,28 @@ func (a *app) printList(list []api.Unit) {
 		if reason == "" {
 			reason = safe(u.Description)
 		}
-		t.row(cell{text: u.Name}, cell{string(u.Phase), phaseColor(u.Phase)}, cell{text: age(time.Since(u.Since))},
+		t.row(cell{text: u.Name}, stateCell(u), cell{text: age(time.Since(u.Since))},
 			cell{text: pid}, cell{text: strconv.Itoa(u.Restarts)}, cell{text: reason})
 	}
 	t.print(a.out, a.paint())
+}
+
+// stateCell is a unit's phase, and what its health checks say.
+func stateCell(u api.Unit) cell {
+	if u.Health == "" {
+		return cell{string(u.Phase), phaseColor(u.Phase)}
+	}
+	return cell{fmt.Sprintf("%s (%s)", u.Phase, u.Health), healthColor(u.Health)}
+}
+
+func healthColor(h core.HealthState) string {
+	switch h {
+	case core.Healthy:
+		return green
+	case core.Unhealthy:
+		return red
+	}
+	return yellow
 }
 
 func phaseColor(p core.Phase) string {

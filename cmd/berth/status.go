@@ -163,6 +163,9 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	if st.Paused {
 		state += ", " + p.in(yellow, "paused")
 	}
+	if st.Health != "" {
+		state += ", " + p.in(healthColor(st.Health), string(st.Health))
+	}
 	if st.Reason != "" {
 		state += " (" + safe(st.Reason) + ")"
 	}
@@ -191,6 +194,9 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	}
 	if st.CPUUsec != nil {
 		a.field("CPU", (time.Duration(*st.CPUUsec) * time.Microsecond).Round(time.Millisecond).String())
+	}
+	for _, c := range st.Checks {
+		a.check(c)
 	}
 	a.field("Requires", strings.Join(st.Requires, ", "))
 	a.field("Required by", strings.Join(st.RequiredBy, ", "))
@@ -255,6 +261,30 @@ func (a *app) beside(l *api.Instance) {
 	a.field("Its cgroup", l.Cgroup)
 	a.processes(l.Processes)
 }
+
+// check shows one health check, with the end of what it has last seen.
+func (a *app) check(c api.Check) {
+	text := c.Name + " " + a.paint().in(healthColor(c.State), string(c.State))
+	if c.Failed > 0 {
+		text += fmt.Sprintf(", failed %d times in a row", c.Failed)
+	}
+	if c.At != nil {
+		text += fmt.Sprintf(", last %s ago in %s", age(time.Since(*c.At)), c.Took.Round(time.Millisecond))
+	}
+	if c.Next != nil {
+		text += ", next in " + age(max(time.Until(*c.Next), 0))
+	}
+	a.field("Health", text)
+	lines := strings.Split(strings.TrimRight(c.Output, "\n"), "\n")
+	for _, line := range append([]string{c.Error}, lines[max(0, len(lines)-checkLines):]...) {
+		if line != "" {
+			fmt.Fprintf(a.out, "%14s%s\n", "", safe(line))
+		}
+	}
+}
+
+// checkLines is how many lines of a check's output are shown.
+const checkLines = 5
 
 func bounded(text string, limit *uint64, format func(uint64) string) string {
 	if limit != nil {

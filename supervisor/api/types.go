@@ -28,6 +28,8 @@ type Unit struct {
 	MainPID     int        `json:"main_pid,omitempty"`
 	Restarts    int        `json:"restarts"`
 	RestartAt   *time.Time `json:"restart_at,omitempty"`
+	// Health is the state of the worst of its health checks; "": it has none, or is not up.
+	Health core.HealthState `json:"health,omitempty"`
 }
 
 // Status is all of one unit.
@@ -47,6 +49,7 @@ type Status struct {
 	Cgroup      string           `json:"cgroup,omitempty"`
 	Processes   []Process        `json:"processes,omitempty"`
 	Paused      bool             `json:"paused,omitempty"` // its processes are frozen
+	Checks      []Check          `json:"checks,omitempty"` // by name
 	Requires    []string         `json:"requires,omitempty"`
 	RequiredBy  []string         `json:"required_by,omitempty"`
 	// Beside is the unit's other instance while it is replaced; nil: none.
@@ -88,6 +91,18 @@ type Why struct {
 	// Denied are, by unit, the system calls that the kernel's log says were
 	// refused to its last main process by its seccomp filter.
 	Denied map[string][]string `json:"denied,omitempty"`
+}
+
+// Check is one health check, as it was last.
+type Check struct {
+	Name   string           `json:"name"`
+	State  core.HealthState `json:"state"`
+	Failed int              `json:"failed,omitempty"` // checks in a row
+	At     *time.Time       `json:"at,omitempty"`     // of the last result; nil: there is none
+	Took   time.Duration    `json:"took,omitempty"`   // nanoseconds
+	Error  string           `json:"error,omitempty"`
+	Output string           `json:"output,omitempty"` // the container's; at most 4 KiB
+	Next   *time.Time       `json:"next,omitempty"`   // nil: under way, or the unit is not up
 }
 
 // Process is one process of a unit's group.
@@ -185,6 +200,9 @@ type Event struct {
 	// tells which, and Reason more of it.
 	Generation uint64 `json:"generation,omitempty"`
 	Change     Change `json:"change,omitempty"`
+	// Check is the health check whose state has changed, to Health.
+	Check  string           `json:"check,omitempty"`
+	Health core.HealthState `json:"health,omitempty"`
 }
 
 // Change is what happened to the unit files.

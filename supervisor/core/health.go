@@ -67,6 +67,13 @@ func (u *Unit) Health() HealthState {
 	return state
 }
 
+// NextCheck is when the check is made next; not ok: it is under way, or the
+// unit is not up.
+func (u *Unit) NextCheck(name string) (at time.Time, ok bool) {
+	t, ok := u.Timers[healthTimer(name)]
+	return t.At, ok
+}
+
 // healthy reports whether a unit that is ready counts as healthy: without checks
 // it does.
 func (u *Unit) healthy() bool { h := u.Health(); return h == "" || h == Healthy }

@@ -23,7 +23,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|settings-and-stay|euid|mknod|fork-bomb|hog|hunt|type [ARG...]")
+		fmt.Fprintln(os.Stderr, "usage: probe inspect|inspect-and-stay|refused|settings|settings-and-stay|euid|mknod|fork-bomb|hog|hunt|serve|type [ARG...]")
 		os.Exit(2)
 	}
 	switch args := os.Args[2:]; os.Args[1] {
@@ -51,6 +51,8 @@ func main() {
 		hog()
 	case "hunt":
 		hunt(args)
+	case "serve":
+		serve(args[0], args[1])
 	case "type":
 		typeLine(args[0])
 	default:
