@@ -74,6 +74,16 @@
 // failed for good; shutdown stops everything; none only tells. A unit that is
 // ready, and has no checks, counts as healthy.
 //
+// # Replace
+//
+// With [restart] mode = "replace" a restart of a unit that is up, asked for by a
+// user or by a changed file, gives it a second instance beside its own, which
+// takes over when it is ready; the old one stays if it does not become so. The
+// unit is in Running all the while, and nobody who depends on it notices. See
+// replace.go. A replace counts towards no limit, and none follows an end of the
+// program or a failed health check: what has no instance that works is restarted
+// in the ordinary way.
+//
 // # Changes of the configuration
 //
 // The graph is always that of the newest generation; all other keys of a unit
