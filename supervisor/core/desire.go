@@ -71,7 +71,7 @@ func (st *step) raise(u *Unit, why cause) {
 		if !u.Halt || u.Then == Waiting {
 			return
 		}
-		if u.Ready && u.Then == Inactive && st.requirementsMet(u) {
+		if u.Ready && u.Then == Inactive && u.Next == nil && st.requirementsMet(u) {
 			u.Halt, u.Then, u.ThenReason = false, "", ""
 			return
 		}
@@ -305,20 +305,6 @@ func (st *step) renew(u *Unit, reason string) {
 func (st *step) abort(u *Unit, then Phase, reason string) {
 	st.leave(u, Stopping, then, reason)
 	st.emit(Abort{u.Name, u.Incarnation})
-}
-
-// shutdown stops everything.
-func (st *step) shutdown() {
-	if st.s.Shutdown {
-		return
-	}
-	st.s.Shutdown = true
-	st.cause = Cause{Kind: CauseShutdown}
-	for _, name := range sortedNames(st.s.Units) {
-		if u := st.s.Units[name]; st.stoppable(u) {
-			st.stop(u, "shutdown")
-		}
-	}
 }
 
 // limited reports whether one more automatic start at that time would exceed

@@ -155,6 +155,9 @@ func (st *step) takeDown(u *Unit) {
 func (st *step) leave(u *Unit, phase, then Phase, reason string) {
 	st.enter(u, phase, reason)
 	u.Then, u.ThenReason = then, reason
+	if phase == Stopping {
+		st.account(u)
+	}
 }
 
 // WaitsFor returns, sorted, the units that keep this one in Waiting, from being

@@ -158,6 +158,7 @@ func (st *step) nextStep(u *Unit, i Incarnation, steps []units.StopStep, done *i
 	if *done < len(steps) {
 		s := steps[*done]
 		*done++
+		u.sent(i, s.Signal, false)
 		st.emit(Signal{u.Name, i, s.Signal, false})
 		if s.Wait >= 0 { // not infinity
 			st.arm(u, t, time.Duration(s.Wait))
@@ -166,6 +167,7 @@ func (st *step) nextStep(u *Unit, i Incarnation, steps []units.StopStep, done *i
 		return
 	}
 	*done = len(steps) + 1
+	u.sent(i, "KILL", true)
 	st.emit(KillGroup{u.Name, i})
 	st.arm(u, t, killAgain)
 }
@@ -261,6 +263,9 @@ func (st *step) giveUp(u *Unit, reason string) {
 // land takes a unit that is down and clean to the phase that was decided.
 func (st *step) land(u *Unit) {
 	then, why := u.Then, u.ThenReason
+	if s := u.stopping(); s != nil {
+		s.Ended = st.in.Now
+	}
 	st.swap(u)
 	if then == Completed && !u.task() {
 		then = Inactive

@@ -18,6 +18,9 @@ func Resume(s *State, in Input) []Effect {
 	if t := s.Trial; t != nil && t.Left == 0 {
 		st.emit(Outcome{Generation: t.Generation, Rejected: t.Rejected, Failed: t.Failed})
 	}
+	if d := s.Deadline; d != nil {
+		st.emit(SetTimer{Timer: TimerShutdown, Seq: d.Seq, At: d.At})
+	}
 	if s.Done {
 		st.emit(Done{})
 	}

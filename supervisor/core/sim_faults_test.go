@@ -169,6 +169,8 @@ func (w *sim) stale() {
 		i = x.Incarnation
 	case HookDone:
 		i = x.Incarnation
+	case Emptied:
+		i = x.Incarnation
 	case Readiness:
 		i = x.Incarnation
 	case Notified:

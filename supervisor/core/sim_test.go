@@ -44,6 +44,8 @@ type sim struct {
 	nextID  uint64
 	ended   bool // Shutdown was given
 	done    int
+	late    bool    // the time of the shutdown is over
+	left    bool    // and what was killed then is not waited for
 	judged  uint64  // the generation whose outcome was told last
 	past    []Event // to be repeated as stale ones
 	events  int
@@ -211,6 +213,7 @@ func (w *sim) do(x Effect) {
 		if p := w.inc[x.Incarnation]; p == nil || p.live || p.spawning {
 			w.fatalf("release of what runs: %+v", x)
 		}
+		w.soon(Emptied{x.Unit, x.Incarnation, nil, true})
 		w.soon(Released(x))
 	case RunHook:
 		err := ""
@@ -254,6 +257,11 @@ func (w *sim) do(x Effect) {
 			w.fatalf("reply to %d, asked %v, answered %v", x.ID, ok, answered)
 		}
 		w.asked[x.ID] = true
+	case Overdue:
+		if !w.ended || w.late != x.Abandoned {
+			w.fatalf("%+v", x)
+		}
+		w.late, w.left = true, x.Abandoned
 	case Outcome:
 		if x.Superseded && x.Generation != w.gen-1 || !x.Superseded && x.Generation != w.gen || x.Generation < w.judged {
 			w.fatalf("outcome %+v in generation %d, after that of %d", x, w.gen, w.judged)
@@ -361,7 +369,7 @@ func (w *sim) transition(x Transition) {
 		w.own[x.Unit] = x.Incarnation
 		w.told[x.Unit] = map[string]HealthState{}
 	}
-	if w.ended && x.From == Running && x.To == Stopping {
+	if w.ended && !w.late && x.From == Running && x.To == Stopping {
 		for _, v := range w.s.graph[x.Unit].requiredBy {
 			if len(w.holds[v]) != 0 {
 				w.fatalf("%s is stopped before %s, which requires it", x.Unit, v)
@@ -472,6 +480,11 @@ func (w *sim) checkRest() {
 	}
 	clear(w.asked)
 	if w.judged != w.gen || w.s.Trial.Left != 0 {
+		for _, u := range w.s.Units {
+			if u.Trial {
+				w.t.Log(brief(u))
+			}
+		}
 		w.fatalf("what became of generation %d was not told: %s", w.gen, mustJSON(w.t, w.s.Trial))
 	}
 	for name, f := range w.files {
@@ -518,6 +531,9 @@ func (w *sim) checkRest() {
 
 func (w *sim) finish() {
 	w.ended = true
+	if w.chance(0.5) {
+		w.s.ShutdownLimit = time.Duration(w.r.IntN(int(10 * time.Second)))
+	}
 	w.step(Shutdown{})
 	w.calm = w.chance(0.5)
 	for n := 0; len(w.queue) > 0; n++ {
@@ -532,7 +548,7 @@ func (w *sim) finish() {
 		}
 		w.deliver()
 	}
-	if w.done != 1 || len(w.holds) != 0 {
+	if w.done != 1 || len(w.holds) != 0 && !w.left {
 		w.fatalf("after shutdown: %d Done, %d incarnations left: %v", w.done, len(w.holds), w.holds)
 	}
 	for id, answered := range w.asked {

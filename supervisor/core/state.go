@@ -67,7 +67,9 @@ type Unit struct {
 	Tries       int         `json:"tries,omitempty"`  // automatic ones since it last ran for restart.reset-after: the back-off's exponent
 	RestartAt   time.Time   `json:"restart_at"`       // in Backoff
 	Starts      []time.Time `json:"starts,omitempty"` // automatic starts that the limit counts
-	StopStep    int         `json:"stop_step,omitempty"`
+	// LastStop is the account of the last stop, or of the one that is under way.
+	LastStop *Stop `json:"last_stop,omitempty"`
+	StopStep int   `json:"stop_step,omitempty"`
 
 	// Beside is the unit's other instance in a replace (see replace.go); nil: none.
 	Beside *Life `json:"beside,omitempty"`
@@ -138,6 +140,12 @@ type Head struct {
 	Commands    map[uint64]*Pending `json:"commands,omitempty"`
 	Shutdown    bool                `json:"shutdown,omitempty"`
 	Done        bool                `json:"done,omitempty"`
+	// ShutdownLimit is how long a shutdown may take; 0: for ever. The owner sets it.
+	ShutdownLimit time.Duration `json:"shutdown_limit,omitempty"`
+	// Deadline is when what a shutdown has not brought down is killed, or Overdue,
+	// left alone.
+	Deadline *Armed `json:"deadline,omitempty"`
+	Overdue  bool   `json:"overdue,omitempty"`
 	// Trial is what is known of the newest generation.
 	Trial *Trial `json:"trial,omitempty"`
 }

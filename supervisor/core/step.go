@@ -80,7 +80,14 @@ func (st *step) take(e Event) {
 				st.probed(u, e)
 			}
 		}
+	case Emptied:
+		if u := st.current(e.Unit, e.Incarnation); u != nil {
+			st.emptied(u, e)
+		}
 	case TimerFired:
+		if e.Unit == "" && e.Timer == TimerShutdown {
+			st.overdue(e.Seq)
+		}
 		if u := st.s.Units[e.Unit]; u != nil {
 			if t, ok := u.Timers[e.Timer]; ok && t.Seq == e.Seq {
 				st.timerFired(u, e.Timer)

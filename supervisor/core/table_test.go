@@ -80,7 +80,7 @@ var happenings = []string{
 	"load", "load boot", "load x=none:k", "load x=live:k", "load x=reload:k", "load x=restart:k", "rm x;load",
 	"cmd 1 start x", "cmd 1 start x noblock", "cmd 1 stop x", "cmd 1 restart x", "cmd 1 reload x", "cmd 1 kill x", "cmd 1 reset-failed x", "cmd 1 nonsense x",
 	"spawned x", "spawned x#99", "spawn-failed x reason", "spawn-lost x reason", "spawn-failed x#99 reason",
-	"exited x 0", "exited x 1", "exited x sig 15", "exited x sig 9 oom", "exited x#99 0", "released x", "released x#99",
+	"exited x 0", "exited x 1", "exited x sig 15", "exited x sig 9 oom", "exited x#99 0", "released x", "released x#99", "emptied x left", "emptied x#99",
 	"hook x post-start", "hook x post-start bad", "hook x post-stop", "hook x post-stop bad", "hook x reload", "hook x reload bad", "hook x#99 reload",
 	"readiness x", "readiness x no answer", "readiness x#99",
 	"notified x ready", "notified x reloading=0s", "notified x reloading=1h", "notified x stopping", "notified x status=busy", "notified x errno=2 buserror=b mainpid=77",

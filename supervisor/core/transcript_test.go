@@ -123,8 +123,30 @@ func (p *script) do(w []string) []string {
 			c.Units, c.NoBlock = w[3:len(w)-1], true
 		}
 		return p.step(c)
-	case "shutdown":
+	case "shutdown": // shutdown [LIMIT]
+		if arg(1) != "" {
+			p.s.ShutdownLimit = time.Duration(duration(p.t, arg(1)))
+		}
 		return p.step(Shutdown{})
+	case "overdue": // the time of the shutdown
+		d := p.s.Deadline
+		if d == nil {
+			p.t.Fatal("the shutdown has no time")
+		}
+		p.now = d.At
+		return p.step(TimerFired{"", TimerShutdown, d.Seq})
+	case "emptied": // emptied NAME LEFT…
+		e := Emptied{Unit: name, Incarnation: inc, Empty: true}
+		for i, left := range w[2:] {
+			e.Left = append(e.Left, Process{200 + i, left})
+		}
+		return p.step(e)
+	case "stops": // stops NAME…: how far their stops have got, or went
+		var l []string
+		for _, n := range w[1:] {
+			l = append(l, p.account(n))
+		}
+		return l
 	case "crash": // the supervisor is lost and another resumes
 		b, err := json.Marshal(p.s)
 		if err != nil {
@@ -257,6 +279,11 @@ func (p *script) line(x Effect) string {
 		return fmt.Sprintf("%s: %s -> %s (%s)", x.Unit, x.From, x.To, x.Reason)
 	case Report:
 		return fmt.Sprintf("report %s#%d: %s", x.Unit, x.Incarnation, x.Text)
+	case Overdue:
+		if x.Abandoned {
+			return "abandoned: " + strings.Join(x.Units, ", ")
+		}
+		return "overdue: " + strings.Join(x.Units, ", ")
 	case Outcome:
 		s := fmt.Sprintf("outcome of generation %d:", x.Generation)
 		if x.Superseded {
@@ -314,6 +341,28 @@ func (p *script) message(words []string) (m Message) {
 		}
 	}
 	return m
+}
+
+func (p *script) account(name string) string {
+	if g, ok := p.s.Progress(name); ok {
+		s := fmt.Sprintf("%s: %s (%s), step %d of %d", name, g.Phase, g.Reason, g.Step, g.Steps)
+		if g.Signal != "" {
+			s += ", sent " + g.Signal
+		}
+		if g.Next != "" && !g.Until.IsZero() {
+			s += fmt.Sprintf(", %s in %v", g.Next, g.Until.Sub(p.now))
+		}
+		if len(g.WaitsFor) > 0 {
+			s += ", waits for " + strings.Join(g.WaitsFor, ", ")
+		}
+		return s
+	}
+	u := p.s.Units[name]
+	if u == nil || u.LastStop == nil {
+		return name + ": was never stopped"
+	}
+	l := u.LastStop
+	return fmt.Sprintf("%s: stopped in %v, sent %s, killed %v, left %v, empty %v", name, l.Ended.Sub(l.Began), l.Signal, l.Killed, l.Left, l.Empty)
 }
 
 func (p *script) show(name string) string {

@@ -68,6 +68,9 @@ type (
 		Incarnation Incarnation
 		Status      ExitStatus
 	}
+	// Shutdown: stop everything in order, then Done. What takes longer than the
+	// State's ShutdownLimit is killed at once.
+	Shutdown struct{}
 	// Released: after Release; no process, group, mount or descriptor of the incarnation is left.
 	Released struct {
 		Unit        string
@@ -112,8 +115,6 @@ type (
 		Timer Timer
 		Seq   uint64
 	}
-	// Shutdown: stop everything in order, then Done.
-	Shutdown struct{}
 )
 
 // Verb is what a Command asks for.
