@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"berth/config"
 	"berth/isolate/cgroup"
@@ -133,6 +134,13 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 				Incarnation: uint64(l.Incarnation), Phase: l.Phase, Old: l.Old, Since: l.Since,
 				Reason: l.Reason, NotReady: l.NotReady, MainPID: l.MainPID,
 			}
+		}
+		if p, ok := b.state.Progress(name); ok {
+			st.Stop = &p
+		}
+		if u.LastStop != nil && !u.LastStop.Ended.IsZero() {
+			last := *u.LastStop
+			st.LastStop = &last
 		}
 		if b.disk != nil {
 			st.Files = b.disk.Files[name]
@@ -258,7 +266,7 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 			return nil, &api.Error{Code: "usage", Message: fmt.Sprintf("there is no signal %q", c.Signal), Hint: "name one of signal(7), as in TERM or HUP"}
 		}
 	}
-	by := api.CallerOf(ctx).String()
+	by, began := api.CallerOf(ctx).String(), time.Now()
 	ch := make(chan core.Reply, 1)
 	var id uint64
 	var missing error
@@ -291,6 +299,11 @@ func (b backend) Command(ctx context.Context, c api.Command) (*api.Result, error
 		out := &api.Result{Failed: r.Failed, NotRunning: len(r.Failed) > 0, Replaced: r.Replaced}
 		for _, reason := range r.Failed {
 			out.NotRunning = out.NotRunning && reason == core.NotRunning
+		}
+		if c.Verb == core.VerbStop || c.Verb == core.VerbRestart {
+			if err := b.ask(ctx, func() { out.Stopped = b.stopped(began) }); err != nil {
+				return nil, err
+			}
 		}
 		return out, nil
 	case <-ctx.Done():

@@ -32,10 +32,14 @@ func (s *Supervisor) do(e core.Effect) {
 			if stopping || e.Signal == "KILL" {
 				s.thawForStop(r)
 			}
+			if stopping {
+				s.tellStep(e.Unit, e.Incarnation)
+			}
 		}
 	case core.KillGroup:
 		if r := s.runs[e.Incarnation]; r != nil {
 			s.killGroup(r)
+			s.tellStep(e.Unit, e.Incarnation)
 		}
 	case core.Release:
 		s.release(e)
@@ -66,6 +70,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.report(e)
 	case core.Outcome:
 		s.outcome(e)
+	case core.Overdue:
+		s.overdue(e)
 	case core.Done:
 		// The loop ends by itself once nothing is left to do.
 	}
@@ -107,6 +113,9 @@ func (s *Supervisor) transition(e core.Transition) {
 		s.log.Info("unit is "+string(e.To), fields...)
 	default:
 		s.log.Debug("unit is "+string(e.To), fields...)
+	}
+	if u, ok := s.state.Unit(e.Unit); ok && e.From == core.Cleaning {
+		s.tellStop(u)
 	}
 	s.events.send(api.Event{
 		Time: time.Now(), Unit: e.Unit, Incarnation: uint64(e.Incarnation),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,10 @@ type run struct {
 	exit    *reaper.Exit // nil: the main process has not ended, or there was none
 	// unawaited ends the wait for what [ready] says.
 	unawaited context.CancelFunc
+
+	// owned by the worker, and by the loop after Release
+	left  []core.Process // killed when the main process had ended
+	empty bool           // the group is empty and removed
 
 	signals queue         // what the loop has sent; drained before the group is released
 	exited  chan struct{} // closed when the reaper has told the main process's exit
@@ -330,6 +335,9 @@ func (s *Supervisor) release(e core.Release) {
 		s.releaseRun(r)
 		s.post(func() {
 			delete(s.runs, e.Incarnation)
+			if u, ok := s.state.Unit(e.Unit); ok && u.LastStop != nil && u.LastStop.Incarnation == e.Incarnation {
+				s.step(core.Emptied{Unit: e.Unit, Incarnation: e.Incarnation, Left: r.left, Empty: r.empty})
+			}
 			s.step(core.Released(e))
 		})
 	})
@@ -343,6 +351,7 @@ const releaseTimeout = 10 * time.Second
 // only when the supervisor ends first.
 func (s *Supervisor) clearGroup(r *run) bool {
 	r.signals.drain() // what was meant for those who were in it
+	r.empty = false
 	if r.group == nil {
 		group, err := s.tree.Group(groupName(r.unit, r.side))
 		if err != nil {
@@ -351,6 +360,10 @@ func (s *Supervisor) clearGroup(r *run) bool {
 		r.mu.Lock()
 		r.group = group
 		r.mu.Unlock()
+	}
+	if r.left == nil {
+		r.left, _ = named(r.group)
+		r.left = slices.DeleteFunc(r.left, func(p core.Process) bool { return r.proc != nil && p.PID == r.proc.pid })
 	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
@@ -363,6 +376,7 @@ func (s *Supervisor) clearGroup(r *run) bool {
 			err = r.group.Remove()
 		}
 		if err == nil {
+			r.empty = !s.tree.None()
 			return true
 		}
 		s.log.Warn("cannot empty the unit's group, will try again", zap.String("unit", r.unit), zap.Error(err))

@@ -37,7 +37,10 @@ type Config struct {
 	OperateGroup int
 	Manual       bool // changed unit files wait for berth apply
 	History      int  // generations to keep
-	Log          *zap.Logger
+	// ShutdownTimeout is how long the stop of everything may take before what is
+	// left is killed; 0: for ever.
+	ShutdownTimeout time.Duration
+	Log             *zap.Logger
 }
 
 // Supervisor is one running supervisor. All fields below "loop" belong to the
@@ -80,6 +83,7 @@ type Supervisor struct {
 	generation uint64            // that runs
 	execs      map[uint64]*execution
 	stopping   bool
+	abandoned  bool // something could not be brought down
 }
 
 // handover is what is told of the past, for status.
@@ -163,6 +167,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	defer server.Close()
+	s.state.ShutdownLimit = cfg.ShutdownTimeout
 	changes, err := s.watch(ctx)
 	if err != nil {
 		return 1, err
@@ -178,6 +183,9 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 		// Also at first: an earlier supervisor may have ended after its last step.
 		if s.stopping && s.state.Done {
 			s.finish()
+			if s.abandoned {
+				return 1
+			}
 			return 0
 		}
 		select {
@@ -280,5 +288,7 @@ func (s *Supervisor) finish() {
 	if err := s.tree.Remove(); err != nil {
 		s.log.Warn("cannot remove the cgroup tree", zap.Error(err))
 	}
-	s.log.Info("everything is down")
+	if !s.abandoned {
+		s.log.Info("everything is down")
+	}
 }

@@ -16,7 +16,14 @@ import (
 func (a *app) act(cmd *cobra.Command, c api.Command) error {
 	ctx, cancel := a.deadline(cmd.Context())
 	defer cancel()
-	out, err := a.client().Command(ctx, c)
+	run := func() (*api.Result, error) { return a.client().Command(ctx, c) }
+	var out *api.Result
+	var err error
+	if (c.Verb == core.VerbStop || c.Verb == core.VerbRestart) && !c.NoBlock {
+		out, err = a.watched(ctx, c, run)
+	} else {
+		out, err = run()
+	}
 	if err != nil {
 		return err
 	}
@@ -51,6 +58,14 @@ func (a *app) verbCommand(verb, short string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.act(cmd, api.Command{Verb: core.Verb(verb), Units: args, NoBlock: noBlock})
 		},
+	}
+	if verb == "stop" {
+		c.Long = `Stops units and those that require them, and waits until nothing of them is left.
+A stop that takes more than a second is told of on standard error: which unit is
+waited for, what it was sent, what follows and when, and the processes that are
+left. So is one whose processes had to be killed. With -o json the account of each
+stop is given: how long it took, the last signal, what was killed, and that its
+control group is empty.`
 	}
 	c.Flags().BoolVar(&noBlock, "no-block", false, "do not wait until it is done")
 	c.Flags().DurationVar(&a.timeout, "timeout", 0, "wait at most so long; 0: for ever")

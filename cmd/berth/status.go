@@ -74,6 +74,11 @@ func (a *app) daemonStatus(ctx context.Context) error {
 		counts = append(counts, p.in(phaseColor(phase), fmt.Sprintf("%d %s", d.Units[phase], phase)))
 	}
 	a.field("Units", strings.Join(counts, ", "))
+	if stops, err := a.client().Stops(ctx, nil); err == nil { // an older berthd: none
+		for _, s := range stops {
+			a.field("Stopping", p.in(yellow, stoppingText(s)))
+		}
+	}
 	if len(d.Invalid) > 0 {
 		fmt.Fprintln(a.out, "\nThe unit files on disk are not valid; the last good generation runs on:")
 		d.Invalid.Format(a.out, bool(p))
@@ -175,6 +180,12 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	}
 	if st.Restarts > 0 {
 		a.field("Restarts", fmt.Sprint(st.Restarts))
+	}
+	if st.Stop != nil {
+		a.field("Stop", p.in(yellow, progressText(*st.Stop)))
+	}
+	if st.LastStop != nil {
+		a.field("Last stop", stopText(*st.LastStop)+", "+age(time.Since(st.LastStop.Ended))+" ago")
 	}
 	if st.LastExit != nil {
 		a.field("Last exit", exitText(st.LastExit))

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"berth/config"
 	"berth/reaper"
@@ -89,6 +90,7 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 		Directories: s.Units, RuntimeDir: s.RuntimeDir, StateDir: s.StateDir, Socket: s.Socket,
 		Cgroup: s.CgroupParent, Slice: opt.slice, Version: version,
 		Manual: s.Reload == "manual", History: s.History,
+		ShutdownTimeout: max(0, time.Duration(s.ShutdownTimeout)), // infinity: none
 	}
 	if len(opt.units) > 0 {
 		c.Directories = opt.units

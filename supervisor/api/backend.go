@@ -19,6 +19,9 @@ type Backend interface {
 	// Graph gives all units, sorted by name.
 	Graph(ctx context.Context) ([]Node, error)
 	Command(ctx context.Context, c Command) (*Result, error)
+	// Stops tells how far stops have got: of the named units and those that they
+	// wait for, or of all.
+	Stops(ctx context.Context, units []string) ([]Stopping, error)
 	// Reload reads the unit files again and applies them unless that is held back.
 	Reload(ctx context.Context) (*Reload, error)
 	// Apply does so in any case; Plan only tells what Apply would do.

@@ -129,6 +129,12 @@ func (c *Client) Command(ctx context.Context, cmd Command) (*Result, error) {
 	return call[*Result](ctx, c, "POST", "/v1/command", nil, cmd)
 }
 
+// Stops tells how far stops have got: of the named units and those that they wait
+// for, or of all.
+func (c *Client) Stops(ctx context.Context, units []string) ([]Stopping, error) {
+	return call[[]Stopping](ctx, c, "GET", "/v1/stops", url.Values{"unit": units}, nil)
+}
+
 // Reload has the unit files read again and applied.
 func (c *Client) Reload(ctx context.Context) (*Reload, error) {
 	return call[*Reload](ctx, c, "POST", "/v1/reload", nil, nil)

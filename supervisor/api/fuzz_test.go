@@ -22,21 +22,22 @@ type stub struct{}
 
 var errStub = errors.New("the stub has none")
 
-func (stub) Daemon(context.Context) (*Daemon, error)   { return &Daemon{}, nil }
-func (stub) List(context.Context) ([]Unit, error)      { return []Unit{}, nil }
-func (stub) Graph(context.Context) ([]Node, error) { return []Node{{}}, nil }
+func (stub) Daemon(context.Context) (*Daemon, error) { return &Daemon{}, nil }
+func (stub) List(context.Context) ([]Unit, error)    { return []Unit{}, nil }
+func (stub) Graph(context.Context) ([]Node, error)   { return []Node{{}}, nil }
 
 func (stub) Why(context.Context, string) (*Why, error) { return &Why{}, nil }
 
 func (stub) Status(_ context.Context, u string) (*Status, error) {
 	return nil, &Error{Code: "not-found", Message: "no unit " + u}
 }
-func (stub) Command(context.Context, Command) (*Result, error) { return &Result{}, nil }
-func (stub) Reload(context.Context) (*Reload, error)           { return &Reload{}, nil }
-func (stub) Apply(context.Context) (*Reload, error)            { return &Reload{}, nil }
-func (stub) Rollback(context.Context, uint64) (*Reload, error) { return &Reload{}, nil }
-func (stub) History(context.Context) ([]history.Record, error) { return []history.Record{}, nil }
-func (stub) Plan(context.Context) (*Reload, error)             { return &Reload{}, nil }
+func (stub) Command(context.Context, Command) (*Result, error)   { return &Result{}, nil }
+func (stub) Reload(context.Context) (*Reload, error)             { return &Reload{}, nil }
+func (stub) Stops(context.Context, []string) ([]Stopping, error) { return []Stopping{}, nil }
+func (stub) Apply(context.Context) (*Reload, error)              { return &Reload{}, nil }
+func (stub) Rollback(context.Context, uint64) (*Reload, error)   { return &Reload{}, nil }
+func (stub) History(context.Context) ([]history.Record, error)   { return []history.Record{}, nil }
+func (stub) Plan(context.Context) (*Reload, error)               { return &Reload{}, nil }
 func (stub) Spec(context.Context, string, bool, bool) ([]byte, error) {
 	return []byte("[unit]\n"), nil
 }
@@ -68,7 +69,7 @@ func FuzzAPI(f *testing.F) {
 		{"GET", "/v1/logs?unit=web&lines=-1&since=2026-01-01T00:00:00Z&follow=true", "", ""}, {"GET", "/v1/logs?lines=x", "", ""},
 		{"GET", "/v1/stats?unit=a&unit=b", "", ""}, {"DELETE", "/v1/units", "", ""}, {"POST", "/v1/daemon/reexec", "", "{}"},
 		{"GET", "/v1/events", "", ""}, {"POST", "/v1/reload", "", ""}, {"POST", "/v1/apply", "", ""},
-		{"POST", "/v1/rollback", "", `{"generation":1}`}, {"GET", "/v1/history", "", ""}, {"GET", "/%zz", "", ""}, {"GET", "/v1/../v1/plan", "", ""},
+		{"POST", "/v1/rollback", "", `{"generation":1}`}, {"GET", "/v1/history", "", ""}, {"GET", "/v1/stops?unit=a", "", ""}, {"GET", "/%zz", "", ""}, {"GET", "/v1/../v1/plan", "", ""},
 	} {
 		f.Add(s.method, s.target, s.upgrade, s.body)
 	}

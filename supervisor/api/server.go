@@ -111,6 +111,10 @@ func (s *Server) Handler() http.Handler {
 	})
 	handle("POST /v1/units/{unit}/exec", RoleAdmin, s.exec)
 	handle("POST /v1/command", RoleOperate, s.command)
+	handle("GET /v1/stops", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
+		out, err := s.backend.Stops(r.Context(), r.URL.Query()["unit"])
+		return answer(w, out, err)
+	})
 	handle("POST /v1/reload", RoleOperate, s.changes(s.backend.Reload))
 	handle("POST /v1/apply", RoleOperate, s.changes(s.backend.Apply))
 	handle("POST /v1/rollback", RoleOperate, func(w http.ResponseWriter, r *http.Request) error {

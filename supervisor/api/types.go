@@ -50,8 +50,11 @@ type Status struct {
 	Processes   []Process        `json:"processes,omitempty"`
 	Paused      bool             `json:"paused,omitempty"` // its processes are frozen
 	Checks      []Check          `json:"checks,omitempty"` // by name
-	Requires    []string         `json:"requires,omitempty"`
-	RequiredBy  []string         `json:"required_by,omitempty"`
+	// Stop tells how far its stop has got, LastStop of the last one that has ended.
+	Stop       *core.Progress `json:"stop,omitempty"`
+	LastStop   *core.Stop     `json:"last_stop,omitempty"`
+	Requires   []string       `json:"requires,omitempty"`
+	RequiredBy []string       `json:"required_by,omitempty"`
 	// Beside is the unit's other instance while it is replaced; nil: none.
 	Beside *Instance `json:"beside,omitempty"`
 }
@@ -158,6 +161,16 @@ type Result struct {
 	// Replaced are, of a restart, the units that were not stopped for it: a new
 	// instance took the old one's place.
 	Replaced []string `json:"replaced,omitempty"`
+	// Stopped are the accounts of all stops that have ended since the Command came:
+	// those of units that had to go down with the named ones too.
+	Stopped map[string]core.Stop `json:"stopped,omitempty"`
+}
+
+// Stopping is a stop that is under way, with the processes that are left.
+type Stopping struct {
+	core.Progress
+	Processes []core.Process `json:"processes,omitempty"`
+	More      int            `json:"more,omitempty"` // that are not named
 }
 
 // Reload answers a reload of the unit files, an apply, a rollback and a plan.
