@@ -94,7 +94,10 @@ func errorText(err error) string {
 func TestStopLeaves(t *testing.T) {
 	d := start(t, map[string]string{"web.toml": sh("setsid sleep 1000 & echo ready; "+sleeper, "[namespaces]\npid = 'host'")})
 	d.wait("web", core.Running)
-	d.eventually("both run", func() bool { return slices.Contains(d.logs("web"), "ready") && len(d.status("web").Processes) == 2 })
+	d.eventually("both sleep", func() bool {
+		list := d.status("web").Processes
+		return len(list) == 2 && !slices.ContainsFunc(list, func(p api.Process) bool { return !strings.HasPrefix(p.Command, "sleep") })
+	})
 	out, errs, code := d.berth("stop", "web")
 	if code != 0 || out != "" || !strings.Contains(errs, "left behind and killed:") || !strings.Contains(errs, "sleep; no process is left") {
 		t.Errorf("exit code %d, %q, %q", code, out, errs)
