@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"berth/isolate"
@@ -39,6 +41,9 @@ func (s *Supervisor) probe(ctx context.Context, r *run, p units.Probe, timeout t
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	t := probe.Target{PID: proc.pid, Use: proc.use, Network: cfg.Namespaces.Network != "host", Looks: r.looks}
+	if t.Network && s.env.Ordinary != nil && p.File == "" { // a check that was added since the start
+		return "", errProbeNetwork
+	}
 	switch {
 	case p.TCP != "":
 		return "", probe.TCP(ctx, t, p.TCP)
@@ -46,6 +51,27 @@ func (s *Supervisor) probe(ctx context.Context, r *run, p units.Probe, timeout t
 		return probe.HTTP(ctx, t, p.HTTP)
 	}
 	return "", probe.File(ctx, t, p.File)
+}
+
+// errProbeNetwork is a probe that an ordinary user cannot make: to enter another
+// network namespace takes CAP_SYS_ADMIN in one's own user namespace (setns(2)),
+// and a process with threads cannot enter another of these first.
+var errProbeNetwork = errors.New(`berth runs as an ordinary user and cannot connect in a network namespace of the unit's own: use exec, or namespaces.network = "host"`)
+
+// probesReach refuses a unit with probes that could never succeed.
+func (s *Supervisor) probesReach(u *units.Unit) error {
+	if s.env.Ordinary == nil || u.Namespaces.Network == "host" {
+		return nil
+	}
+	if u.Ready.TCP != "" || u.Ready.HTTP != "" {
+		return fmt.Errorf("cannot find out whether it is ready: %w", errProbeNetwork)
+	}
+	for _, name := range slices.Sorted(maps.Keys(u.Health)) {
+		if p := u.Health[name]; p.TCP != "" || p.HTTP != "" {
+			return fmt.Errorf("cannot make the health check %s: %w", name, errProbeNetwork)
+		}
+	}
+	return nil
 }
 
 // probeExec runs a command in the container as the unit's user. The wait for its

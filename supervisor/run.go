@@ -132,6 +132,9 @@ var errInterrupted = errors.New("the start was interrupted")
 func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	env := s.env
 	env.Sealed = s.launcher.sealed()
+	if err := s.probesReach(r.cfg); err != nil {
+		return err
+	}
 	c, err := container.Build(r.cfg, env)
 	if err != nil {
 		return err

@@ -287,6 +287,55 @@ func TestSnapshotCompacts(t *testing.T) {
 	sameState(t, w.state, got)
 }
 
+// TestSnapshotOfChecks: health checks that say nothing new write nothing, and a
+// supervisor that takes over goes on checking.
+func TestSnapshotOfChecks(t *testing.T) {
+	w := newWorld(t)
+	u := &units.Unit{Name: "web", Health: map[string]units.Probe{"up": {TCP: "127.0.0.1:80", Interval: units.Duration(time.Second), Retries: 3}}}
+	u.Unit.Start, u.Service.Type = "boot", "service"
+	w.must(core.Load{Generation: 1, Units: map[string]*units.Unit{"web": u}, Boot: true})
+	w.must(core.Spawned{Unit: "web", Incarnation: 1, PID: 100})
+	check := func(failure string) {
+		web, _ := w.state.Unit("web")
+		w.must(core.TimerFired{Unit: "web", Timer: "health/up", Seq: web.Timers["health/up"].Seq})
+		w.must(core.Probed{Unit: "web", Incarnation: 1, Check: "up", Seq: web.Checks["up"].Seq, Err: failure})
+	}
+	check("")
+	size := w.snap.size
+	for range 100 {
+		check("")
+	}
+	if w.snap.size != size {
+		t.Errorf("100 successes wrote %d bytes", w.snap.size-size)
+	}
+	check("no answer")
+	if w.snap.size == size {
+		t.Error("a failure is not written")
+	}
+	got, err := readSnapshot(w.kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, _ := got.Unit("web")
+	if web.Checks["up"].Failed != 1 || web.Checks["up"].State != core.Healthy {
+		t.Errorf("it holds %+v", web.Checks["up"])
+	}
+	next := 0
+	for _, e := range core.Resume(got, core.Input{Now: w.now}) {
+		switch e := e.(type) {
+		case core.Probe:
+			next++
+		case core.SetTimer:
+			if e.Timer == "health/up" {
+				next++
+			}
+		}
+	}
+	if next != 1 {
+		t.Errorf("after a takeover the check is made %d times", next)
+	}
+}
+
 // TestSnapshotRecovers has records fail: the next that succeeds holds everything.
 func TestSnapshotRecovers(t *testing.T) {
 	w := newWorld(t)

@@ -236,3 +236,27 @@ func TestRootlessRun(t *testing.T) {
 		t.Errorf("a limit without groups: exit code %d, %s", code, out)
 	}
 }
+
+// TestRootlessProbes: what an ordinary user can look at is looked at, the rest is
+// refused.
+func TestRootlessProbes(t *testing.T) {
+	fast := "\ninterval = '100ms'\n"
+	r := startRootless(t, nil, map[string]string{
+		"web.toml": sh(sleeper, "[namespaces]\nnetwork = 'host'\n[health.exec]\nexec = ['/bin/true']"+fast+"[health.file]\nfile = '/bin/sh'"+fast+
+			"[health.tcp]\ntcp = '127.0.0.1:1'\non-failure = 'none'"+fast),
+		"own.toml":   sh(sleeper, "[namespaces]\nnetwork = 'new'\n[health.exec]\nexec = ['/bin/true']"+fast+"[health.file]\nfile = '/bin/sh'"+fast),
+		"never.toml": onDemand + sh(sleeper, "[namespaces]\nnetwork = 'new'\n[health.tcp]\ntcp = '127.0.0.1:80'"),
+	})
+	for _, check := range []string{"web exec", "web file", "own exec", "own file"} {
+		unit, name, _ := strings.Cut(check, " ")
+		r.eventually(check+" succeeds", func() bool { out, _ := r.user("status", unit); return strings.Contains(out, name+" healthy") },
+			func() string { out, _ := r.user("status", unit); return out })
+	}
+	r.eventually("a connection on the host is tried", func() bool {
+		out, _ := r.user("status", "web")
+		return strings.Contains(out, "tcp unhealthy") && strings.Contains(out, "connection refused")
+	})
+	if out, code := r.user("start", "never"); code == 0 || !strings.Contains(out, "cannot make the health check tcp: berth runs as an ordinary user") {
+		t.Errorf("berth start exits with %d: %s", code, out)
+	}
+}
