@@ -57,6 +57,9 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 		for _, l := range u.Lives() {
 			s.adopt(name, l, registered, stored)
 		}
+		for _, l := range u.Lives() {
+			s.beginLog(s.runs[l.Incarnation])
+		}
 	}
 	s.killStrangers(registered)
 	s.removeStrangers()
@@ -143,7 +146,7 @@ func (s *Supervisor) adopt(unit string, l *core.Life, registered map[uint64]reap
 	}
 	r.limits, r.distrusted = limits, err != nil || len(l.Applied) > 0
 	if name := storeName("log", uint64(r.id)); len(stored[name]) > 0 {
-		streams, err := s.logs.Adopt(unit, uint64(r.id), l.Config.Log, stored[name])
+		streams, err := s.logs.Adopt(unit, uint64(r.id), stored[name])
 		if err != nil {
 			s.log.Error("cannot take over the unit's log", zap.String("unit", unit), zap.Error(err))
 		}
@@ -184,6 +187,18 @@ func (s *Supervisor) adopt(unit string, l *core.Life, registered map[uint64]reap
 		}
 		s.post(func() { s.spawnEnded(r, err) })
 	})
+}
+
+// beginLog goes on with a log that was taken over, once those of all of the
+// unit's instances are.
+func (s *Supervisor) beginLog(r *run) {
+	if r.streams == nil {
+		return
+	}
+	if err := r.streams.Begin(r.cfg.Log); err != nil {
+		s.log.Error("cannot go on with the unit's log", zap.String("unit", r.unit), zap.Error(err))
+		r.streams = nil
+	}
 }
 
 // settled stands for the program of a start that nobody knows any more: whatever

@@ -22,13 +22,14 @@ const kills = 250
 type survivor struct {
 	dir, unit, target string
 	size              int
+	incarnations      string     // of the streams, with commas between
 	files             []*os.File // as the reaper would keep them
 	lines             [2]int     // written, when run has returned
 }
 
 func startSurvivor(t *testing.T, unit, target string, size int) (*survivor, Writers) {
 	t.Helper()
-	v := &survivor{dir: t.TempDir(), unit: unit, target: target, size: size}
+	v := &survivor{dir: t.TempDir(), unit: unit, target: target, size: size, incarnations: "7"}
 	m := newManager(t, v.dir)
 	s, w := newStreams(t, m, unit, units.Log{Target: target, MaxSize: units.Size(size), Keep: 900})
 	kept := s.Descriptors()["log/7"]
@@ -48,7 +49,7 @@ func startSurvivor(t *testing.T, unit, target string, size int) (*survivor, Writ
 func (v *survivor) pump(t *testing.T) (*exec.Cmd, io.Closer) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|7|%s|%s|%d", envPump, v.unit, v.target, v.dir, v.size))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%s|%d", envPump, v.unit, v.incarnations, v.target, v.dir, v.size))
 	cmd.ExtraFiles = v.files
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	in, err := cmd.StdinPipe()
@@ -142,6 +143,48 @@ func (c *counter) end(v *survivor) {
 func TestKilledPumpFile(t *testing.T) {
 	v, w := startSurvivor(t, "web", "file", 256<<10)
 	v.run(t, w, nil)
+	c := &counter{t: t}
+	open := map[string]bool{}
+	for _, line := range fileLines(t, v.dir, "web") {
+		stream, rest, _ := strings.Cut(line, " ")
+		tag, text, _ := strings.Cut(rest, " ")
+		if !open[stream] {
+			c.line(stream, text)
+		}
+		open[stream] = tag == "P"
+	}
+	c.end(v)
+}
+
+// TestKilledPumpFileOfTwo: two instances of a unit have one file. What one of them
+// had under way when the pump was killed is not mistaken for the other's.
+func TestKilledPumpFileOfTwo(t *testing.T) {
+	v, w := startSurvivor(t, "web", "file", 256<<10)
+	m := newManager(t, v.dir)
+	second, err := m.NewStreams("web", 8, units.Log{Target: "file", MaxSize: 256 << 10, Keep: 900})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := second.Writers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range second.Descriptors()["log/8"] {
+		fd, err := dup(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = fd.Close() })
+		v.files = append(v.files, fd)
+	}
+	second.Close()
+	m.Close()
+	v.incarnations += ",8"
+	// The one writes to stdout, the other to stderr, so that the lines tell whose
+	// they are.
+	w.Stderr.Close()
+	other.Stdout.Close()
+	v.run(t, Writers{Stdout: w.Stdout, Stderr: other.Stderr}, nil)
 	c := &counter{t: t}
 	open := map[string]bool{}
 	for _, line := range fileLines(t, v.dir, "web") {

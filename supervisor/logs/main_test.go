@@ -53,33 +53,52 @@ func TestMain(m *testing.M) {
 // pumpProcess adopts streams and pumps until its standard input ends; then it
 // finishes them.
 func pumpProcess(spec []string) int {
-	incarnation, _ := strconv.ParseUint(spec[1], 10, 64)
 	log, _ := zap.NewDevelopment()
 	m, err := NewManager(Options{Dir: spec[3], Log: log})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	var files []*os.File
-	for fd := 3; fd < 7; fd++ {
-		files = append(files, os.NewFile(uintptr(fd), "kept"))
-	}
 	size, _ := strconv.Atoi(spec[4])
-	s, err := m.Adopt(spec[0], incarnation, units.Log{Target: spec[2], MaxSize: units.Size(size), Keep: 900}, files)
-	if err != nil {
+	if err := pumpAll(m, spec[0], strings.Split(spec[1], ","), units.Log{Target: spec[2], MaxSize: units.Size(size), Keep: 900}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	m.Close()
+	return 0
+}
+
+// pumpAll pumps the streams of all the incarnations until the end of stdin, and
+// then their rest. Four descriptors each are passed.
+func pumpAll(m *Manager, unit string, incarnations []string, cfg units.Log) error {
+	var all []*Streams
+	for i, number := range incarnations {
+		var files []*os.File
+		for fd := 3 + 4*i; fd < 7+4*i; fd++ {
+			files = append(files, os.NewFile(uintptr(fd), "kept"))
+		}
+		incarnation, _ := strconv.ParseUint(number, 10, 64)
+		s, err := m.Adopt(unit, incarnation, files)
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		if err := s.Begin(cfg); err != nil {
+			return err
+		}
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := s.Finish(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	for _, s := range all {
+		if err := s.Finish(ctx); err != nil {
+			return err
+		}
+		s.Close()
 	}
-	s.Close()
-	m.Close()
-	return 0
+	return nil
 }
 
 func needRoot(t *testing.T) {

@@ -274,14 +274,14 @@ func TestAdoptWrong(t *testing.T) {
 		}
 		return files
 	}
-	if _, err := m.Adopt("other", 7, units.Log{}, copies()); err == nil || !strings.Contains(err.Error(), "unit web") {
+	if _, err := m.Adopt("other", 7, copies()); err == nil || !strings.Contains(err.Error(), "unit web") {
 		t.Errorf("another unit's streams: %v", err)
 	}
-	if _, err := m.Adopt("web", 7, units.Log{}, copies()[:3]); err == nil {
+	if _, err := m.Adopt("web", 7, copies()[:3]); err == nil {
 		t.Error("too few descriptors were taken")
 	}
 	s.page.magic++
-	if _, err := m.Adopt("web", 7, units.Log{}, copies()); err == nil || !strings.Contains(err.Error(), "version") {
+	if _, err := m.Adopt("web", 7, copies()); err == nil || !strings.Contains(err.Error(), "version") {
 		t.Errorf("a damaged page: %v", err)
 	}
 }

@@ -168,16 +168,25 @@ func reopen(fd, flags int) (int, error) {
 // Adopt goes on with streams whose descriptors the reaper kept: those that
 // Descriptors gave. It owns files from now on, also on failure. What an earlier
 // process had under way is brought to its end before Adopt returns.
-func (m *Manager) Adopt(unit string, incarnation uint64, cfg units.Log, files []*os.File) (*Streams, error) {
+//
+// Nothing more is read before Begin. A unit's file is shared by the streams of
+// its instances, and what was under way is told by the file's size: so all of a
+// unit's streams are adopted before the first of them begins.
+func (m *Manager) Adopt(unit string, incarnation uint64, files []*os.File) (*Streams, error) {
 	s := &Streams{m: m, unit: unit, incarnation: incarnation, done: make(chan struct{})}
 	s.idle = sync.NewCond(&s.mu)
 	if err := s.adopt(files); err != nil {
 		return nil, fmt.Errorf("cannot take over the log streams of unit %s: %w", unit, err)
 	}
+	return s, nil
+}
+
+// Begin starts the pump of adopted streams. On failure they are closed.
+func (s *Streams) Begin(cfg units.Log) error {
 	if err := s.start(); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.Update(cfg)
+	return s.Update(cfg)
 }
 
 func (s *Streams) adopt(files []*os.File) error {
