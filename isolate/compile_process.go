@@ -52,6 +52,12 @@ func (c *compiler) identity(preStart [][]string, withInit bool) {
 		// enter the directory is in it all the same.
 		c.workingDirectory("it must exist inside the root")
 	}
+	if c.proc.OwnOutput {
+		for _, r := range []int{c.slot(regStdout), c.slot(regStderr)} {
+			c.in(program.Step{Sys: program.SysFchownat, Dst: program.None, Path: c.b.P.Regs[r], Why: "it is the user's, who can open it again", Args: []program.Arg{
+				program.R(r), c.b.Str(""), program.L(c.uid), program.N(-1), program.Flag(program.FmtAt, unix.AT_EMPTY_PATH)}})
+		}
+	}
 	if c.privileged() && c.leaves() {
 		c.inheritable()
 	}

@@ -247,6 +247,11 @@ type Process struct {
 	// its master over Files.Console. Terminal is then not set.
 	Console                     bool
 	ConsoleHeight, ConsoleWidth uint16 // 0: the kernel's default
+	// OwnOutput gives descriptors 1 and 2, if they are pipes of the starter's, to the
+	// program's user, so that it can open /dev/stdout again: for a starter without
+	// privileges, which cannot give them away to one of its subordinate ids, where the
+	// child as root of their user namespace can. Their group stays.
+	OwnOutput bool
 	// ExtraFiles is how many descriptors beyond 0–2 the caller passes; they
 	// become 3, 4, … All others are closed.
 	ExtraFiles int

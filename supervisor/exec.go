@@ -49,6 +49,7 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 		forget()
 		return nil, err
 	}
+	c.Spec.Process.OwnOutput = s.env.Ordinary != nil && len(files.toChown) > 0
 	l := launch{id: id, files: files, group: group, exited: x.exited}
 	if fresh {
 		c.Spec.Process.Args, c.Spec.PreStart, c.Spec.Init = p.Args, nil, false

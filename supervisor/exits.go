@@ -11,6 +11,7 @@ import (
 // onExit takes the end of a registered process. The reaper tells each at least
 // once and numbers them; those seen before are acknowledged again and dropped.
 func (s *Supervisor) onExit(e reaper.Exit) {
+	s.left.forget(e.ID)
 	if x := s.execs[e.ID]; x != nil {
 		delete(s.execs, e.ID)
 		x.exit = e

@@ -73,10 +73,8 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	}
 	defer prepared.Close() // a child that still waits at the gate ends
 	for _, f := range l.files.toChown {
-		// An ordinary user cannot give the pipe to one of its subordinate users, who
-		// then writes to it all the same, but cannot open /dev/stdout anew.
-		if err := f.Chown(int(prepared.UID()), int(prepared.GID())); err != nil && (s.env.Ordinary == nil || !errors.Is(err, unix.EPERM)) {
-			return nil, fmt.Errorf("cannot give the log pipe to the service's user: %w", err)
+		if err := s.giveAway(f, prepared); err != nil {
+			return nil, err
 		}
 	}
 	if l.delegate {
@@ -107,7 +105,11 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	if l.forked != nil {
 		l.forked(proc)
 	}
-	if err := s.reaper.Register(l.id, proc.pid, proc.pidfd); err != nil {
+	err = s.left.note(l.id, proc.pid)
+	if err == nil {
+		err = s.reaper.Register(l.id, proc.pid, proc.pidfd)
+	}
+	if err != nil {
 		_ = proc.signal(unix.SIGKILL) // it may have ended
 		_ = s.reaper.Abandon(l.id)    // nobody is told of its end; it is reaped as an orphan
 		return nil, err
@@ -128,6 +130,22 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 		return nil, err
 	}
 	return proc, nil
+}
+
+// giveAway gives a log pipe to the service's user, who can then open /dev/stdout
+// anew. One of an ordinary user's subordinate users gets it from the child
+// (isolate.Process.OwnOutput); for the hooks to come it is opened by its group.
+func (s *Supervisor) giveAway(pipe *os.File, p *isolate.Prepared) error {
+	var err error
+	if s.env.Ordinary == nil {
+		err = pipe.Chown(int(p.UID()), int(p.GID()))
+	} else if err = pipe.Chmod(0o660); errors.Is(err, unix.EPERM) {
+		err = nil // given away already
+	}
+	if err != nil {
+		return fmt.Errorf("cannot give the log pipe to the service's user: %w", err)
+	}
+	return nil
 }
 
 // await waits until the program was executed, why it was not, or the end of ctx.

@@ -142,10 +142,6 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if len(c.UnknownCalls) > 0 {
 		s.log.Warn("the seccomp profile names calls that no architecture has", zap.String("unit", r.unit), zap.Strings("calls", c.UnknownCalls))
 	}
-	prog, err := isolate.Compile(c.Spec)
-	if err != nil {
-		return err
-	}
 	group, err := s.tree.Group(groupName(r.unit, r.side))
 	if err != nil {
 		return err
@@ -159,6 +155,11 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	}
 	defer files.close()
 	if err := s.joined(ctx, r.cfg, files); err != nil {
+		return err
+	}
+	c.Spec.Process.OwnOutput = s.env.Ordinary != nil && len(files.toChown) > 0
+	prog, err := isolate.Compile(c.Spec)
+	if err != nil {
 		return err
 	}
 	_, err = s.launch(ctx, launch{

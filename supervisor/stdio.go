@@ -30,7 +30,7 @@ func (r *run) stdio() (*fileSet, error) {
 			files.close()
 			return nil, err
 		}
-		files.toClose = append(files.toClose, tty)
+		files.toClose, files.toChown = append(files.toClose, tty), nil
 		files.Stdin, files.Stdout, files.Stderr = tty, tty, tty
 	}
 	return files, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -52,6 +53,7 @@ type Supervisor struct {
 	tree     *cgroup.Tree
 	lock     *lock // held for life
 	logs     *logs.Manager
+	left     leftovers
 	env      container.Environment
 	started  time.Time
 	hand     handover
@@ -147,6 +149,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		execs:      map[uint64]*execution{},
 	}
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
+	s.left = leftovers{filepath.Join(cfg.StateDir, "processes"), len(tree.Describe().Hierarchies) == 0, os.Getppid()}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}
@@ -157,6 +160,9 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		s.launcher.set(hand.Launcher)
 	}
 	s.openHistory()
+	if err := s.left.end(hand.Registered, s.log); err != nil {
+		return 1, err
+	}
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}
@@ -195,6 +201,7 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 			if !ok {
 				// Without a reaper nobody waits for anything: there is nothing to be done here.
 				s.log.Error("the reaper is gone")
+				s.left.endWithReaper(s.log)
 				return 1
 			}
 			s.onReaper(ev)

@@ -5,10 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"berth/supervisor/api"
+	"berth/supervisor/core"
 )
 
 // rootless is a berthd of an ordinary user, who needs no entry anywhere.
@@ -23,6 +27,14 @@ const ordinaryUser = 1000
 // startRootless starts one with the XDG directories below the test's, in the
 // control group given, or in the test's own, which is not delegated to the user.
 func startRootless(t *testing.T, group *os.File, files map[string]string) *rootless {
+	t.Helper()
+	r := makeRootless(t, files)
+	r.begin(group)
+	return r
+}
+
+// makeRootless is startRootless up to the daemon's start.
+func makeRootless(t *testing.T, files map[string]string) *rootless {
 	t.Helper()
 	needRoot(t)
 	r := &rootless{&daemon{t: t, dir: t.TempDir()}, &syscall.Credential{Uid: ordinaryUser, Gid: ordinaryUser}, nil}
@@ -56,10 +68,22 @@ func startRootless(t *testing.T, group *os.File, files map[string]string) *rootl
 		t.Fatalf("%v: %s", err, out)
 	}
 	r.cgroup = "berthd-test-" + strings.ToLower(filepath.Base(filepath.Dir(r.dir))) + ".slice"
-	r.cmd = exec.Command(filepath.Join(r.dir, "berthd"), "--slice", r.cgroup, "--log-level", "debug")
+	return r
+}
+
+// begin starts the daemon, by root in a mount namespace of its own with a command
+// before it, which becomes the user, if there is one.
+func (r *rootless) begin(group *os.File, before ...string) {
+	t := r.t
+	t.Helper()
+	args := append(before, filepath.Join(r.dir, "berthd"), "--slice", r.cgroup, "--log-level", "debug")
+	r.cmd = exec.Command(args[0], args[1:]...)
 	r.cmd.Dir, r.cmd.Env = "/", r.env
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred, Pdeathsig: syscall.SIGTERM}
+	if len(before) > 0 {
+		r.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
 	if group != nil {
 		r.cmd.SysProcAttr.UseCgroupFD, r.cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
 	}
@@ -67,6 +91,7 @@ func startRootless(t *testing.T, group *os.File, files map[string]string) *rootl
 		t.Fatal(err)
 	}
 	go func() { _ = r.cmd.Wait(); close(r.ended) }()
+	r.api = api.NewClient(filepath.Join(r.dir, "runtime/berth/berth.sock")) // as root
 	t.Cleanup(func() {
 		r.stop()
 		if t.Failed() {
@@ -85,7 +110,6 @@ func startRootless(t *testing.T, group *os.File, files map[string]string) *rootl
 		_, code := r.user("status")
 		return code == 0
 	})
-	return r
 }
 
 // user runs berth as the user, who need not say where the daemon is.
@@ -184,10 +208,114 @@ func TestRootless(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "running as an ordinary user") || !strings.Contains(log, "one user and group inside containers") {
 		t.Error("the log does not tell of the user")
 	}
-	// Nobody else has a say.
+	// Root has a say, from where it sees what the daemon sees; nobody else has.
+	socket := "--socket=" + filepath.Join(r.dir, "runtime/berth/berth.sock")
+	r.done("start", "web")
+	if out, err := exec.Command(binary(t, "berth"), socket, "exec", "web", "echo", "by root").CombinedOutput(); err != nil || string(out) != "by root\n" {
+		t.Errorf("root: %v, %s", err, out)
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}
+	for kind, where := range map[string]*syscall.SysProcAttr{"user": {Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}, "pid": {Cloneflags: syscall.CLONE_NEWPID}} {
+		cmd := exec.Command(binary(t, "berth"), socket, "list")
+		cmd.SysProcAttr = where
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "the peer is in another "+kind+" namespace") {
+			t.Errorf("root in a %s namespace of its own: %v, %s", kind, err, out)
+		}
+	}
 	if out, code := r.as(&syscall.Credential{Uid: 65534, Gid: 65534}, "--socket", filepath.Join(r.dir, "runtime/berth/berth.sock"), "list"); code == 0 {
 		t.Errorf("another user may look: %s", out)
 	}
+}
+
+// lives tells whether a process is there and no zombie.
+func lives(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}
+
+// TestRootlessReaperKilled ends the reaper where no control group tells of the
+// services: they end with it, or, when nothing of berth is left to see to that,
+// before the next berthd starts any.
+func TestRootlessReaperKilled(t *testing.T) {
+	r := makeRootless(t, map[string]string{"web.toml": sh("echo up; (trap '' TERM; while :; do sleep 1; done) & exec sleep 300")})
+	r.begin(nil)
+	mainPID := func() int {
+		t.Helper()
+		return r.wait("web", core.Running).MainPID
+	}
+	pid := mainPID()
+	parts := r.children()
+	if err := r.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-r.ended
+	for _, p := range append(parts, strconv.Itoa(pid)) {
+		n, _ := strconv.Atoi(p)
+		r.eventually("process "+p+" is gone", func() bool { return !lives(n) })
+	}
+
+	r.fresh()
+	r.begin(nil)
+	pid = mainPID()
+	parts = r.children()
+	reaper := r.cmd.Process.Pid
+	if err := syscall.Kill(reaper, syscall.SIGSTOP); err != nil { // it starts none of them again
+		t.Fatal(err)
+	}
+	for _, p := range parts {
+		if n, _ := strconv.Atoi(p); n > 0 && n != pid {
+			_ = syscall.Kill(n, syscall.SIGKILL)
+		}
+	}
+	_ = syscall.Kill(reaper, syscall.SIGKILL)
+	<-r.ended
+	if !lives(pid) {
+		t.Fatal("the service has ended by itself: the test tells nothing")
+	}
+	r.fresh()
+	r.begin(nil)
+	if again := mainPID(); again == pid || lives(pid) {
+		t.Errorf("process %d is still there beside %d", pid, again)
+	}
+	if !strings.Contains(r.log.String(), "ending a process left by an earlier berthd") {
+		t.Error("the log does not tell of it")
+	}
+	r.stop()
+	if left, _ := filepath.Glob(filepath.Join(r.dir, ".local/state/berth/processes/*")); len(left) > 0 {
+		t.Errorf("notes are left: %v", left)
+	}
+}
+
+// TestRootlessUsers has a service run as one of the user's subordinate users, who
+// opens /dev/stdout again, as its hooks do.
+func TestRootlessUsers(t *testing.T) {
+	needRoot(t)
+	for _, tool := range []string{"newuidmap", "setpriv"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			skip(t, "there is no "+tool)
+		}
+	}
+	r := makeRootless(t, map[string]string{
+		"web.toml": with(sh(`echo "user $(id -u)"; echo again >/dev/stdout; echo wrong >/dev/stderr; `+sleeper), "user = '33'",
+			"post-start = [['/bin/sh', '-c', 'echo after >/dev/stdout']]", "post-stop = [['/bin/sh', '-c', 'echo last >/dev/stdout']]"),
+	})
+	ids := filepath.Join(r.dir, "ids")
+	passwd := filepath.Join(r.dir, "passwd")
+	for file, text := range map[string]string{ids: fmt.Sprintf("%d:200000:65536\n", ordinaryUser), passwd: fmt.Sprintf("joe:x:%d:%d::/:/bin/sh\n", ordinaryUser, ordinaryUser)} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const become = `mount --make-rprivate / && mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && mount --bind "$2" /etc/passwd && shift 2 &&
+		exec setpriv --reuid 1000 --regid 1000 --clear-groups "$@"`
+	r.begin(nil, "/bin/sh", "-c", become, "sh", ids, passwd)
+	r.says("web", "user 33", "again", "wrong", "after")
+	r.done("stop", "web")
+	r.says("web", "last")
 }
 
 // TestRootlessDelegated gives the user a control group, as systemd does for users.

@@ -1,10 +1,14 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -98,12 +102,46 @@ func identify(conn net.Conn, unitOf func(int) string) peer {
 	return p
 }
 
+// sameNamespace tells whether a process is in this one's user or PID namespace.
+// An ordinary user may not look at the links of another user's process, such as
+// root's; then what everybody may read decides: for users the maps, since with the
+// same ones ids mean the same, for processes that the innermost namespace that it
+// has a number in is the one that this /proc shows.
 func sameNamespace(pid int, kind string) bool {
 	var mine, theirs syscall.Stat_t
-	if syscall.Stat("/proc/self/ns/"+kind, &mine) != nil || syscall.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), &theirs) != nil {
+	if syscall.Stat("/proc/self/ns/"+kind, &mine) != nil {
 		return false
 	}
-	return mine.Ino == theirs.Ino && mine.Dev == theirs.Dev
+	switch err := syscall.Stat(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), &theirs); {
+	case err == nil:
+		return mine.Ino == theirs.Ino && mine.Dev == theirs.Dev
+	case !errors.Is(err, os.ErrPermission):
+		return false
+	case kind == "user":
+		return sameText(pid, "uid_map") && sameText(pid, "gid_map")
+	}
+	return numbers("self") == 1 && numbers(strconv.Itoa(pid)) == 1
+}
+
+func sameText(pid int, file string) bool {
+	mine, err := os.ReadFile("/proc/self/" + file)
+	theirs, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	return err == nil && err2 == nil && len(mine) > 0 && bytes.Equal(mine, theirs)
+}
+
+// numbers is how many pids a process has, from the namespace that /proc shows on
+// inwards (NSpid of proc_pid_status(5)); 0 where that cannot be read.
+func numbers(pid string) int {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if list, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			return len(strings.Fields(list))
+		}
+	}
+	return 0
 }
 
 // peerGroups gives the peer's further groups as they were when it connected
