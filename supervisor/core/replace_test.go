@@ -90,9 +90,7 @@ func (w *sim) beside(x Beside) {
 func TestSimulatedReplaces(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range uint64(16) {
-		w := newSim(t, 1000+seed, 3)
-		w.users = 0.4 * float64(seed%2)
-		w.run(6000)
+		w := runSim(t, simPlan{seed: 1000 + seed, units: 3, events: 6000, users: 0.4 * float64(seed%2)})
 		for what, n := range w.heirs {
 			seen[what] += n
 		}

@@ -278,31 +278,28 @@ func (w *sim) user() {
 	for w.chance(0.3) {
 		names = append(names, w.someUnit())
 	}
-	if w.chance(0.02) {
-		names = append(names, "nobody")
+	if nobody := w.chance(0.02); !nobody {
+		names = slices.DeleteFunc(names, func(n string) bool { return w.files[n] == nil })
+	}
+	if len(names) == 0 {
+		return
 	}
 	w.nextID++
 	w.asked[w.nextID] = false
 	w.step(Command{ID: w.nextID, Verb: verb, Units: names, NoBlock: w.chance(0.2), Signal: "TERM", Whole: w.chance(0.5)})
 }
 
-func (w *sim) someUnit() string {
-	for {
-		if n := simName(w.r.IntN(len(w.files) + 10)); w.files[n] != nil {
-			return n
-		}
-	}
-}
+// someUnit gives a name, of a unit or not: which, does not hang on what units there are.
+func (w *sim) someUnit() string { return simName(w.r.IntN(w.size + 10)) }
 
 // edit changes unit files.
 func (w *sim) edit() {
 	changes, before := map[string]Change{}, maps.Clone(w.files)
 	for range 1 + w.r.IntN(4) {
-		i := w.r.IntN(len(w.files) + 10)
+		i := w.r.IntN(w.size + 10)
 		name := simName(i)
 		if w.files[name] == nil {
-			w.files[name] = w.randomUnit(i)
-			if before[name] != nil {
+			if w.make(i) && before[name] != nil {
 				changes[name] = Change{units.RestartClass, nil}
 			}
 			continue
@@ -330,28 +327,46 @@ func (w *sim) edit() {
 	w.load(changes, false)
 }
 
-// chaos runs n events with faults of every kind.
+// chaos runs n events with faults of every kind, or the turns that the cut gives.
 func (w *sim) chaos(n int) {
 	w.calm = false
-	rare := min(1, 100/float64(len(w.files)+1)) // what costs as much as there are units
-	for end := w.events + n; w.events < end; {
+	round := len(w.turns)
+	w.turns = append(w.turns, 0)
+	rare := min(1, 100/float64(w.size+1)) // what costs as much as there are units
+	for end := w.events + n; ; w.turns[round]++ {
+		if w.cut.turns == nil && w.events >= end || w.cut.turns != nil && w.turns[round] >= w.cut.turns[round] {
+			return
+		}
+		turn := fmt.Sprintf("%d/%d", round, w.turns[round])
+		w.throw(turn)
 		if w.chance(w.users) {
-			w.user()
+			w.stimulus(turn, "user", true, w.user)
 			continue
 		}
 		switch x := w.r.Float64(); {
 		case x < 0.05:
-			w.user()
+			w.stimulus(turn, "user", true, w.user)
 		case x < 0.05+0.01*rare:
-			w.edit()
+			w.stimulus(turn, "edit", true, w.edit)
 		case x < 0.1:
-			w.stale()
+			w.stimulus(turn, "stale", true, w.stale)
 		case x < 0.1+0.002*rare:
-			w.crash()
+			w.stimulus(turn, "crash", true, w.crash)
 		default:
 			if !w.deliver() {
-				w.user()
+				w.stimulus(turn, "user", true, w.user)
 			}
 		}
 	}
+}
+
+// stimulus does what comes from outside, if it is to come and is not left out.
+func (w *sim) stimulus(turn, kind string, due bool, f func()) {
+	name := turn + ":" + kind
+	if !due || w.cut.stimuli[name] || w.cut.turns != nil && !w.cut.given[name] {
+		return
+	}
+	w.stimuli = append(w.stimuli, name)
+	w.note("# %s", name)
+	f()
 }

@@ -27,7 +27,20 @@ var (
 // what the State says, wherever it can.
 type sim struct {
 	t      testing.TB
+	seed   uint64
+	dice   *rand.PCG // see throw
+	throws map[string]uint64
 	r      *rand.Rand
+	size   int // units at the beginning
+	// What a run is made small by: see simCut.
+	cut     simCut
+	turns   []int    // of each chaos
+	stimuli []string // those that were given
+	made    []string // units that had a file
+	planted int
+	covered covered
+	traced  bool
+
 	s      *State
 	now    time.Time
 	queue  simQueue
@@ -56,7 +69,7 @@ type sim struct {
 	own     map[string]Incarnation            // unit → the one that ran last
 	saved   map[string]json.RawMessage        // units as in the snapshot; nil: all of the state is there
 	head    Head
-	users   float64        // how much more users do than in a common world, 0 to 1
+	users   float64        // see simPlan
 	heirs   map[string]int // what became of instances beside, by phase and reason
 }
 
@@ -89,28 +102,46 @@ func (q *simQueue) Pop() any {
 	return x
 }
 
-func newSim(t testing.TB, seed uint64, n int) *sim {
-	w := &sim{
-		t: t, r: rand.New(rand.NewPCG(seed, 7)), s: New(), now: time.Unix(1_000_000, 0).UTC(),
+func emptySim(t testing.TB, seed uint64) *sim {
+	dice := rand.NewPCG(seed, 7)
+	return &sim{
+		t: t, seed: seed, dice: dice, r: rand.New(dice), throws: map[string]uint64{}, covered: covered{},
+		s: New(), now: time.Unix(1_000_000, 0).UTC(),
 		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string][]Incarnation{},
 		asked: map[uint64]bool{}, phase: map[string]Phase{}, heirs: map[string]int{}, told: map[string]map[string]HealthState{}, own: map[string]Incarnation{},
 	}
+}
+
+// begin makes n units and boots them.
+func (w *sim) begin(n int) {
+	w.size = n
 	if n < 20 {
 		w.saved = map[string]json.RawMessage{}
 	}
 	for i := range n {
-		w.files[simName(i)] = w.randomUnit(i)
+		w.make(i)
 	}
+	w.throw("boot")
 	w.load(nil, true)
-	return w
 }
 
-func (w *sim) fatalf(format string, args ...any) {
-	w.t.Helper()
-	for _, h := range w.history[max(0, len(w.history)-60):] {
-		w.t.Log(h)
+// make gives unit i a new file, unless it is left out.
+func (w *sim) make(i int) bool {
+	name := simName(i)
+	if w.cut.units[name] {
+		return false
 	}
-	w.t.Fatalf("after %d events at %v: %s", w.events, w.now, fmt.Sprintf(format, args...))
+	w.throw("unit " + name)
+	w.files[name] = w.randomUnit(i)
+	if !slices.Contains(w.made, name) {
+		w.made = append(w.made, name)
+	}
+	return true
+}
+
+// fatalf ends the run with a fault; see trySim.
+func (w *sim) fatalf(format string, args ...any) {
+	panic(&simFault{format, fmt.Sprintf("after %d events at %v: %s", w.events, w.now, fmt.Sprintf(format, args...))})
 }
 
 func (w *sim) later(d time.Duration, e Event) {
@@ -124,6 +155,10 @@ func (w *sim) soon(e Event) { w.later(time.Duration(w.r.IntN(int(200*time.Millis
 func (w *sim) step(e Event) {
 	w.events++
 	w.note("> %T %+v", e, e)
+	w.cover(e)
+	if planted != nil {
+		planted(w, e)
+	}
 	w.happen(e)
 	for _, x := range Step(w.s, Input{w.now, w.r.Float64(), e}) {
 		w.note("  %T %+v", x, x)
@@ -162,7 +197,7 @@ func (w *sim) checkBond(name string) {
 }
 
 func (w *sim) note(format string, args ...any) {
-	if !*simTraced {
+	if !w.traced {
 		return
 	}
 	s := fmt.Sprintf(format, args...)
@@ -396,6 +431,7 @@ func (w *sim) deliver() bool {
 	if x.at.After(w.now) {
 		w.now = x.at
 	}
+	w.throw(eventKind(x.ev) + " " + eventUnit(x.ev))
 	switch e := x.ev.(type) {
 	case Spawned:
 		p := w.inc[e.Incarnation]
@@ -531,6 +567,7 @@ func (w *sim) checkRest() {
 
 func (w *sim) finish() {
 	w.ended = true
+	w.throw("shutdown")
 	if w.chance(0.5) {
 		w.s.ShutdownLimit = time.Duration(w.r.IntN(int(10 * time.Second)))
 	}
@@ -540,12 +577,11 @@ func (w *sim) finish() {
 		if n > 200*(len(w.files)+100) {
 			w.fatalf("shutdown does not end")
 		}
-		if w.chance(0.01) && w.done == 0 {
-			w.crash()
-		}
-		if w.chance(0.05) {
-			w.user()
-		}
+		turn := fmt.Sprintf("end/%d", n)
+		w.throw(turn)
+		x := w.r.Float64()
+		w.stimulus(turn, "crash", x < 0.01 && w.done == 0, w.crash)
+		w.stimulus(turn, "user", x > 0.95, w.user)
 		w.deliver()
 	}
 	if w.done != 1 || len(w.holds) != 0 && !w.left {
@@ -558,31 +594,16 @@ func (w *sim) finish() {
 	}
 }
 
-func runSim(t testing.TB, seed uint64, n, events int) *sim {
-	w := newSim(t, seed, n)
-	w.run(events)
-	return w
-}
-
-func (w *sim) run(events int) {
-	for w.events < events {
-		w.chaos(events / 5)
-		w.settle()
-	}
-	w.chaos(events / 20)
-	w.finish()
-}
-
 func TestSimulation(t *testing.T) {
 	for seed := range uint64(40) {
 		n := []int{2, 5, 12, 40, 150}[seed%5]
-		t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) { runSim(t, seed, n, 8000) })
+		t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) { runSim(t, simPlan{seed: seed, units: n, events: 8000}) })
 	}
-	t.Run("units=2000", func(t *testing.T) { runSim(t, 99, 2000, 25_000) })
+	t.Run("units=2000", func(t *testing.T) { runSim(t, simPlan{seed: 99, units: 2000, events: 25_000}) })
 	if *simUnits > 0 {
 		t.Run("long", func(t *testing.T) {
 			start := time.Now()
-			w := runSim(t, *simSeed, *simUnits, *simEvents)
+			w := runSim(t, simPlan{seed: *simSeed, units: *simUnits, events: *simEvents})
 			t.Logf("%d units, %d events, %d starts, %d checks in %v", *simUnits, w.events, w.spawns, w.probes, time.Since(start))
 		})
 	}
