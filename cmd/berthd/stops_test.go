@@ -106,9 +106,7 @@ func TestStopLeaves(t *testing.T) {
 	if last == nil || last.Killed || len(last.Left) != 1 || last.Left[0].Name != "sleep" || !last.Empty {
 		t.Fatalf("the stop was %+v", last)
 	}
-	if alive(last.Left[0].PID) {
-		t.Error("it is there still")
-	}
+	d.eventually("it is reaped", func() bool { return !alive(last.Left[0].PID) })
 }
 
 // TestShutdownLimit ends a daemon whose units take longer than that may.
