@@ -73,7 +73,7 @@ func AllSettings() []Setting {
 		{Key: "read-group", Default: `""`, text: func(s *Settings) *string { return &s.ReadGroup }, check: groupName,
 			Help: "Members of this group may look: list, status, logs, stats, events. Empty: only root may."},
 		{Key: "operate-group", Default: `""`, text: func(s *Settings) *string { return &s.OperateGroup }, check: groupName,
-			Help: "Members of this group may look, and start, stop, restart, reload and kill units. Empty: only root may. Running commands in containers stays root's."},
+			Help: "Members of this group may look, and start, stop, restart, reload and kill units, apply changed unit files and roll them back. Empty: only root may. Running commands in containers stays root's."},
 		{Key: "cgroup-parent", Default: `""`, text: func(s *Settings) *string { return &s.CgroupParent }, check: cgroupPath,
 			Help: "The control group under which berth.slice is made. Empty: the daemon's own where that is delegated to it, else the root."},
 		{Key: "history", Default: "20", number: func(s *Settings) *int { return &s.History },

@@ -192,8 +192,16 @@ func (s *Supervisor) wait(set *config.Set, changed config.Plan, why string) {
 	s.log.Warn("a change of the unit files waits for berth apply", zap.Int("units", len(changed)), zap.String("because", why), zap.Strings("files", s.changedFiles(set, changed)))
 	s.events.send(api.Event{
 		Time: time.Now(), Generation: s.generation, Change: api.ChangePending,
-		Reason: fmt.Sprintf("a change of %d units waits for berth apply", len(changed)),
+		Reason: fmt.Sprintf("a change of %s waits for berth apply", count(len(changed), "unit")),
 	})
+}
+
+// count is "1 unit" or "2 units".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }
 
 // settleFiles takes note that the files say what runs: then nothing waits, and
@@ -262,7 +270,7 @@ func sumOfUnit(u *units.Unit) string {
 func (s *Supervisor) rollback(ctx context.Context, generation uint64, author history.Author, by string) (*api.Reload, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	in := func(f func()) error { return s.ask(ctx, f) }
+	in := s.ordered(ctx)
 	set, failed := s.readUnits() // what is held back
 	var to history.Record
 	var refused error

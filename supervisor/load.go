@@ -57,14 +57,29 @@ type how struct {
 func (s *Supervisor) reload(ctx context.Context, h how) (*api.Reload, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	return s.follow(func(f func()) error { return s.ask(ctx, f) }, h)
+	return s.follow(s.ordered(ctx), h)
+}
+
+// ordered is the loop for something that is finished even if who asked for it
+// has gone: what is written down must be done.
+func (s *Supervisor) ordered(ctx context.Context) inLoop {
+	ctx = context.WithoutCancel(ctx)
+	return func(f func()) error { return s.ask(ctx, f) }
 }
 
 func (s *Supervisor) follow(in inLoop, h how) (*api.Reload, error) {
 	set, failed := s.readUnits()
 	var out api.Reload
 	var next *taking
-	err := in(func() { out, next = s.decide(set, failed, h) })
+	stopping := false
+	err := in(func() {
+		if stopping = s.stopping; !stopping {
+			out, next = s.decide(set, failed, h)
+		}
+	})
+	if stopping {
+		err = errStopped
+	}
 	if err != nil || next == nil {
 		return &out, err
 	}
@@ -99,12 +114,9 @@ type taking struct {
 func (s *Supervisor) decide(set *config.Set, err error, h how) (api.Reload, *taking) {
 	out := api.Reload{Generation: s.generation, Changes: config.Plan{}}
 	switch {
-	case s.stopping:
-		out.Diagnostics = fault("everything is being stopped: no generation is taken up any more")
-		return out, nil
 	case err != nil:
 		s.log.Error("cannot read the unit files", zap.Error(err))
-		out.Diagnostics = fault(err.Error())
+		out.Diagnostics = units.Diagnostics{{Severity: units.Error, Message: err.Error()}}
 		return out, nil
 	case !set.Valid():
 		s.refuse(set, h.author)
@@ -130,10 +142,6 @@ func (s *Supervisor) decide(set *config.Set, err error, h how) (api.Reload, *tak
 	}
 }
 
-func fault(text string) units.Diagnostics {
-	return units.Diagnostics{{Severity: units.Error, Message: text}}
-}
-
 // refuse keeps and tells what is wrong with the files.
 func (s *Supervisor) refuse(set *config.Set, author history.Author) {
 	s.invalid = set.Diagnostics
@@ -150,7 +158,7 @@ func (s *Supervisor) refuse(set *config.Set, author history.Author) {
 		Generation: s.history.Next(s.generation), Time: now, Author: author, Files: s.changedFiles(set, nil), Texts: texts,
 		Diagnostics: set.Diagnostics, Directories: s.cfg.Directories, Outcome: history.Outcome{State: history.Invalid, Time: now},
 	}
-	s.events.send(api.Event{Time: now, Generation: s.generation, Change: api.ChangeInvalid, Reason: fmt.Sprintf("the unit files have %d faults: nothing was changed", len(set.Diagnostics))})
+	s.events.send(api.Event{Time: now, Generation: s.generation, Change: api.ChangeInvalid, Reason: fmt.Sprintf("the unit files have %s: nothing was changed", count(len(set.Diagnostics), "fault"))})
 	s.note(func() error { return s.history.Add(r, nil) })
 }
 
@@ -210,7 +218,10 @@ func (s *Supervisor) apply(t *taking) api.Reload {
 		}
 		changes[c.Unit] = core.Change{Class: units.Heaviest(c.Keys), Keys: keys}
 	}
-	s.generation, s.pending, s.refused, s.invalid = t.record.Generation, nil, "", t.invalid
+	s.generation, s.pending, s.invalid = t.record.Generation, nil, t.invalid
+	if t.invalid == nil {
+		s.refused = ""
+	}
 	s.held = t.record.Held
 	s.sums = t.sums
 	s.log.Info("taking up a new generation", zap.Uint64("generation", s.generation), zap.String("because", t.why), zap.Int("units", len(t.units)))

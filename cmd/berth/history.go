@@ -133,7 +133,7 @@ func outcomeText(r history.Record) (text, color string) {
 	case history.RolledBack:
 		text, color = fmt.Sprintf("rolled back by %d", o.By), yellow
 	case history.Invalid:
-		return fmt.Sprintf("invalid: %d faults", len(r.Diagnostics)), red
+		return "invalid: " + count(len(r.Diagnostics), "fault"), red
 	default:
 		text, color = string(o.State), yellow
 	}

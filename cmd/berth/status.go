@@ -106,7 +106,7 @@ func pendingText(p *api.Pending) string {
 	if p.Held == "rollback" {
 		why = ", held back by a rollback"
 	}
-	return fmt.Sprintf("a change of %d units since %s%s: berth plan shows it, berth apply takes it up", p.Units, p.Since.Local().Format("2006-01-02 15:04:05"), why)
+	return fmt.Sprintf("a change of %s since %s%s: berth plan shows it, berth apply takes it up", count(p.Units, "unit"), p.Since.Local().Format("2006-01-02 15:04:05"), why)
 }
 
 func (a *app) unitStatus(ctx context.Context, names []string, lines int) error {

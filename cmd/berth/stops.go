@@ -66,11 +66,11 @@ func stoppingText(s api.Stopping) string {
 	if n == 0 {
 		return text
 	}
-	text += fmt.Sprintf("; %d processes: ", n)
-	if n == 1 {
-		text = strings.Replace(text, "processes: ", "process: ", 1)
+	what := "process"
+	if n > 1 {
+		what = "processes"
 	}
-	return text + namedText(s.Processes, s.More)
+	return text + fmt.Sprintf("; %d %s: ", n, what) + namedText(s.Processes, s.More)
 }
 
 func namedText(list []core.Process, more int) string {

@@ -45,6 +45,14 @@ func (t *table) print(w io.Writer, p paint) {
 	}
 }
 
+// count is "1 unit" or "2 units".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}
+
 func bytesText(n uint64) string { return units.BytesSize(float64(n)) }
 
 // age tells a span as people do: two units at most.

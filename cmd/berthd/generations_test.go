@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func TestManualReload(t *testing.T) {
 	if p := d.about().Pending; p.Units != 1 || p.Held != "manual" {
 		t.Errorf("pending is %+v", p)
 	}
-	if out := d.ok("status"); !strings.Contains(out, "berth apply") || !strings.Contains(out, "a change of 1 units") {
+	if out := d.ok("status"); !strings.Contains(out, "berth apply") || !strings.Contains(out, "a change of 1 unit since") {
 		t.Errorf("status does not tell it:\n%s", out)
 	}
 	if out := d.ok("plan"); !strings.Contains(out, "~ web") || !strings.Contains(out, "restart") || !strings.Contains(out, "version 2") {
@@ -298,5 +299,73 @@ func TestBootWithFaults(t *testing.T) {
 	d.runs("web", 1)
 	if d.generation() != generation {
 		t.Errorf("a start with the same files gave generation %d after %d", d.generation(), generation)
+	}
+}
+
+// TestNotReadyInTime changes a unit to a version that runs and does not become
+// ready: it goes back, and so it does after a reboot.
+func TestNotReadyInTime(t *testing.T) {
+	ready := func(n int, file string) string {
+		return numbered(n) + "[ready]\ntimeout = '2s'\nexec = ['/usr/bin/test', '-e', '" + file + "']\n"
+	}
+	d := start(t, map[string]string{"web.toml": ready(1, "/bin/sh")})
+	d.runs("web", 1)
+	d.outcome(d.generation())
+	d.change(func() { d.write("web.toml", ready(2, "/no/such/file")) })
+	r := d.outcome(d.generation())
+	if why := r.Outcome.Rejected["web"]; !strings.Contains(why, "not ready after 2s") {
+		t.Errorf("the outcome is %+v", r.Outcome)
+	}
+	d.runs("web", 1)
+	d.again()
+	d.eventually("it goes back once more", func() bool {
+		st := d.status("web")
+		return st.Phase == core.Running && strings.Contains(st.Reason, "back to the last good one")
+	}, func() string { st := d.status("web"); return fmt.Sprint(st.Phase, st.Reason) })
+	d.runs("web", 1)
+}
+
+// TestSecrets: who may only look sees no values of environment variables.
+func TestSecrets(t *testing.T) {
+	needRoot(t)
+	secret := func(s string) string { return sh(sleeper, "[service.environment]\nPASSWORD = '"+s+"'") }
+	d := startSet(t, "reload = 'manual'\nread-group = '4321'\n", map[string]string{"web.toml": secret("hunter1")})
+	d.wait("web", core.Running)
+	d.write("web.toml", secret("hunter2"))
+	d.eventually("it waits", func() bool { return d.about().Pending != nil })
+	if out := d.ok("plan"); !strings.Contains(out, "hunter1") || !strings.Contains(out, "hunter2") {
+		t.Errorf("root's plan:\n%s", out)
+	}
+	if out := d.ok("spec", "web"); !strings.Contains(out, "hunter1") {
+		t.Errorf("root's spec:\n%s", out)
+	}
+	as := func(args ...string) string {
+		cmd := exec.Command(binary(t, "berth"), args...)
+		cmd.Env = append(os.Environ(), "BERTH_SOCKET="+d.socket())
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4321, Gid: 4321}}
+		cmd.Dir = "/"
+		out, err := cmd.CombinedOutput()
+		if err != nil && args[0] != "apply" && args[0] != "rollback" {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if err := os.Chmod(filepath.Dir(binary(t, "berth")), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"plan"}, {"plan", "-o", "json"}, {"spec", "web"}, {"spec", "--oci", "web"}, {"history"}} {
+		if out := as(args...); strings.Contains(out, "hunter") {
+			t.Errorf("%v shows who may only look:\n%s", args, out)
+		}
+	}
+	for _, args := range [][]string{{"apply"}, {"rollback"}} {
+		if out := as(args...); !strings.Contains(out, "operate") {
+			t.Errorf("%v by who may only look:\n%s", args, out)
+		}
+	}
+	d.ok("apply")
+	list, err := os.ReadFile(filepath.Join(d.dir, "state", "generations", fmt.Sprint(d.generation())+".json"))
+	if err != nil || strings.Contains(string(list), "hunter") {
+		t.Errorf("the record: %v\n%s", err, list)
 	}
 }

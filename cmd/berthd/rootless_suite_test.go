@@ -20,7 +20,7 @@ const rootlessPrograms = "BERTH_TEST_ROOTLESS"
 var rootlessTests = []string{
 	"TestHooks", "TestReloadOfUnits", "TestOrder", "TestRestarts", "TestShutdown", "TestHangup",
 	"TestReloadFiles", "TestReloadInvalid", "TestReloadSettles", "TestTakeOverShutdown", "TestInit", "TestReexec",
-	"TestLogFiles", "TestInvalidReload", "TestLogsCommand", "TestEventsAndWait", "TestJSON",
+	"TestLogFiles", "TestInvalidReload", "TestLogsCommand", "TestEventsAndWait", "TestJSON", "TestHistory",
 }
 
 // TestRootlessSuite runs them as one, with a control group that is delegated to

@@ -63,6 +63,8 @@
 //
 // The core bounds stops by time, and the wait for [ready]: a start (start-timeout) and a
 // hook that hang are ended by the shell, which then answers as for any failure.
+// The stop of everything has a limit of its own (State.ShutdownLimit), at which
+// what is left is killed without regard to order and post-stop commands.
 //
 // # Health
 //
@@ -93,6 +95,9 @@
 // that was rejected is not tried again until it is changed. A failed
 // unit that was to be up is started again when it is changed, and with it those
 // that failed because of it.
+//
+// A generation is on trial until everything that it changed has settled: then an
+// Outcome tells which units went back, and which did not come up (trial.go).
 //
 // # A lost supervisor
 //
