@@ -181,6 +181,7 @@ func (w *sim) stale() {
 	if p := w.inc[i]; p != nil && slices.Contains(w.holds[p.unit], i) {
 		return
 	}
+	w.cover(e)
 	before := mustJSON(w.t, w.s.Head)
 	out := Step(w.s, Input{w.now, 0.5, e})
 	if len(out) != 0 || before != mustJSON(w.t, w.s.Head) {

@@ -202,9 +202,14 @@ var planted func(*sim, Event)
 type covered map[[2]string]int
 
 func (w *sim) cover(e Event) {
-	name := eventUnit(e)
-	if u := w.s.Units[name]; u != nil {
-		w.covered[[2]string{string(u.Phase), eventKind(e)}]++
+	names := []string{eventUnit(e)}
+	if c, ok := e.(Command); ok {
+		names = c.Units
+	}
+	for _, name := range names {
+		if u := w.s.Units[name]; u != nil {
+			w.covered[[2]string{string(u.Phase), eventKind(e)}]++
+		}
 	}
 }
 
@@ -216,4 +221,19 @@ func eventUnit(e Event) string {
 		return f.String()
 	}
 	return ""
+}
+
+// missed gives how many pairs there are, and those that were not met.
+func (c covered) missed() (pairs int, missed []string) {
+	for _, phase := range Phases() {
+		for _, e := range []Event{
+			Command{}, Spawned{}, SpawnFailed{}, Exited{}, Released{}, HookDone{}, Readiness{}, Probed{}, Notified{}, TimerFired{},
+		} {
+			pairs++
+			if c[[2]string{string(phase), eventKind(e)}] == 0 {
+				missed = append(missed, fmt.Sprintf("%s in %s", eventKind(e), phase))
+			}
+		}
+	}
+	return pairs, missed
 }

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 )
 
 var (
+	simSteps  = flag.Int("sim.steps", 320_000, "steps of all simulations of the common sizes together")
 	simUnits  = flag.Int("sim.units", 0, "units of one more, long simulation (0: none)")
 	simEvents = flag.Int("sim.events", 5_000_000, "events of the long simulation")
 	simTraced = flag.Bool("sim.trace", false, "tell the last steps before a fault")
@@ -594,12 +597,38 @@ func (w *sim) finish() {
 	}
 }
 
+// TestSimulation runs worlds of many sizes, each from a seed of its own. All
+// together meet every pair of a unit's phase and an event about it.
 func TestSimulation(t *testing.T) {
-	for seed := range uint64(40) {
-		n := []int{2, 5, 12, 40, 150}[seed%5]
-		t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) { runSim(t, simPlan{seed: seed, units: n, events: 8000}) })
+	const seeds = 40
+	start, steps, met := time.Now(), 0, covered{}
+	var mu sync.Mutex
+	count := func(w *sim) {
+		mu.Lock()
+		defer mu.Unlock()
+		steps += w.events
+		for pair, n := range w.covered {
+			met[pair] += n
+		}
 	}
-	t.Run("units=2000", func(t *testing.T) { runSim(t, simPlan{seed: 99, units: 2000, events: 25_000}) })
+	t.Run("worlds", func(t *testing.T) {
+		for seed := range uint64(seeds) {
+			n := []int{2, 5, 12, 40, 150}[seed%5]
+			t.Run(fmt.Sprintf("seed=%d/units=%d", seed, n), func(t *testing.T) {
+				t.Parallel()
+				count(runSim(t, simPlan{seed: seed, units: n, events: *simSteps / seeds}))
+			})
+		}
+		t.Run("units=2000", func(t *testing.T) {
+			t.Parallel()
+			count(runSim(t, simPlan{seed: 99, units: 2000, events: 25_000}))
+		})
+	})
+	pairs, missed := met.missed()
+	t.Logf("%d steps from %d seeds in %v; %d of %d pairs of phase and event", steps, seeds+1, time.Since(start).Round(time.Millisecond), pairs-len(missed), pairs)
+	if len(missed) > 0 && !t.Failed() {
+		t.Errorf("never met: %s", strings.Join(missed, ", "))
+	}
 	if *simUnits > 0 {
 		t.Run("long", func(t *testing.T) {
 			start := time.Now()
