@@ -64,6 +64,8 @@ func sample(t *rapid.T, f Field) string {
 		return pick(`"max"`, "2", quoted(CPU(rapid.Int64Range(1, maxCPU).Draw(t, f.Key)).String()), formatFloat(rapid.Float64Range(0.001, 1000).Draw(t, f.Key)))
 	case TypeRate:
 		return pick(`"0"`, quoted(Rate{rapid.IntRange(0, 1<<30).Draw(t, "lines"), Duration(rapid.Int64Range(1, 1<<60).Draw(t, "per"))}.String()))
+	case TypeCalendar:
+		return pick(`"daily"`, `"Mon..Fri *-*~1 08:00:00 Europe/Berlin"`, `"*/5 * * * 1-5"`, `""`)
 	case TypeChoice:
 		return pick(quotedValues()...)
 	case TypeChoices:

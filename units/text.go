@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"berth/units/calendar"
+
 	"github.com/moby/sys/capability"
 )
 
@@ -77,6 +79,11 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 			return fail("U015", suggest(strings.TrimPrefix(strings.ToUpper(s), "SIG"), signalNames(), "see signal(7) for the names"), "unknown signal %s", quote(s))
 		}
 		return name, true
+	case TypeCalendar:
+		if _, err := calendar.Parse(s); err != nil {
+			d.calendar(n, f, err)
+			return "", false
+		}
 	case TypeMode:
 		mode, err := parseMode(s)
 		if err != nil {

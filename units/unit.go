@@ -336,13 +336,20 @@ type Socket struct {
 	Activate bool   `toml:"activate" json:"activate,omitempty"`
 }
 
-// Timer is [timer]; not supported yet.
+// Timer is [timer]: one of Calendar and Every, or neither.
 type Timer struct {
-	Calendar string   `toml:"calendar" json:"calendar,omitempty"`
+	Calendar string   `toml:"calendar" json:"calendar,omitempty"` // package calendar reads it
 	Every    Duration `toml:"every" json:"every,omitempty"`
 	Jitter   Duration `toml:"jitter" json:"jitter"`
-	Missed   string   `toml:"missed" json:"missed"`
+	Missed   string   `toml:"missed" json:"missed"` // run-once | skip
 }
+
+// Set tells whether there is a timer.
+func (t Timer) Set() bool { return t.Calendar != "" || t.Every != 0 }
+
+// Activated tells whether something starts the unit when it is due. With start =
+// "boot" that is what begins at boot, and not the unit itself.
+func (u *Unit) Activated() bool { return u.Timer.Set() }
 
 // Path is [path]; not supported yet.
 type Path struct {

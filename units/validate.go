@@ -53,6 +53,7 @@ func (v *validator) validate() {
 	v.security()
 	v.duplicates()
 	v.probes()
+	v.timer()
 }
 
 // useless reports keys that are written and have no effect.
