@@ -1,6 +1,9 @@
 package units
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Unit is one decoded, defaulted and validated unit: what a unit file and its
 // drop-ins say, with templates expanded. It is a plain value, safe to copy and
@@ -349,7 +352,10 @@ func (t Timer) Set() bool { return t.Calendar != "" || t.Every != 0 }
 
 // Activated tells whether something starts the unit when it is due. With start =
 // "boot" that is what begins at boot, and not the unit itself.
-func (u *Unit) Activated() bool { return u.Timer.Set() }
+func (u *Unit) Activated() bool {
+	return u.Timer.Set() || len(u.Path.Changed) > 0 && u.Path.Action == "start" ||
+		slices.ContainsFunc(u.Sockets, func(s Socket) bool { return s.Activate })
+}
 
 // Path is [path]; not supported yet.
 type Path struct {

@@ -21,6 +21,9 @@ const (
 	CauseConflict   CauseKind = "conflict"   // with Unit
 	CauseDependency CauseKind = "dependency" // it requires Unit, which went down or was restarted: Verb
 	CauseRevived    CauseKind = "revived"    // Unit, because of which it had failed, is up
+	CauseTimer      CauseKind = "timer"      // its own
+	CauseSocket     CauseKind = "socket"     // traffic on its own: By
+	CausePath       CauseKind = "path"       // a change of one that it watches: By
 	CauseShutdown   CauseKind = "shutdown"
 )
 

@@ -47,6 +47,9 @@ func (st *step) start(u *Unit, why cause, seen map[string]bool) {
 	if u.Up { // not lost to a conflict of what it pulled in
 		st.raise(u, why)
 	}
+	if u.Up && triggers(u.newest()) {
+		st.activate(u)
+	}
 }
 
 // startOne starts the unit with everything it pulls in.
@@ -154,6 +157,7 @@ func (st *step) stop(u *Unit, reason string) {
 	st.asked(u)
 	u.Up, u.Stopped = false, true
 	st.touch(u)
+	st.deactivate(u)
 	switch u.Phase {
 	case Waiting, Backoff:
 		st.enter(u, Inactive, reason)

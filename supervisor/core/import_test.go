@@ -15,7 +15,7 @@ import (
 // cannot touch the machine. What the standard library's packages import
 // themselves is their business: fmt needs os.
 func TestImports(t *testing.T) {
-	coreMay := strings.Fields("berth/units fmt maps math slices strings time")
+	coreMay := strings.Fields("berth/units berth/units/calendar fmt maps math slices strings time")
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{.ImportPath}}:{{join .Imports " "}}`, "berth/supervisor/core").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -27,7 +27,7 @@ func TestImports(t *testing.T) {
 			continue
 		}
 		own++
-		if pkg != "berth/supervisor/core" && pkg != "berth/units" {
+		if pkg != "berth/supervisor/core" && pkg != "berth/units" && pkg != "berth/units/calendar" {
 			t.Errorf("the core depends on %s", pkg)
 		}
 		for _, i := range strings.Fields(imports) {
@@ -36,8 +36,8 @@ func TestImports(t *testing.T) {
 			}
 		}
 	}
-	if own != 2 {
-		t.Errorf("looked at %d packages of this module, expected core and units", own)
+	if own != 3 {
+		t.Errorf("looked at %d packages of this module, expected core, units and units/calendar", own)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestNoClock(t *testing.T) {
 				t.Errorf("%s: concurrency in the core", fset.Position(n.Pos()))
 			case *ast.SelectorExpr:
 				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" {
-					if !slices.Contains([]string{"Time", "Duration", "Hour", "Second", "Millisecond"}, n.Sel.Name) {
+					if !slices.Contains([]string{"Time", "Location", "RFC3339", "Duration", "Hour", "Second", "Millisecond"}, n.Sel.Name) {
 						t.Errorf("%s: time.%s in the core", fset.Position(n.Pos()), n.Sel.Name)
 					}
 				}

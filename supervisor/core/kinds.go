@@ -1,17 +1,20 @@
 package core
 
-func (Load) event()        {}
-func (Command) event()     {}
-func (Spawned) event()     {}
-func (SpawnFailed) event() {}
-func (Exited) event()      {}
-func (Released) event()    {}
-func (HookDone) event()    {}
-func (Readiness) event()   {}
-func (Probed) event()      {}
-func (Notified) event()    {}
-func (TimerFired) event()  {}
-func (Shutdown) event()    {}
+func (Load) event()         {}
+func (Command) event()      {}
+func (Spawned) event()      {}
+func (SpawnFailed) event()  {}
+func (Exited) event()       {}
+func (Released) event()     {}
+func (HookDone) event()     {}
+func (Readiness) event()    {}
+func (Probed) event()       {}
+func (Notified) event()     {}
+func (TimerFired) event()   {}
+func (ClockChanged) event() {}
+func (Activated) event()    {}
+func (PathChanged) event()  {}
+func (Shutdown) event()     {}
 
 func (Spawn) effect()         {}
 func (Abort) effect()         {}
@@ -25,6 +28,9 @@ func (HealthChanged) effect() {}
 func (ApplyLive) effect()     {}
 func (SetTimer) effect()      {}
 func (StopTimer) effect()     {}
+func (Stamp) effect()         {}
+func (Sockets) effect()       {}
+func (Watch) effect()         {}
 func (Reply) effect()         {}
 func (Transition) effect()    {}
 func (Report) effect()        {}

@@ -26,6 +26,7 @@ func (st *step) spawned(u *Unit, pid int) {
 		return
 	}
 	st.enter(u, Running, u.Rejection)
+	st.startedNow(u)
 	if u.Config.Ready.Set() {
 		st.awaitReady(u)
 		return
@@ -145,6 +146,7 @@ func (st *step) revert(u *Unit, reason string) (Phase, string) {
 	u.Rejection = fmt.Sprintf("the changed version did not become ready (%s): back to the last good one", reason)
 	old.Unit = u.Rejected.Unit
 	u.Next, u.Good = &old, nil
+	st.inForce(u, false)
 	return Waiting, u.Rejection
 }
 
@@ -343,6 +345,10 @@ func (st *step) timerFired(u *Unit, timer Timer) {
 		st.besideNeverReady(u)
 	case TimerReset:
 		u.Tries = 0
+	case TimerCalendar, TimerEvery:
+		st.elapsed(u, timer)
+	case TimerPath:
+		st.pathAction(u, u.PathDue)
 	case TimerRestart:
 		u.Restarts++
 		u.Tries++

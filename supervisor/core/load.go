@@ -16,7 +16,7 @@ func (st *step) load(e Load) {
 		return
 	}
 	st.s.Generation = e.Generation
-	l := &loading{st: st, boot: e.Boot, was: map[string]units.Section{}}
+	l := &loading{st: st, boot: e.Boot, was: map[string]units.Section{}, activated: map[*Unit]bool{}}
 	for _, name := range sortedNames(st.s.Units) {
 		if u := st.s.Units[name]; e.Units[name] == nil && !u.Gone {
 			u.Gone = true
@@ -43,6 +43,8 @@ type loading struct {
 	started []*Unit
 	mended  []*Unit // failed, and changed
 	boot    bool
+
+	activated map[*Unit]bool // whose triggers begin, and not they themselves
 }
 
 // renewal is a unit that the new generation restarts.
@@ -73,7 +75,13 @@ func (l *loading) take(name string, e Load) {
 		boot = boot && e.Boot
 	}
 	l.st.touch(u)
-	if boot {
+	switch {
+	case boot && cfg.Activated():
+		l.activated[u] = true
+		if r, ok := e.Runs[name]; ok && e.Boot {
+			u.Schedule.Text, u.Schedule.Base, u.Schedule.LastRun = r.Text, r.Base, r.LastRun
+		}
+	case boot:
 		l.started = append(l.started, u)
 	}
 }
@@ -211,6 +219,18 @@ func (l *loading) propagate() {
 	for _, u := range l.started {
 		st.startOne(u, manual)
 	}
+	for _, name := range sortedNames(st.s.Units) {
+		u := st.s.Units[name]
+		_, changed := l.was[name]
+		st.inForce(u, l.activated[u] || changed && l.activates(u))
+	}
+}
+
+// activates reports whether a changed unit begins to be started by something,
+// and is one that would have been from boot on.
+func (l *loading) activates(u *Unit) bool {
+	c := u.newest()
+	return !u.Triggers && c.Activated() && c.Unit.Start == "boot" && !u.Stopped
 }
 
 // pullNew starts what a unit that is up requires or wants since this generation.

@@ -34,7 +34,16 @@ func TestAnything(t *testing.T) {
 					inc = u.Beside.Incarnation
 				}
 			}
-			switch rapid.IntRange(0, 14).Draw(t, "kind") {
+			switch rapid.IntRange(0, 17).Draw(t, "kind") {
+			case 15:
+				return PathChanged{n, "/p"}
+			case 16:
+				return ClockChanged{}
+			case 17:
+				if u := s.Units[n]; u != nil {
+					return Activated{n, u.Listening.Seq, "a", rapid.SampledFrom([]string{"", "", "bad"}).Draw(t, "err")}
+				}
+
 			case 12:
 				return Notified{n, inc, drawMessage(t, now)}
 			case 0:
@@ -73,7 +82,7 @@ func TestAnything(t *testing.T) {
 		if rapid.Bool().Draw(t, "reduced") {
 			delete(files, "d")
 		}
-		in := Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}}
+		in := Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}, nil}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			b, err := json.Marshal(s)
 			if err != nil {
@@ -113,7 +122,7 @@ func TestAnything(t *testing.T) {
 				}
 			}
 			now = now.Add(time.Second)
-			in = Input{now, 0.5, event()}
+			in = Input{now, 0.5, event(), nil}
 		}
 		for id := uint64(1); id < next; id++ {
 			if !answered[id] && s.Commands[id] == nil {
@@ -175,5 +184,6 @@ func drawUnit(t *rapid.T, name string, lower, all []string) *units.Unit {
 			o(u)
 		}
 	}
+	drawTriggers(u, rapid.Float64Range(0, 0.5).Draw(t, "triggers"))
 	return u
 }

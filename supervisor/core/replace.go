@@ -192,6 +192,7 @@ func (st *step) move(u *Unit, to Phase, reason string) {
 	l.Awaits, l.NotReady, l.Hook, l.StopStep = false, "", "", 0
 	st.disarm(u, TimerBesideReady)
 	st.disarm(u, TimerBesideStop)
+	st.listen(u)
 	st.touch(u)
 }
 

@@ -40,6 +40,12 @@ func (st *step) resume(u *Unit) {
 			st.emit(Probe{u.Name, u.Incarnation, name, c.Seq, u.Config.Health[name]})
 		}
 	}
+	if len(u.Listening.Sockets) > 0 {
+		st.emit(Sockets{u.Name, u.Listening.Seq, u.Listening.Sockets, u.Listening.Listen})
+	}
+	if len(u.Watched) > 0 {
+		st.emit(Watch{u.Name, u.Watched})
+	}
 	for _, t := range u.timers() {
 		st.emit(t)
 	}

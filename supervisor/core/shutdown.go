@@ -26,7 +26,9 @@ func (st *step) shutdown() {
 		st.deadline(st.s.ShutdownLimit)
 	}
 	for _, name := range sortedNames(st.s.Units) {
-		if u := st.s.Units[name]; st.stoppable(u) {
+		u := st.s.Units[name]
+		st.deactivate(u)
+		if st.stoppable(u) {
 			st.stop(u, "shutdown")
 		}
 	}

@@ -81,6 +81,7 @@ func (w *sim) randomUnit(i int) *units.Unit {
 	if w.chance(0.2) {
 		u.Stop.Steps = []units.StopStep{{Signal: "QUIT", Wait: units.Duration(time.Second)}, {Signal: "TERM", Wait: units.Duration(time.Second)}}
 	}
+	drawTriggers(u, w.r.Float64())
 	return u
 }
 
@@ -183,7 +184,7 @@ func (w *sim) stale() {
 	}
 	w.cover(e)
 	before := mustJSON(w.t, w.s.Head)
-	out := Step(w.s, Input{w.now, 0.5, e})
+	out := Step(w.s, Input{w.now, 0.5, e, nil})
 	if len(out) != 0 || before != mustJSON(w.t, w.s.Head) {
 		w.fatalf("stale %T %+v did %v", e, e, out)
 	}
@@ -255,7 +256,7 @@ func (w *sim) crash() {
 	}
 	w.queue = kept
 	heap.Init(&w.queue)
-	for _, x := range Resume(w.s, Input{w.now, 0.5, nil}) {
+	for _, x := range Resume(w.s, Input{w.now, 0.5, nil, nil}) {
 		w.do(x)
 	}
 	slices.Sort(lost)
@@ -353,6 +354,8 @@ func (w *sim) chaos(n int) {
 			w.stimulus(turn, "stale", true, w.stale)
 		case x < 0.1+0.002*rare:
 			w.stimulus(turn, "crash", true, w.crash)
+		case x < 0.13:
+			w.stimulus(turn, "outside", true, w.outside)
 		default:
 			if !w.deliver() {
 				w.stimulus(turn, "user", true, w.user)

@@ -72,8 +72,9 @@ type sim struct {
 	own     map[string]Incarnation            // unit → the one that ran last
 	saved   map[string]json.RawMessage        // units as in the snapshot; nil: all of the state is there
 	head    Head
-	users   float64        // see simPlan
-	heirs   map[string]int // what became of instances beside, by phase and reason
+	users   float64           // see simPlan
+	heirs   map[string]int    // what became of instances beside, by phase and reason
+	open    map[string]opened // unit → its sockets
 }
 
 type simProc struct {
@@ -111,7 +112,7 @@ func emptySim(t testing.TB, seed uint64) *sim {
 		t: t, seed: seed, dice: dice, r: rand.New(dice), throws: map[string]uint64{}, covered: covered{},
 		s: New(), now: time.Unix(1_000_000, 0).UTC(),
 		files: map[string]*units.Unit{}, inc: map[Incarnation]*simProc{}, holds: map[string][]Incarnation{},
-		asked: map[uint64]bool{}, phase: map[string]Phase{}, heirs: map[string]int{}, told: map[string]map[string]HealthState{}, own: map[string]Incarnation{},
+		asked: map[uint64]bool{}, phase: map[string]Phase{}, heirs: map[string]int{}, told: map[string]map[string]HealthState{}, own: map[string]Incarnation{}, open: map[string]opened{},
 	}
 }
 
@@ -163,7 +164,7 @@ func (w *sim) step(e Event) {
 		planted(w, e)
 	}
 	w.happen(e)
-	for _, x := range Step(w.s, Input{w.now, w.r.Float64(), e}) {
+	for _, x := range Step(w.s, Input{w.now, w.r.Float64(), e, nil}) {
 		w.note("  %T %+v", x, x)
 		w.do(x)
 	}
@@ -286,6 +287,8 @@ func (w *sim) do(x Effect) {
 			return
 		}
 		w.later(x.At.Sub(w.now), TimerFired{x.Unit, x.Timer, x.Seq})
+	case Sockets:
+		w.sockets(x)
 	case Transition:
 		w.transition(x)
 	case Beside:
@@ -337,6 +340,7 @@ func (w *sim) probe(x Probe) {
 }
 
 func (w *sim) spawn(x Spawn) {
+	w.checkOpen(x)
 	w.checkHealthy(x)
 	w.spawns++
 	w.checkPlace(x)
@@ -493,11 +497,16 @@ func (w *sim) settle() {
 	w.checkRest()
 }
 
-// park takes checks that are healthy, and will be for ever, out of what is to come.
+// park takes checks that are healthy, and will be for ever, and timers out of
+// what is to come.
 func (w *sim) park() {
 	for len(w.queue) > 0 {
 		e, ok := w.queue[0].ev.(TimerFired)
 		check, health := e.Timer.check()
+		if ok && (e.Timer == TimerCalendar || e.Timer == TimerEvery) { // for ever too
+			w.parked = append(w.parked, heap.Pop(&w.queue).(simEvent))
+			continue
+		}
 		if !ok || !health || w.told[e.Unit][check] != Healthy || w.s.Units[e.Unit] == nil || w.s.Units[e.Unit].Health() != Healthy {
 			return
 		}
@@ -531,6 +540,7 @@ func (w *sim) checkRest() {
 		if u == nil {
 			w.fatalf("%s is lost", name)
 		}
+		w.checkTriggers(u)
 		if u.Phase == Backoff {
 			w.fatalf("%s is in back-off with no timer", name)
 		}

@@ -107,6 +107,18 @@ type Unit struct {
 	// Checks are the health checks by name; in Running those of Config, else what
 	// the last ones said.
 	Checks map[string]*Check `json:"checks,omitempty"`
+	// Triggers: its timer, its sockets with activate and its watched paths are in
+	// force: since it was first started, or boot, and until it is stopped.
+	Triggers  bool      `json:"triggers,omitempty"`
+	Schedule  Schedule  `json:"schedule,omitzero"`
+	Listening Listening `json:"listening,omitzero"`
+	// Activations are its last starts by a socket.
+	Activations []time.Time `json:"activations,omitempty"`
+	// Watched are the paths that are watched; PathAt is when one was acted on last,
+	// and PathDue one that waits for TimerPath.
+	Watched []string  `json:"watched,omitempty"`
+	PathAt  time.Time `json:"path_at,omitzero"`
+	PathDue string    `json:"path_due,omitempty"`
 	// Timers are those that are armed. All but the lasting ones end with the phase
 	// in which they were set.
 	Timers map[Timer]Armed `json:"timers,omitempty"`

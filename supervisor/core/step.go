@@ -84,6 +84,16 @@ func (st *step) take(e Event) {
 		if u := st.current(e.Unit, e.Incarnation); u != nil {
 			st.emptied(u, e)
 		}
+	case ClockChanged:
+		st.clockChanged()
+	case Activated:
+		if u := st.s.Units[e.Unit]; u != nil && u.Listening.Listen && u.Listening.Seq == e.Seq {
+			st.activated(u, e)
+		}
+	case PathChanged:
+		if u := st.s.Units[e.Unit]; u != nil && len(u.Watched) > 0 {
+			st.pathChanged(u, e.Path)
+		}
 	case TimerFired:
 		if e.Unit == "" && e.Timer == TimerShutdown {
 			st.overdue(e.Seq)
@@ -171,6 +181,7 @@ func (st *step) enter(u *Unit, to Phase, reason string) {
 	if to != Running && to != Starting {
 		u.ReloadAgain = false
 	}
+	st.listen(u)
 	st.touch(u)
 }
 

@@ -72,6 +72,12 @@ var situations = []struct {
 	{"completed", Completed, "unit x type=task;load boot;spawned x;exited x 0;released x"},
 	{"completed, remains", Completed, "unit x remain post-stop;load boot;spawned x;exited x 0;released x"},
 	{"failed with y", Failed, "unit y policy=never;unit x requires=y;load boot;spawned y;spawned x;exited y 1;released y;exited x 0;released x"},
+	{"inactive, before its timer", Inactive, "unit x timer=hourly;load boot"},
+	{"inactive, listening", Inactive, "unit x socket=s path=/p:reload;load boot"},
+	{"running, with everything", Running, "unit x socket=s path=/p timer=hourly reload;load boot;activated x s;spawned x;path x /p;exited x 1;released x;spawned x"},
+	{"running, a path has changed", Running, "unit x path=/p:start reload;load boot;path x /p;spawned x;path x /p"},
+	{"completed, listening", Completed, "unit x socket=s type=task;load boot;activated x s;spawned x;exited x 0;released x"},
+	{"failed, listening", Failed, "unit x socket=s policy=never;load boot;activated x s;spawned x;exited x 1;released x"},
 	{"failed", Failed, "unit x policy=never reload;load boot;spawn-failed x no such file;released x"},
 }
 
@@ -90,7 +96,7 @@ var happenings = []string{
 	"hook +x post-start", "hook +x post-start bad", "hook +x post-stop bad", "hook +x reload", "readiness +x", "readiness +x no answer",
 	"notified +x ready", "notified +x status=busy errno=2 mainpid=77 interval=5s", "notified +x extend=10h",
 	"fire x beside-stop", "fire x beside-ready",
-	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "shutdown", "spawned nobody", "crash",
+	"stale-timer x restart 0", "stale-timer x stop 99", "fire x", "fire x calendar", "clock 2h", "clock -2h", "activated x s", "activated x s in use", "stale-activated x 99", "path x /p", "shutdown", "spawned nobody", "crash",
 }
 
 // TestTable tries every event in every situation: none may panic or make a

@@ -97,6 +97,8 @@ func (p *script) do(w []string) []string {
 		}
 		p.t.Fatalf("%s has no such timer", name)
 		return nil
+	case "early": // early NAME TIMER: it fires before its time
+		return p.step(TimerFired{name, Timer(arg(2)), p.s.Units[name].Timers[Timer(arg(2))].Seq})
 	case "readiness": // readiness NAME [WHY…]: ready, or why not yet
 		return p.step(Readiness{name, inc, len(w) == 2, strings.Join(w[2:], " ")})
 	case "notified": // notified NAME WORD…, as in sd_notify(3) but in words; times are spans before now
@@ -123,6 +125,15 @@ func (p *script) do(w []string) []string {
 			c.Units, c.NoBlock = w[3:len(w)-1], true
 		}
 		return p.step(c)
+	case "clock": // clock SPAN: it is set forward, or back
+		p.now = p.now.Add(time.Duration(duration(p.t, arg(1))))
+		return p.step(ClockChanged{})
+	case "activated": // activated NAME SOCKET [WHY…]: traffic, or why nobody can listen
+		return p.step(Activated{name, p.listening(name), arg(2), strings.Join(w[min(3, len(w)):], " ")})
+	case "stale-activated": // stale-activated NAME SEQ
+		return p.step(Activated{name, uint64(atoi(arg(2))), "s", ""})
+	case "path": // path NAME PATH
+		return p.step(PathChanged{name, arg(2)})
 	case "shutdown": // shutdown [LIMIT]
 		if arg(1) != "" {
 			p.s.ShutdownLimit = time.Duration(duration(p.t, arg(1)))
@@ -156,7 +167,7 @@ func (p *script) do(w []string) []string {
 		if err := json.Unmarshal(b, p.s); err != nil {
 			p.t.Fatal(err)
 		}
-		return p.tell(Resume(p.s, Input{p.now, 0.5, nil}))
+		return p.tell(Resume(p.s, Input{p.now, 0.5, nil, testZones(p.t)}))
 	case "show": // show NAME…
 		var l []string
 		for _, n := range w[1:] {
@@ -167,6 +178,13 @@ func (p *script) do(w []string) []string {
 		p.t.Fatalf("what is %q?", w[0])
 	}
 	return nil
+}
+
+func (p *script) listening(name string) uint64 {
+	if u := p.s.Units[name]; u != nil {
+		return u.Listening.Seq
+	}
+	return 0
 }
 
 func (p *script) probing(name, check string) uint64 {
@@ -204,6 +222,14 @@ func (p *script) load(args []string) Load {
 			l.Boot = true
 			continue
 		}
+		if run, ok := strings.CutPrefix(a, "run:"); ok { // run:NAME=SPAN: what was due up to then is done
+			name, span, _ := strings.Cut(run, "=")
+			if l.Runs == nil {
+				l.Runs = map[string]Run{}
+			}
+			l.Runs[name] = Run{Text: l.Units[name].Timer.Calendar, Base: p.now.Add(time.Duration(duration(p.t, span)))}
+			continue
+		}
 		if a == "retry" {
 			l.Retry = true
 			continue
@@ -225,8 +251,16 @@ func (p *script) load(args []string) Load {
 	return l
 }
 
+func testZones(t testing.TB) map[string]*time.Location {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*time.Location{"Europe/Berlin": berlin}
+}
+
 func (p *script) step(e Event) []string {
-	return p.tell(Step(p.s, Input{p.now, 0.5, e}))
+	return p.tell(Step(p.s, Input{p.now, 0.5, e, testZones(p.t)}))
 }
 
 func (p *script) tell(effects []Effect) []string {
@@ -302,6 +336,16 @@ func (p *script) line(x Effect) string {
 			s += " (" + x.Reason + ")"
 		}
 		return s
+	case Stamp:
+		return fmt.Sprintf("stamp %s: done up to %s", x.Unit, x.Run.Base.Format(time.DateTime))
+	case Sockets:
+		var names []string
+		for _, s := range x.Sockets {
+			names = append(names, s.Name)
+		}
+		return fmt.Sprintf("sockets %s/%d: [%s]%s", x.Unit, x.Seq, strings.Join(names, " "), map[bool]string{true: ", listen"}[x.Listen])
+	case Watch:
+		return fmt.Sprintf("watch %s: %v", x.Unit, x.Paths)
 	case Done:
 		return "done"
 	}
@@ -489,6 +533,21 @@ func parseUnit(t *testing.T, name string, opts []string) *units.Unit {
 		case "limit":
 			n, within, _ := strings.Cut(value, "/")
 			u.Restart.Limit = units.StartLimit{Burst: atoi(n), Within: duration(t, within)}
+		case "timer": // timer=*-*-*_03:00
+			u.Timer.Calendar = strings.ReplaceAll(value, "_", " ")
+		case "every":
+			u.Timer.Every = duration(t, value)
+		case "jitter":
+			u.Timer.Jitter = duration(t, value)
+		case "missed":
+			u.Timer.Missed = value
+		case "socket":
+			u.Sockets = append(u.Sockets, units.Socket{Name: value, Activate: true})
+		case "passive":
+			u.Sockets = append(u.Sockets, units.Socket{Name: value})
+		case "path": // path=/p or path=/p:reload
+			file, action, _ := strings.Cut(value, ":")
+			u.Path = units.Path{Changed: []string{file}, Action: action}
 		case "steps":
 			for _, s := range list {
 				sig, wait, _ := strings.Cut(s, ":")

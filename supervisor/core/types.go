@@ -13,9 +13,12 @@ type Incarnation uint64
 
 // Input is one event with the time and the randomness that Step may use.
 type Input struct {
+	// Now is in the machine's time zone: calendars that name none are read in it.
 	Now   time.Time
 	Rand  float64 // in [0,1), for jitter
 	Event Event
+	// Zones are the time zones that calendars name, by name; not UTC.
+	Zones map[string]*time.Location
 }
 
 // Event is what may happen: one of the types below.
@@ -36,6 +39,8 @@ type (
 		Retry bool
 		// Good are, for units that are not known yet, the versions to go back to.
 		Good map[string]*units.Unit
+		// Runs are, at boot, where the timers stood when the machine was last up.
+		Runs map[string]Run
 	}
 	// Command is what a user asked for. ID is answered by Reply exactly once.
 	Command struct {
@@ -115,6 +120,21 @@ type (
 		Timer Timer
 		Seq   uint64
 	}
+	// ClockChanged: the wall clock was set, or the machine has slept.
+	ClockChanged struct{}
+	// Activated answers Sockets with Listen, once: there is traffic on that one, or
+	// Err says why they cannot be listened on.
+	Activated struct {
+		Unit   string
+		Seq    uint64
+		Socket string
+		Err    string
+	}
+	// PathChanged: one of those given to Watch has changed, and come to rest.
+	PathChanged struct {
+		Unit string
+		Path string
+	}
 )
 
 // Verb is what a Command asks for.
@@ -129,6 +149,13 @@ const (
 	VerbKill    Verb = "kill"
 	VerbReset   Verb = "reset-failed"
 )
+
+// Run is what is kept of a timer over a boot: see Schedule.
+type Run struct {
+	Text    string    `json:"text"`
+	Base    time.Time `json:"base"`
+	LastRun time.Time `json:"last_run,omitzero"`
+}
 
 // Change is how a unit of the new generation differs from the running one.
 type Change struct {
@@ -161,7 +188,13 @@ const (
 type Timer string
 
 // lasting reports whether the timer outlives the phase in which it was set.
-func (t Timer) lasting() bool { return t == TimerBesideStop || t == TimerBesideReady }
+func (t Timer) lasting() bool {
+	switch t {
+	case TimerBesideStop, TimerBesideReady, TimerCalendar, TimerEvery, TimerPath:
+		return true
+	}
+	return false
+}
 
 // The timers.
 const (
@@ -268,6 +301,27 @@ type (
 	StopTimer struct {
 		Unit  string
 		Timer Timer
+	}
+	// Stamp has the state of a unit's timer kept over a boot. No answer.
+	Stamp struct {
+		Unit string
+		Run  Run
+	}
+	// Sockets has the unit's listening sockets be these and no others: what is open
+	// of them already stays as it is, and they stay open until the next Sockets.
+	// Listen: the first traffic on one with activate is to be told; Answer:
+	// Activated. Without it there is none: Spawn needs them, and tells.
+	Sockets struct {
+		Unit    string
+		Seq     uint64
+		Sockets []units.Socket
+		Listen  bool
+	}
+	// Watch has these paths of the host be watched for changes, and no others.
+	// Answer: PathChanged, each time.
+	Watch struct {
+		Unit  string
+		Paths []string
 	}
 	// Reply answers a Command. Err is "" on success. Failed names the units that did not make it,
 	// Replaced those that a restart has replaced without stopping them.

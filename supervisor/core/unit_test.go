@@ -77,24 +77,24 @@ func TestGroupCycle(t *testing.T) {
 func TestDirty(t *testing.T) {
 	s, now := New(), time.Unix(0, 0)
 	files := map[string]*units.Unit{"a": svc("a"), "b": svc("b", demand)}
-	Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}})
+	Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}, nil})
 	if got := fmt.Sprint(s.Dirty(), s.Dirty(), s.Names(), s.Idle()); got != "[a b] [] [a b] false" {
 		t.Error(got)
 	}
-	Step(s, Input{now, 0.5, Spawned{"a", 1, 7}})
+	Step(s, Input{now, 0.5, Spawned{"a", 1, 7}, nil})
 	if got := fmt.Sprint(s.Dirty(), s.Idle()); got != "[a] true" {
 		t.Error(got)
 	}
 	delete(files, "b")
-	Step(s, Input{now, 0.5, Load{Generation: 2, Units: files}})
+	Step(s, Input{now, 0.5, Load{Generation: 2, Units: files}, nil})
 	if _, ok := s.Unit("b"); ok {
 		t.Error("b is still there")
 	}
 	if got := fmt.Sprint(s.Dirty(), s.Generation); got != "[a b] 2" {
 		t.Error(got)
 	}
-	Step(s, Input{now, 0.5, Exited{"a", 1, ExitStatus{Code: 1}}})
-	Step(s, Input{now, 0.5, Released{"a", 1}})
+	Step(s, Input{now, 0.5, Exited{"a", 1, ExitStatus{Code: 1}}, nil})
+	Step(s, Input{now, 0.5, Released{"a", 1}, nil})
 	if got := s.Timers(); len(got) != 1 || got[0] != (SetTimer{"a", TimerRestart, 1, now.Add(500 * time.Millisecond)}) {
 		t.Errorf("timers: %v", got)
 	}
@@ -129,12 +129,12 @@ func BenchmarkStep(b *testing.B) {
 		}
 		files[u.Name] = u
 	}
-	out := Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}})
+	out := Step(s, Input{now, 0.5, Load{Generation: 1, Units: files, Boot: true}, nil})
 	for len(out) > 0 {
 		var next []Effect
 		for _, x := range out {
 			if x, ok := x.(Spawn); ok {
-				next = append(next, Step(s, Input{now, 0.5, Spawned{x.Unit, x.Incarnation, 1}})...)
+				next = append(next, Step(s, Input{now, 0.5, Spawned{x.Unit, x.Incarnation, 1}, nil})...)
 			}
 		}
 		out = next
@@ -142,9 +142,9 @@ func BenchmarkStep(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		u := s.Units[simName(n-1)]
-		Step(s, Input{now, 0.5, Exited{u.Name, u.Incarnation, ExitStatus{Code: 1}}})
-		Step(s, Input{now, 0.5, Released{u.Name, u.Incarnation}})
-		Step(s, Input{now, 0.5, TimerFired{u.Name, TimerRestart, u.Timers[TimerRestart].Seq}})
-		Step(s, Input{now, 0.5, Spawned{u.Name, u.Incarnation, 1}})
+		Step(s, Input{now, 0.5, Exited{u.Name, u.Incarnation, ExitStatus{Code: 1}}, nil})
+		Step(s, Input{now, 0.5, Released{u.Name, u.Incarnation}, nil})
+		Step(s, Input{now, 0.5, TimerFired{u.Name, TimerRestart, u.Timers[TimerRestart].Seq}, nil})
+		Step(s, Input{now, 0.5, Spawned{u.Name, u.Incarnation, 1}, nil})
 	}
 }
