@@ -10,6 +10,7 @@ const (
 	codeRead        = "C005"
 	codeTooMany     = "C006"
 	codeLonely      = "C007"
+	codeZone        = "C008"
 	codeSetting     = "C020"
 	codeUnknown     = "C021"
 	codeSyntax      = "C022"
@@ -46,6 +47,10 @@ one generation: 10,000 units, 64 MiB.`,
 web.toml.d/*.toml change the unit web, which needs a web.toml in one of the
 search directories (or, for worker@eu.toml.d, the instance eu of a template).
 This is a warning: the drop-ins do nothing.`,
+	codeZone: `A calendar expression names a time zone that this machine does not have.
+
+berth has no time zones built in: it reads those of the machine, from
+/usr/share/zoneinfo, which Debian's package tzdata installs. UTC needs none.`,
 	codeSetting: `A key of the daemon's settings (berthd.toml) has a value it cannot have.`,
 	codeUnknown: `The daemon's settings (berthd.toml) hold a key that berth does not know.`,
 	codeSyntax:  `The daemon's settings (berthd.toml) are not TOML.`,

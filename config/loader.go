@@ -97,6 +97,7 @@ func (l *loader) understand(name string, texts []units.Source) *units.Unit {
 	}
 	l.set.decoded[name] = d
 	l.set.Diagnostics = append(l.set.Diagnostics, d.diagnostics...)
+	l.set.Diagnostics = append(l.set.Diagnostics, zoneFaults(d.unit, texts)...)
 	return d.unit
 }
 

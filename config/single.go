@@ -63,6 +63,7 @@ func LoadFile(path string, more ...units.Source) (*units.Unit, units.Diagnostics
 	}
 	unit, faults := units.Decode(name, append(texts, more...))
 	relocate(unit, dir)
+	faults = append(faults, zoneFaults(unit, append(texts, more...))...)
 	return unit, append(diagnostics, faults...).Sorted(), nil
 }
 

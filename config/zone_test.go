@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,5 +21,37 @@ func TestZone(t *testing.T) {
 		if loc, err := Zone(name); err == nil || !strings.Contains(err.Error(), "time zone") {
 			t.Errorf("%q: %v, %v", name, loc, err)
 		}
+	}
+}
+
+// TestZoneOfUnit: a zone that is not there makes a generation invalid, again and
+// again, and stands at its place.
+func TestZoneOfUnit(t *testing.T) {
+	dir := t.TempDir()
+	const text = "[service]\ncommand = '/bin/true'\n[rootfs]\nhost = true\n[timer]\ncalendar = 'daily %s'\n"
+	write := func(zone string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "job.toml"), []byte(strings.Replace(text, "%s", zone, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var known *Set
+	for range 2 {
+		write("Europe/Atlantis")
+		set, err := Load(Options{Dirs: []string{dir}, Known: known})
+		if err != nil || len(set.Diagnostics) != 1 || set.Valid() {
+			t.Fatalf("%+v, %v", set, err)
+		}
+		if d := set.Diagnostics[0]; d.Code != "C008" || d.Line != 6 || d.Column != 12 || !strings.Contains(d.Message, "Europe/Atlantis") {
+			t.Errorf("%+v", d)
+		}
+		known = set
+	}
+	if _, ds, err := LoadFile(filepath.Join(dir, "job.toml")); err != nil || !ds.HasErrors() {
+		t.Errorf("%v, %v", ds, err)
+	}
+	write("Europe/Berlin")
+	if set, err := Load(Options{Dirs: []string{dir}, Known: known}); err != nil || len(set.Diagnostics) != 0 {
+		t.Errorf("%v, %v", set.Diagnostics, err)
 	}
 }

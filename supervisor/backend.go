@@ -77,7 +77,24 @@ func unitLine(u *core.Unit) api.Unit {
 		at := u.RestartAt
 		l.RestartAt = &at
 	}
+	l.Timer = timerOf(u)
 	return l
+}
+
+func timerOf(u *core.Unit) *api.Timer {
+	if u.Config == nil || !u.Config.Timer.Set() {
+		return nil
+	}
+	t := &api.Timer{Calendar: u.Config.Timer.Calendar, Every: u.Config.Timer.Every}
+	for _, name := range []core.Timer{core.TimerCalendar, core.TimerEvery} {
+		if armed, ok := u.Timers[name]; ok {
+			t.Next = &armed.At
+		}
+	}
+	if last := u.Schedule.LastRun; !last.IsZero() {
+		t.Last = &last
+	}
+	return t
 }
 
 func (b backend) List(ctx context.Context) ([]api.Unit, error) {

@@ -66,6 +66,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.transition(e)
 	case core.Beside:
 		s.beside(e)
+	case core.Stamp:
+		s.stamps.set(e.Unit, e.Run)
 	case core.Report:
 		s.report(e)
 	case core.Outcome:
@@ -80,7 +82,11 @@ func (s *Supervisor) do(e core.Effect) {
 func (s *Supervisor) setTimer(e core.SetTimer) {
 	k := timerKey{e.Unit, e.Timer}
 	s.stopTimer(k)
-	s.timers[k] = time.AfterFunc(time.Until(e.At), func() {
+	at := e.At
+	if e.Timer == core.TimerCalendar {
+		at = at.Round(0) // by the wall clock, which may have been set meanwhile
+	}
+	s.timers[k] = time.AfterFunc(time.Until(at), func() {
 		s.post(func() { s.step(core.TimerFired{Unit: e.Unit, Timer: e.Timer, Seq: e.Seq}) })
 	})
 }

@@ -3,7 +3,9 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,7 +230,12 @@ func (s *Supervisor) apply(t *taking) api.Reload {
 	if !t.known {
 		s.rolledBack(t.record)
 	}
-	s.step(core.Load{Generation: s.generation, Units: t.units, Changes: changes, Boot: t.boot, Retry: t.apply, Good: t.good})
+	load := core.Load{Generation: s.generation, Units: t.units, Changes: changes, Boot: t.boot, Retry: t.apply, Good: t.good}
+	s.learnZones(slices.Collect(maps.Values(t.units))...)
+	if s.stamps.retain(t.units); t.boot {
+		load.Runs = s.stamps.all()
+	}
+	s.step(load)
 	s.events.send(api.Event{Time: time.Now(), Generation: s.generation, Change: api.ChangeApplied, Reason: t.why})
 	changed := plan.Changed()
 	return api.Reload{Generation: s.generation, Changes: changed, Unchanged: len(plan) - len(changed), Applied: true, Diagnostics: t.warnings}

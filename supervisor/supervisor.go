@@ -64,6 +64,7 @@ type Supervisor struct {
 	execID   atomic.Uint64
 	history  *history.Store
 	writing  queue       // to the history
+	stamps   stampKeeper // of the timers, over boots
 	reading  sync.Mutex  // held by who reads the unit files and takes them up: see reload
 	lastRead *config.Set // by readUnits
 	// probeForks has room for as many exec probes as may be started at a time.
@@ -85,7 +86,8 @@ type Supervisor struct {
 	generation uint64            // that runs
 	execs      map[uint64]*execution
 	stopping   bool
-	abandoned  bool // something could not be brought down
+	abandoned  bool                      // something could not be brought down
+	zones      map[string]*time.Location // that calendars name
 }
 
 // handover is what is told of the past, for status.
@@ -147,6 +149,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		timers:     map[timerKey]*time.Timer{},
 		replies:    map[uint64]chan core.Reply{},
 		execs:      map[uint64]*execution{},
+		zones:      map[string]*time.Location{},
 	}
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	s.left = leftovers{filepath.Join(cfg.StateDir, "processes"), len(tree.Describe().Hierarchies) == 0, os.Getppid()}
@@ -163,6 +166,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err := s.left.end(hand.Registered, s.log); err != nil {
 		return 1, err
 	}
+	s.stamps.begin(cfg.StateDir, cfg.Log)
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}
@@ -174,6 +178,11 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	}
 	defer server.Close()
 	s.state.ShutdownLimit = cfg.ShutdownTimeout
+	clock, err := s.watchClock()
+	if err != nil {
+		return 1, err
+	}
+	defer clock.Close()
 	changes, err := s.watch(ctx)
 	if err != nil {
 		return 1, err
@@ -239,7 +248,7 @@ func (s *Supervisor) ask(ctx context.Context, f func()) error {
 
 // step gives the core one event, writes down what changed, and only then acts.
 func (s *Supervisor) step(ev core.Event) {
-	effects := core.Step(s.state, core.Input{Now: time.Now(), Rand: rand.Float64(), Event: ev})
+	effects := core.Step(s.state, s.input(ev, rand.Float64()))
 	s.record()
 	s.stopping = s.stopping || s.state.Shutdown // a unit may have asked for it
 	for _, e := range effects {
@@ -292,6 +301,7 @@ func (s *Supervisor) finish() {
 	}
 	s.logs.Close()
 	s.writing.drain()
+	s.stamps.jobs.drain()
 	if err := s.tree.Remove(); err != nil {
 		s.log.Warn("cannot remove the cgroup tree", zap.Error(err))
 	}

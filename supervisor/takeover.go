@@ -279,7 +279,11 @@ func (s *Supervisor) occupied(unit string, side core.Side) bool {
 // replyOutstanding ends the commands of clients that went with the earlier
 // supervisor, re-arms timers and repeats the effects that may not have been done.
 func (s *Supervisor) replyOutstanding() []core.Effect {
-	effects := core.Resume(s.state, core.Input{Now: time.Now()})
+	for _, name := range s.state.Names() {
+		u, _ := s.state.Unit(name)
+		s.learnZones(u.Config, u.Next)
+	}
+	effects := core.Resume(s.state, s.input(nil, 0))
 	s.record()
 	return effects
 }

@@ -35,6 +35,20 @@ func Check(set map[string]*Unit, origins Origins) Diagnostics {
 	return g.rep.diagnostics.Sorted()
 }
 
+// Fault makes an error at a key of a unit, for those who know of the machine what
+// Decode cannot. sources are those that Decode was given; a key that is not
+// written is reported at the nearest table above it.
+func Fault(name string, sources []Source, key, code, message, hint string) Diagnostic {
+	files, root := readAll(name, sources, &report{})
+	v := &validator{rep: &report{}, root: root, top: span{files[0], 0, 0}}
+	at := v.at(key)
+	if n := root.find(key); n != nil {
+		at = n.at
+	}
+	v.rep.add(code, Error, at, hint, message)
+	return v.rep.diagnostics[0]
+}
+
 type graph struct {
 	set     map[string]*Unit
 	names   []string

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,23 +14,68 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	timers := false
+	c := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List all units",
 		Long: `Lists all units with state, what their health checks say, main process, restarts
-since they were started, and the reason of a state that is not wanted.`,
+since they were started, and the reason of a state that is not wanted. With
+--timers it lists those that have a timer, with the next and the last time that
+it starts them.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := a.client().List(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if a.json() {
-				return a.printJSON(list)
+			if timers {
+				list = slices.DeleteFunc(list, func(u api.Unit) bool { return u.Timer == nil })
 			}
-			a.printList(list)
+			switch {
+			case a.json():
+				return a.printJSON(list)
+			case timers:
+				a.printTimers(list, time.Now())
+			default:
+				a.printList(list)
+			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&timers, "timers", false, "list timers, the next one first")
+	return c
+}
+
+// printTimers lists timers as systemctl list-timers does.
+func (a *app) printTimers(list []api.Unit, now time.Time) {
+	slices.SortStableFunc(list, func(x, y api.Unit) int {
+		switch {
+		case x.Timer.Next == nil || y.Timer.Next == nil:
+			return cmp.Compare(boolOf(x.Timer.Next == nil), boolOf(y.Timer.Next == nil))
+		default:
+			return x.Timer.Next.Compare(*y.Timer.Next)
+		}
+	})
+	t := &table{}
+	t.row(cell{"NEXT", bold}, cell{"LEFT", bold}, cell{"LAST", bold}, cell{"PASSED", bold}, cell{"UNIT", bold})
+	moment := func(at *time.Time, span func(time.Time) time.Duration) (cell, cell) {
+		if at == nil {
+			return cell{"-", faint}, cell{"-", faint}
+		}
+		return cell{text: at.Local().Format("Mon 2006-01-02 15:04:05 MST")}, cell{text: age(max(span(*at), 0))}
+	}
+	for _, u := range list {
+		next, left := moment(u.Timer.Next, func(at time.Time) time.Duration { return at.Sub(now) })
+		last, passed := moment(u.Timer.Last, now.Sub)
+		t.row(next, left, last, passed, cell{text: u.Name})
+	}
+	t.print(a.out, a.paint())
+}
+
+func boolOf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (a *app) printList(list []api.Unit) {

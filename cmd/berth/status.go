@@ -178,6 +178,9 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	if st.RestartAt != nil {
 		a.field("Restart", "in "+age(time.Until(*st.RestartAt)))
 	}
+	if st.Timer != nil {
+		a.field("Timer", timerText(st.Timer, time.Now()))
+	}
 	if st.Restarts > 0 {
 		a.field("Restarts", fmt.Sprint(st.Restarts))
 	}
@@ -296,6 +299,22 @@ func (a *app) check(c api.Check) {
 
 // checkLines is how many lines of a check's output are shown.
 const checkLines = 5
+
+// timerText tells what a timer goes by, and when it is due.
+func timerText(t *api.Timer, now time.Time) string {
+	text := t.Calendar
+	if text == "" {
+		text = "every " + t.Every.String()
+	}
+	if t.Next == nil {
+		return text + ", not set"
+	}
+	text += fmt.Sprintf(", next %s, in %s", t.Next.Local().Format("Mon 2006-01-02 15:04:05 MST"), age(max(t.Next.Sub(now), 0)))
+	if t.Last != nil {
+		text += ", last " + since(*t.Last)
+	}
+	return text
+}
 
 func bounded(text string, limit *uint64, format func(uint64) string) string {
 	if limit != nil {

@@ -192,6 +192,15 @@ func causeText(c core.Cause, up bool, now time.Time) string {
 		}
 	case core.CauseRemoved:
 		by = fmt.Sprintf("because its unit file was removed (generation %d)", c.Generation)
+	case core.CauseTimer:
+		by = "by its timer"
+	case core.CauseSocket:
+		by = "by traffic on its socket " + safe(c.By)
+	case core.CausePath:
+		by = "because " + safe(c.By) + " changed"
+		if up {
+			did = "started or restarted"
+		}
 	case core.CauseShutdown:
 		by = "by the shutdown"
 	case core.CauseRequired:

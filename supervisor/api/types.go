@@ -30,6 +30,17 @@ type Unit struct {
 	RestartAt   *time.Time `json:"restart_at,omitempty"`
 	// Health is the state of the worst of its health checks; "": it has none, or is not up.
 	Health core.HealthState `json:"health,omitempty"`
+	Timer       *Timer     `json:"timer,omitempty"`
+}
+
+// Timer is a unit's [timer].
+type Timer struct {
+	Calendar string         `json:"calendar,omitempty"`
+	Every    units.Duration `json:"every,omitempty"` // nanoseconds
+	// Next is when it starts the unit next; nil: it is not in force, or never again.
+	Next *time.Time `json:"next,omitempty"`
+	// Last is when it started the unit last; nil: not known.
+	Last *time.Time `json:"last,omitempty"`
 }
 
 // Status is all of one unit.
