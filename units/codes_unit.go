@@ -30,7 +30,7 @@ func unitCodes() []Explanation {
 		{Code: "U047", Title: "memory limits in the wrong order",
 			Text:  "memory-min, memory-low, memory-high and memory-max each make sense up to the next one only. A memory-high above memory-max never slows anything down, because the kernel kills before.",
 			Wrong: on("[cgroup]\nmemory-high = \"512M\"\nmemory-max = \"256M\"\n"), Right: on("[cgroup]\nmemory-high = \"200M\"\nmemory-max = \"256M\"\n")},
-		{Code: "U050", Title: "not a calendar expression",
+		{Code: "U060", Title: "not a calendar expression",
 			Text:  "A calendar expression is written as in systemd.time(7): weekdays, a date, a time, a time zone, of which all but one may be left out (\"Mon..Fri *-*-* 08:00 Europe/Berlin\", \"*-*~1 23:00\", \"daily\"); or as the five fields of crontab(5) (\"0 8 * * 1-5\"). berth calendar EXPRESSION shows what it means.",
 			Wrong: on("[timer]\ncalendar = \"Mon..Fri 25:00\"\n"), Right: on("[timer]\ncalendar = \"Mon..Fri 08:00\"\n")},
 		{Code: "U048", Title: "a map of ids that cannot be",

@@ -16,10 +16,10 @@ func (d *decoder) calendar(n *node, f Field, err error) {
 			at.start += 1 + wrong.Offset
 			at.end = max(at.start+1, at.end-1)
 		}
-		d.rep.fail("U050", at, hint, "%s: %s", displayKey(f), wrong.Reason)
+		d.rep.fail("U060", at, hint, "%s: %s", displayKey(f), wrong.Reason)
 		return
 	}
-	d.rep.fail("U050", at, hint, "%s: %v", displayKey(f), err)
+	d.rep.fail("U060", at, hint, "%s: %v", displayKey(f), err)
 }
 
 // timer holds [timer] to one of its two clocks, and to a unit that it can start again.
