@@ -22,16 +22,16 @@ func (t *translator) seccomp(out *isolate.Process) {
 		}
 		return
 	}
-	if names := profile.Unknown(); len(names) > 0 {
-		t.warn(path+".syscalls", "no architecture has these, they have no effect: %s", strings.Join(names, " "))
-	}
-	filter, flags, err := t.opt.Filters.Compile(profile, seccomp.Options{})
+	kept, err := t.opt.Filters.Compile(profile, seccomp.Options{})
 	if err != nil {
 		t.fault(path, "", "%v", err)
 		return
 	}
-	out.Seccomp, out.SeccompFlags = filter, flags
-	if !seccomp.Notifies(filter) {
+	if len(kept.Unknown) > 0 {
+		t.warn(path+".syscalls", "no architecture has these, they have no effect: %s", strings.Join(kept.Unknown, " "))
+	}
+	out.Seccomp, out.SeccompFlags = kept.Filter, kept.Flags
+	if !seccomp.Notifies(kept.Filter) {
 		return // the listener is then ignored, as config-linux.md says
 	}
 	if s.ListenerPath == "" {

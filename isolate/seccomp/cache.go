@@ -2,8 +2,6 @@ package seccomp
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	"sync"
 )
 
@@ -34,14 +32,7 @@ func (c *Cache) Compile(p *Profile, o Options) (filter []byte, flags uint32, err
 	if err != nil {
 		return nil, 0, err
 	}
-	text, err := json.Marshal(struct {
-		P *Profile
-		O Options
-	}{p, o})
-	if err != nil {
-		return nil, 0, fmt.Errorf("cannot tell seccomp profiles apart: %w", err)
-	}
-	f := c.get(sha256.Sum256(text))
+	f := c.get(key(p, o))
 	f.once.Do(func() { f.filter, f.flags, f.err = Compile(p, o) })
 	return f.filter, f.flags, f.err
 }

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -26,23 +26,33 @@ type Files struct {
 // maxFiles is how many filters are kept: then all go.
 const maxFiles = 64
 
-// Compile is the package's Compile. That a filter cannot be kept or read again is
-// no error: it costs the time of compiling.
-func (f Files) Compile(p *Profile, o Options) (filter []byte, flags uint32, err error) {
+// Kept is what is kept of a compiled profile.
+type Kept struct {
+	Filter  []byte
+	Flags   uint32
+	Unknown []string // see Profile.Unknown
+}
+
+// Compile is the package's Compile, and Profile.Unknown. That a filter cannot be
+// kept or read again is no error: it costs the time of compiling.
+func (f Files) Compile(p *Profile, o Options) (k Kept, err error) {
 	if o, err = o.complete(); err != nil {
-		return nil, 0, err
+		return Kept{}, err
 	}
 	file := f.file(p, o)
-	if file == "" {
-		return Compile(p, o)
+	if file != "" {
+		if k, ok := readFilter(file); ok {
+			return k, nil
+		}
 	}
-	if filter, flags, ok := readFilter(file); ok {
-		return filter, flags, nil
+	if k.Filter, k.Flags, err = Compile(p, o); err != nil {
+		return Kept{}, err
 	}
-	if filter, flags, err = Compile(p, o); err == nil {
-		writeFilter(file, filter, flags)
+	k.Unknown = p.Unknown()
+	if file != "" {
+		writeFilter(file, k)
 	}
-	return filter, flags, err
+	return k, nil
 }
 
 // file gives the file of a filter, in a directory that nobody else can write to; "" if there is none.
@@ -55,15 +65,10 @@ func (f Files) file(p *Profile, o Options) string {
 	if err != nil {
 		return ""
 	}
-	text, err := json.Marshal(struct {
-		P           *Profile
-		O           Options
-		Size, MTime int64
-	}{p, o, self.Size(), self.ModTime().UnixNano()})
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(text)
+	text := binary.NativeEndian.AppendUint64(nil, uint64(self.Size()))
+	text = binary.NativeEndian.AppendUint64(text, uint64(self.ModTime().UnixNano()))
+	content := key(p, o)
+	sum := sha256.Sum256(append(text, content[:]...))
 	return filepath.Join(f.Dir, hex.EncodeToString(sum[:]))
 }
 
@@ -77,32 +82,48 @@ func private(dir string) bool {
 	return ok && int(stat.Uid) == os.Geteuid()
 }
 
-// headerSize is that of the digest of all that follows, and of the flags.
-const headerSize = sha256.Size + 4
+// headerSize is that of what stands before the names that are unknown, a line
+// each, and the filter: the digest of all that follows, the flags, and the length
+// of the names.
+const headerSize = sha256.Size + 4 + 4
+
+// maxNames bounds the names that are kept.
+const maxNames = 64 << 10
 
 // readFilter reads a filter that was written whole.
-func readFilter(file string) (filter []byte, flags uint32, ok bool) {
+func readFilter(file string) (k Kept, ok bool) {
 	text, err := os.ReadFile(file)
-	if err != nil || len(text) < headerSize || len(text) > headerSize+8*maxInstructions {
-		return nil, 0, false
+	if err != nil || len(text) < headerSize || len(text) > headerSize+maxNames+8*maxInstructions {
+		return k, false
 	}
 	sum := sha256.Sum256(text[sha256.Size:])
-	if !bytes.Equal(sum[:], text[:sha256.Size]) {
-		return nil, 0, false
+	names := binary.NativeEndian.Uint32(text[headerSize-4:])
+	if !bytes.Equal(sum[:], text[:sha256.Size]) || int64(names) > int64(len(text)-headerSize) {
+		return k, false
 	}
-	return text[headerSize:], binary.NativeEndian.Uint32(text[sha256.Size:]), true
+	k.Flags = binary.NativeEndian.Uint32(text[sha256.Size:])
+	k.Filter = text[headerSize+names:]
+	if names > 0 {
+		k.Unknown = strings.Split(string(text[headerSize:headerSize+names]), "\n")
+	}
+	return k, true
 }
 
 // writeFilter keeps a filter: whoever reads the file finds all of it.
-func writeFilter(file string, filter []byte, flags uint32) {
+func writeFilter(file string, k Kept) {
+	names := strings.Join(k.Unknown, "\n")
+	if len(names) > maxNames {
+		return
+	}
 	dir := filepath.Dir(file)
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) >= maxFiles {
 		for _, e := range entries {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
-	text := binary.NativeEndian.AppendUint32(make([]byte, sha256.Size), flags)
-	text = append(text, filter...)
+	text := binary.NativeEndian.AppendUint32(make([]byte, sha256.Size), k.Flags)
+	text = binary.NativeEndian.AppendUint32(text, uint32(len(names)))
+	text = append(append(text, names...), k.Filter...)
 	sum := sha256.Sum256(text[sha256.Size:])
 	copy(text, sum[:])
 	temp, err := os.CreateTemp(dir, fmt.Sprintf("%d-*", os.Getpid()))

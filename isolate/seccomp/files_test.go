@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -11,7 +12,7 @@ import (
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "filters")
 	files := Files{Dir: dir}
-	profile := &Profile{Default: Verdict{Action: Allow}, Flags: []string{"SECCOMP_FILTER_FLAG_LOG"}, Rules: []Rule{{Names: []string{"mkdir"}, Verdict: Verdict{Errno, 13}}}}
+	profile := &Profile{Default: Verdict{Action: Allow}, Flags: []string{"SECCOMP_FILTER_FLAG_LOG"}, Rules: []Rule{{Names: []string{"mkdir", "swim", "fly"}, Verdict: Verdict{Errno, 13}}}}
 	want, wantFlags, err := Compile(profile, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -26,9 +27,9 @@ func TestFiles(t *testing.T) {
 	}
 	same := func() {
 		t.Helper()
-		got, flags, err := files.Compile(profile, Options{})
-		if err != nil || !bytes.Equal(got, want) || flags != wantFlags {
-			t.Errorf("the filter has %d bytes and flags %#x, %v", len(got), flags, err)
+		got, err := files.Compile(profile, Options{})
+		if err != nil || !bytes.Equal(got.Filter, want) || got.Flags != wantFlags || !slices.Equal(got.Unknown, []string{"fly", "swim"}) {
+			t.Errorf("the filter has %d bytes, flags %#x and unknown names %q, %v", len(got.Filter), got.Flags, got.Unknown, err)
 		}
 	}
 	same()
@@ -42,9 +43,9 @@ func TestFiles(t *testing.T) {
 		t.Errorf("it was written again: %v", err)
 	}
 	// That it is the file that is read: one with other content and the right digest.
-	writeFilter(file, []byte("12345678"), 7)
-	if got, flags, err := files.Compile(profile, Options{}); err != nil || string(got) != "12345678" || flags != 7 {
-		t.Errorf("the file was not read: %q, %d, %v", got, flags, err)
+	writeFilter(file, Kept{[]byte("12345678"), 7, nil})
+	if got, err := files.Compile(profile, Options{}); err != nil || string(got.Filter) != "12345678" || got.Flags != 7 || got.Unknown != nil {
+		t.Errorf("the file was not read: %v, %v", got, err)
 	}
 	for _, damage := range []func([]byte) []byte{
 		func(b []byte) []byte { return b[:10] },
@@ -64,12 +65,12 @@ func TestFiles(t *testing.T) {
 		kept(1)
 	}
 	for i := range maxFiles {
-		if _, _, err := files.Compile(&Profile{Default: Verdict{Action: Errno, Data: uint16(i)}}, Options{}); err != nil {
+		if _, err := files.Compile(&Profile{Default: Verdict{Action: Errno, Data: uint16(i)}}, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	kept(1) // all but the last have gone
-	if _, _, err := files.Compile(profile, Options{Arch: "vax"}); err == nil {
+	if _, err := files.Compile(profile, Options{Arch: "vax"}); err == nil {
 		t.Error("an architecture that there is not")
 	}
 }
@@ -96,7 +97,7 @@ func TestFilesOfOthers(t *testing.T) {
 		if f := (Files{Dir: dir}).file(profile, Options{}); f != "" {
 			t.Errorf("%s: it is used", name)
 		}
-		if filter, _, err := (Files{Dir: dir}).Compile(profile, Options{}); err != nil || len(filter) == 0 {
+		if kept, err := (Files{Dir: dir}).Compile(profile, Options{}); err != nil || len(kept.Filter) == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -108,7 +109,7 @@ func TestFilesOfOthers(t *testing.T) {
 func BenchmarkFiles(b *testing.B) {
 	files := Files{Dir: filepath.Join(b.TempDir(), "filters")}
 	for b.Loop() {
-		if _, _, err := files.Compile(Default(), Options{}); err != nil {
+		if _, err := files.Compile(Default(), Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}
