@@ -114,8 +114,12 @@ type mountRegs struct {
 	made, uid, gid int // late: of a directory that the child gives to its owner if it was made
 }
 
+// usualSteps is about what the usual OCI bundle has.
+const usualSteps = 384
+
 func newCompiler(name string, proc *Process) *compiler {
 	b := program.NewBuilder(name)
+	b.P.Inside = make([]program.Step, 0, usualSteps) // growing there takes twice the memory
 	c := &compiler{b: b, proc: proc, memfd: program.None, ruleset: program.None, landlockOn: program.None, landlockNet: program.None,
 		procFS: program.None, labelFS: program.None, ptsFS: program.None, rootAt: program.None, nested: program.None, userOf: program.None, denied: program.None}
 	c.uid, c.gid = b.LateValue("uid"), b.LateValue("gid")

@@ -36,9 +36,8 @@ func (pr *Prepared) ForkIn(made uint64) (*Child, error) {
 func (pr *Prepared) ForkUntil(deadline time.Time) (*Child, error) { return pr.fork(0, deadline) }
 
 func (pr *Prepared) fork(made uint64, deadline time.Time) (*Child, error) {
-	image, fds := pr.Encode()
-	im, err := program.Decode(image, fds)
-	if err != nil {
+	im := pr.image()
+	if err := im.Complete(); err != nil {
 		return nil, err
 	}
 	im.FailAt = pr.failInside

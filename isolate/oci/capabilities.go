@@ -3,6 +3,7 @@ package oci
 import (
 	"math/bits"
 	"strings"
+	"sync"
 
 	"berth/isolate"
 
@@ -47,7 +48,7 @@ func (t *translator) capabilities(c *specs.LinuxCapabilities) isolate.Capabiliti
 func (t *translator) capabilitySet(names []string) uint64 {
 	var mask uint64
 	for _, name := range names {
-		bit := capabilityBits[name]
+		bit := capabilityBits()[name]
 		if bit == 0 {
 			t.warn("process.capabilities", "there is no capability %s; it is left out", quote(name))
 		}
@@ -62,13 +63,14 @@ func (t *translator) leftOut(mask uint64, why string) {
 	}
 }
 
-var capabilityBits = func() map[string]uint64 {
+// capabilityBits is by name. Not every start asks for it.
+var capabilityBits = sync.OnceValue(func() map[string]uint64 {
 	out := map[string]uint64{}
 	for _, c := range capability.ListKnown() {
 		out["CAP_"+strings.ToUpper(c.String())] = 1 << uint(c)
 	}
 	return out
-}()
+})
 
 func capabilityNames(mask uint64) []string {
 	var out []string

@@ -47,7 +47,7 @@ func plainStrings[T ~string](list []T) []string {
 
 func allCapabilities() uint64 {
 	var mask uint64
-	for _, bit := range capabilityBits {
+	for _, bit := range capabilityBits() {
 		mask |= bit
 	}
 	return mask

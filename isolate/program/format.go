@@ -75,6 +75,8 @@ const (
 	FmtUmount
 	FmtErrno
 	FmtMake
+
+	fmtCount
 )
 
 // Format prints the program, one commented line a step. Steps of the outside

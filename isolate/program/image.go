@@ -273,6 +273,17 @@ func (im *Image) decode(image []byte, fds []int) error {
 	return nil
 }
 
+// Complete makes an image ready to be forked by the process that has linked it,
+// which needs neither Encode nor Decode. It is called once. The arena must be
+// aligned to eight bytes.
+func (im *Image) Complete() error {
+	if err := im.check(); err != nil {
+		return fmt.Errorf("cannot start from this image: %w", err)
+	}
+	im.relocate()
+	return nil
+}
+
 // Forget wipes what the image has in memory of arguments, environment and paths:
 // who forks one image after the other does not give them to the next child. It
 // is not to be forked afterwards.

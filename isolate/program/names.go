@@ -31,12 +31,12 @@ type name struct {
 }
 
 // enums are the formats whose values are one of several, the others are sets of flags.
-var enums = map[Fmt]bool{
+var enums = [fmtCount]bool{
 	FmtFcntl: true, FmtFsconfig: true, FmtIoctl: true, FmtKeyctl: true, FmtPrctl: true,
 	FmtAmbient: true, FmtResource: true, FmtSeccomp: true, FmtSigHow: true, FmtLandlockRule: true, FmtSocket: true, FmtMode: true,
 }
 
-var names = map[Fmt][]name{
+var names = [fmtCount][]name{
 	FmtOpenHow: {
 		{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"}, {unix.RESOLVE_BENEATH, "RESOLVE_BENEATH"},
 		{unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"}, {unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"},

@@ -187,7 +187,7 @@ func (l *locked) file(name string) string { return filepath.Join(l.path, name) }
 // write replaces the record. Whoever reads it sees the old or the new one. It
 // need not survive the machine: no container does.
 func (l *locked) write(r *Record) error {
-	text, err := json.Marshal(r)
+	text, err := r.text()
 	if err == nil {
 		err = replaceFile(l.file(stateFile), text)
 	}
