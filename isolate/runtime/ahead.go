@@ -13,11 +13,25 @@ import (
 // then forks the process, which inherits them, and ends. What is to be done there
 // is done in its order, so that nothing needs to wake the thread in between.
 type ahead struct {
-	jobs chan func(made uint64)
+	jobs chan func()
+	made uint64 // CLONE_NEW* flags; for jobs
 }
 
-// maxJobs is more than a start has.
-const maxJobs = 4
+// maxJobs is what a start has: namespaces, groups, fork.
+const maxJobs = 3
+
+// newAhead begins the thread, before there is anything to do: that takes its time
+// too. The caller calls close.
+func newAhead() *ahead {
+	a := &ahead{jobs: make(chan func(), maxJobs)}
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		for job := range a.jobs {
+			job()
+		}
+	}()
+	return a
+}
 
 // aheadFlags are the namespaces that can be: a PID namespace begins with its
 // first process, a cgroup namespace in its group, and a mount namespace is
@@ -26,50 +40,61 @@ var aheadFlags = map[specs.LinuxNamespaceType]uint64{
 	specs.NetworkNamespace: unix.CLONE_NEWNET, specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS,
 }
 
-// newAhead begins. The caller calls close. It is nil, which does everything
-// elsewhere, where nothing can be made ahead: in a user namespace the others must be its own.
-func newAhead(config *specs.Spec) *ahead {
+// namespaces begins to make them. Nothing is made ahead in a user namespace, since
+// the others must be its own.
+func (a *ahead) namespaces(config *specs.Spec) {
 	if config.Linux == nil {
-		return nil
+		return
 	}
 	var flags uint64
 	for _, ns := range config.Linux.Namespaces {
 		if ns.Type == specs.UserNamespace {
-			return nil
+			return
 		}
 		if ns.Path == "" {
 			flags |= aheadFlags[ns.Type]
 		}
 	}
 	if flags&unix.CLONE_NEWNET == 0 {
-		return nil // the others are made in no time
+		return // the others are made in no time
 	}
-	a := &ahead{make(chan func(uint64), maxJobs)}
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if unix.Unshare(int(flags)) != nil {
-			flags = 0 // the fork tells why not
+	a.jobs <- func() {
+		if unix.Unshare(int(flags)) == nil { // else the fork tells why not
+			a.made = flags
 		}
-		for job := range a.jobs {
-			job(flags)
-		}
-	}()
-	return a
+	}
 }
 
-// meanwhileIn does something in the thread, when it comes to it.
-func meanwhileIn[T any](a *ahead, do func(made uint64) (T, error)) *async[T] {
-	if a == nil {
-		return meanwhile(func() (T, error) { return do(0) })
+// doAhead has something done in the thread, when it comes to it.
+func doAhead[T any](a *ahead, do func() (T, error)) *async[T] {
+	result := &async[T]{done: make(chan struct{})}
+	a.jobs <- func() {
+		defer close(result.done)
+		result.value, result.err = do()
 	}
-	result := newAsync[T]()
-	a.jobs <- func(made uint64) { result.run(func() (T, error) { return do(made) }) }
 	return result
 }
 
-// close ends the thread.
+// close ends the thread. A nil ahead has none.
 func (a *ahead) close() {
 	if a != nil {
 		close(a.jobs)
 	}
+}
+
+// async is something that is done meanwhile.
+type async[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+// wait gives the result, as often as it is wanted. Of what was never begun it is
+// zero.
+func (a *async[T]) wait() (value T, err error) {
+	if a == nil {
+		return value, nil
+	}
+	<-a.done
+	return a.value, a.err
 }

@@ -97,7 +97,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	c = &creation{rt: rt, id: id, o: o, gated: gated}
+	c = &creation{rt: rt, id: id, o: o, gated: gated, ahead: newAhead()}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -110,7 +110,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.config, err = oci.DecodeFile(filepath.Join(c.o.Bundle, configFile), &c.spec); err != nil {
 		return c, err
 	}
-	c.ahead = newAhead(&c.spec)
+	c.ahead.namespaces(&c.spec)
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
 	case tty && !console:
 		return c, errors.New(noConsole)
@@ -208,7 +208,7 @@ func (c *creation) fork() error {
 		return err
 	}
 	var err error
-	c.child, err = meanwhileIn(c.ahead, c.forkWhenReady).wait()
+	c.child, err = doAhead(c.ahead, c.forkWhenReady).wait()
 	c.far.Close() // else its end would not be seen
 	return err
 }

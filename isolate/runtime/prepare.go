@@ -27,7 +27,11 @@ func (c *creation) register() (err error) {
 		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
 		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
 	}
-	c.making = meanwhileIn(c.ahead, func(uint64) (*cgroup.Handles, error) { return c.makeGroup() })
+	// Before anything is made: whoever finds it half made can clear it away.
+	if err := c.dir.write(c.record); err != nil {
+		return err
+	}
+	c.making = doAhead(c.ahead, c.makeGroup)
 	return nil
 }
 
@@ -40,12 +44,8 @@ func (c *creation) findGroup() (*ocigroup.Group, error) {
 	return ocigroup.New(ocigroup.Options{Path: path, ID: c.id, Rootless: c.rt.rootless})
 }
 
-// makeGroup makes the control groups. The container is written down before:
-// whoever finds it half made can clear it away.
+// makeGroup makes the control groups.
 func (c *creation) makeGroup() (*cgroup.Handles, error) {
-	if err := c.dir.write(c.record); err != nil {
-		return nil, err
-	}
 	if err := c.group.Create(c.made.Resources); err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (c *creation) prepare() (err error) {
 
 // forkWhenReady forks the process, which inherits the namespaces made, as soon as
 // its groups are there.
-func (c *creation) forkWhenReady(made uint64) (*isolate.Child, error) {
+func (c *creation) forkWhenReady() (*isolate.Child, error) {
 	handles, err := c.making.wait()
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (c *creation) forkWhenReady(made uint64) (*isolate.Child, error) {
 	if err := c.prepared.Enter(handles.Dir, handles.Procs); err != nil {
 		return nil, err
 	}
-	return c.prepared.ForkIn(made)
+	return c.prepared.ForkIn(c.ahead.made)
 }
 
 func (c *creation) containerHooks() bool {
