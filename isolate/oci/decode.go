@@ -173,6 +173,9 @@ func (d *decoder) array(v reflect.Value, at *where, depth int) error {
 	wanted := v.Kind() == reflect.Slice
 	if wanted {
 		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		if list, ok := v.Addr().Interface().(*[]string); ok {
+			return d.strings(list, at, depth)
+		}
 	} else {
 		d.mismatch(v, at, "an array")
 	}
@@ -188,6 +191,28 @@ func (d *decoder) array(v reflect.Value, at *where, depth int) error {
 			e = v.Index(i)
 		}
 		if err := d.value(e, &where{above: at, index: i}, depth+1); err != nil {
+			return err
+		}
+	}
+}
+
+// strings is array for what most of a configuration is: names of system calls.
+func (d *decoder) strings(list *[]string, at *where, depth int) error {
+	for i := 0; ; i++ {
+		more, err := d.more(i == 0, ']')
+		if !more {
+			return err
+		}
+		*list = append(*list, "")
+		to := &(*list)[i]
+		if d.peek() != '"' || d.values == maxValues || depth == maxDepth {
+			if err := d.value(reflect.ValueOf(to).Elem(), &where{above: at, index: i}, depth+1); err != nil {
+				return err
+			}
+			continue
+		}
+		d.values++
+		if *to, err = d.str(); err != nil {
 			return err
 		}
 	}
@@ -265,16 +290,27 @@ func (d *decoder) fieldsOf(t reflect.Type) map[string]field {
 		return f
 	}
 	out := map[string]field{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous || !f.IsExported() || name == "" || name == "-" {
-			continue
-		}
-		out[name] = field{f.Index, len(out)}
-	}
+	addFields(t, nil, out)
 	if d.fields == nil {
 		d.fields = map[reflect.Type]map[string]field{}
 	}
 	d.fields[t] = out
 	return out
+}
+
+// addFields adds the fields of a structure that is reached by an index. The
+// runtime-spec embeds structures with fields of other names only.
+func addFields(t reflect.Type, above []int, to map[string]field) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		index := append(above[:len(above):len(above)], i)
+		if f.Anonymous {
+			addFields(f.Type, index, to)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && name != "" && name != "-" {
+			to[name] = field{index, len(to)}
+		}
+	}
 }

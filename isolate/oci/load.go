@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -45,9 +46,9 @@ func ReadFile(path string) ([]byte, error) {
 	case info.Size() > maxText:
 		return nil, fmt.Errorf("cannot read the configuration: %s has more than %d bytes", path, maxText)
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxText+1))
-	if err != nil {
+	text := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	if _, err := text.ReadFrom(io.LimitReader(file, maxText+1)); err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return text, nil
+	return text.Bytes(), nil
 }
