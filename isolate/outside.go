@@ -20,6 +20,7 @@ import (
 // step runs one outside step.
 func (pr *Prepared) step(i int) error {
 	s := &pr.program.Outside[i]
+	pr.at.Store(int32(i))
 	if pr.failAt == i+1 {
 		return stepError(i, s, syscall.EIO)
 	}

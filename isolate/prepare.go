@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,7 +25,8 @@ type Prepared struct {
 	program *program.Program
 
 	mu       sync.Mutex
-	owned    []int // closed by Launched
+	owned    []int      // closed by Launched
+	copies   []*os.File // of the caller's, likewise: see PrepareContext
 	status   *os.File
 	gate     *os.File // nil when the caller has the gate
 	handover *os.File // where the program's process comes from; nil when it is the one forked
@@ -40,7 +42,8 @@ type Prepared struct {
 	relocs []program.Reloc
 	chunks []uint32
 
-	failAt, failInside int // for tests: the step, from 1, that fails with EIO
+	at                 atomic.Int32 // the outside step that is done, from 0
+	failAt, failInside int          // for tests: the step, from 1, that fails with EIO
 }
 
 type lateValue struct {
@@ -65,6 +68,15 @@ func Prepare(p *program.Program, f Files) (*Prepared, error) {
 
 // prepare is Prepare with faults, for tests: the steps of those numbers, from 1, fail with EIO.
 func prepare(p *program.Program, f Files, failAt, failInside int) (*Prepared, error) {
+	pr := newPrepared(p, failAt, failInside)
+	if err := pr.prepare(f); err != nil {
+		pr.Close()
+		return nil, err
+	}
+	return pr, nil
+}
+
+func newPrepared(p *program.Program, failAt, failInside int) *Prepared {
 	pr := &Prepared{
 		program: p, failAt: failAt, failInside: failInside,
 		regs:   make([]int32, len(p.Regs)),
@@ -77,11 +89,7 @@ func prepare(p *program.Program, f Files, failAt, failInside int) (*Prepared, er
 	for i := range pr.regs {
 		pr.regs[i] = -1
 	}
-	if err := pr.prepare(f); err != nil {
-		pr.Close()
-		return nil, err
-	}
-	return pr, nil
+	return pr
 }
 
 // alignedCopy copies an arena to memory aligned for the structures in it.
@@ -448,6 +456,10 @@ func (pr *Prepared) Launched() {
 		unix.Close(fd)
 	}
 	pr.owned = nil
+	for _, f := range pr.copies {
+		f.Close()
+	}
+	pr.copies = nil
 }
 
 // Proceed lets the child pass the gate and execute. It is an error when the

@@ -44,7 +44,7 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 		}
 		_ = group.Thaw() // paused when its main process was killed
 	}
-	c, err := container.Build(cfg, s.env)
+	c, err := build(ctx, cfg, s.env)
 	if err != nil {
 		forget()
 		return nil, err

@@ -67,7 +67,7 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 		}
 	}()
 	s.launcher.ahead(l.program.CloneFlags)
-	prepared, err := isolate.Prepare(l.program, l.files.Files)
+	prepared, err := isolate.PrepareContext(ctx, l.program, l.files.Files)
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err := s.probesReach(r.cfg); err != nil {
 		return err
 	}
-	c, err := container.Build(r.cfg, env)
+	c, err := build(ctx, r.cfg, env)
 	if err != nil {
 		return err
 	}
@@ -168,6 +168,29 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
 	})
 	return err
+}
+
+// build translates a unit. It reads files that the unit names; one that does not
+// answer, on a file system of another machine, is left to itself when ctx ends.
+func build(ctx context.Context, u *units.Unit, env container.Environment) (*container.Container, error) {
+	type result struct {
+		c   *container.Container
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		c, err := container.Build(u, env)
+		done <- result{c, err}
+	}()
+	select {
+	case r := <-done:
+		return r.c, r.err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, errors.New("cannot read what the unit names on the host (environment files, a seccomp profile, devices): it did not answer in time")
+		}
+		return nil, ctx.Err()
+	}
 }
 
 // supported leaves out the limits that this host cannot set and that a unit can

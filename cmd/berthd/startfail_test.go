@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/supervisor/core"
 
@@ -66,6 +67,50 @@ func (d *daemon) children() []string {
 	}
 	slices.Sort(pids)
 	return pids
+}
+
+// TestHungFileSystem starts units of which something lies on a file system whose
+// server does not answer: they fail in their time, and the unit can be stopped and
+// started again as if nothing were.
+func TestHungFileSystem(t *testing.T) {
+	needRoot(t)
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		skip(t, "no FUSE")
+	}
+	defer fuse.Close()
+	hung := t.TempDir()
+	if err := unix.Mount("hung", hung, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		fuse.Close() // everything on it fails from now on
+		if err := unix.Unmount(hung, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	const soon = "start-timeout = '1s'"
+	bound := func(source string) string {
+		return with(sh("true", onDemand, "[[mount]]\nsource = '"+source+"'\ntarget = '/run/x'"), soon)
+	}
+	d := start(t, map[string]string{
+		"mount.toml": bound(hung + "/sub"),
+		"env.toml":   with(sh("true", onDemand), soon, "environment-files = ['"+hung+"/env']"),
+	})
+	for unit, want := range map[string]string{"mount": "did not return in time", "env": "did not answer in time"} {
+		begun := time.Now()
+		if _, errs, code := d.berth("start", unit); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, %s", unit, code, errs)
+		}
+		d.ok("start", "--no-block", unit)
+		d.wait(unit, core.Starting)
+		d.ok("stop", unit)
+		if took := time.Since(begun); took > 30*time.Second {
+			t.Errorf("%s: it took %s", unit, took)
+		}
+	}
+	d.write("mount.toml", bound("/usr"))
+	d.eventually("mount can be started", func() bool { _, _, code := d.berth("start", "mount"); return code == 0 })
 }
 
 const onDemand = "[unit]\nstart = 'demand'\n[restart]\npolicy = 'never'\n"
