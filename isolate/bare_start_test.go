@@ -75,13 +75,13 @@ func TestHookFails(t *testing.T) {
 		why, text, out string
 		errno          unix.Errno
 	}{
-		{"status", shellHook("echo no good >&2; exit 3"), Hook{}, "createContainer hook 1", "exited with status 3", "no good\n", 0},
-		{"signal", shellHook("kill -9 $$"), Hook{}, "createContainer hook 1", "killed by signal 9", "", 0},
-		{"missing", Hook{Path: "/not/there"}, Hook{}, "createContainer hook 1", "", "", unix.ENOENT},
-		{"too long", Hook{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: 50 * time.Millisecond}, Hook{}, "createContainer hook 1", "took longer than 50ms", "", 0},
-		{"start", Hook{}, shellHook("echo here; exit 4"), "startContainer hook 1", "exited with status 4", "here\n", 0},
-		{"start missing", Hook{}, Hook{Path: "/not/there"}, "startContainer hook 1", "", "", unix.ENOENT},
-		{"start too long", Hook{}, Hook{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: 50 * time.Millisecond}, "startContainer hook 1", "took longer", "", 0},
+		{"status", shellHook("echo no good >&2; exit 3"), Hook{}, "createContainer hook #0", "exited with status 3", "no good\n", 0},
+		{"signal", shellHook("kill -9 $$"), Hook{}, "createContainer hook #0", "killed by signal 9", "", 0},
+		{"missing", Hook{Path: "/not/there"}, Hook{}, "createContainer hook #0", "", "", unix.ENOENT},
+		{"too long", Hook{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: 50 * time.Millisecond}, Hook{}, "createContainer hook #0", "took longer than 50ms", "", 0},
+		{"start", Hook{}, shellHook("echo here; exit 4"), "startContainer hook #0", "exited with status 4", "here\n", 0},
+		{"start missing", Hook{}, Hook{Path: "/not/there"}, "startContainer hook #0", "", "", unix.ENOENT},
+		{"start too long", Hook{}, Hook{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: 50 * time.Millisecond}, "startContainer hook #0", "took longer", "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := bareSpec(t, "echo executed >/mark")

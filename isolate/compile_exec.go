@@ -21,6 +21,9 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 	if err := spec.Process.validate(); err != nil {
 		return nil, fmt.Errorf("cannot compile an exec in container %q: %w", spec.Name, err)
 	}
+	if spec.PID && spec.Process.Scheduling.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0 {
+		return nil, fmt.Errorf("cannot compile an exec in container %q: a scheduling policy with SCHED_FLAG_RESET_ON_FORK would end with the fork by which a process gets into a PID namespace", spec.Name)
+	}
 	c := newCompiler(spec.Name, &spec.Process)
 	target := c.slot(regProcess(TargetProcess))
 	if spec.User {
@@ -41,6 +44,7 @@ func CompileExec(spec *ExecSpec) (*program.Program, error) {
 		Data: c.lookupProcess(root)})
 
 	c.begin()
+	c.initialAffinity(spec.Cgroup)
 	c.joinGroups(spec.Cgroup)
 	var flags uint64
 	for _, ns := range []struct {

@@ -41,7 +41,7 @@ func (c *compiler) createContainer() {
 		c.in(program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "hooks begin in the root, wherever mounting has led to", Args: []program.Arg{program.R(c.rootFD)}})
 	}
 	for i := range c.spec.CreateContainer {
-		c.hook(&c.spec.CreateContainer[i], fmt.Sprintf("createContainer hook %d", i+1), false)
+		c.hook(&c.spec.CreateContainer[i], fmt.Sprintf("createContainer hook #%d", i), false, c.b.Strs(c.spec.CreateContainer[i].Env))
 	}
 }
 
@@ -52,12 +52,17 @@ func (c *compiler) startContainer() {
 		return
 	}
 	for i := range c.spec.StartContainer {
-		c.hook(&c.spec.StartContainer[i], fmt.Sprintf("startContainer hook %d", i+1), !c.isReady)
+		h := &c.spec.StartContainer[i]
+		env := c.b.Strs(h.Env)
+		if h.Env == nil {
+			env = c.programEnv()
+		}
+		c.hook(h, fmt.Sprintf("startContainer hook #%d", i), !c.isReady, env)
 	}
 }
 
 // hook runs one to its end.
-func (c *compiler) hook(h *Hook, what string, withFilter bool) {
+func (c *compiler) hook(h *Hook, what string, withFilter bool, env program.Arg) {
 	pid, status := c.b.Register(what), c.b.U64s(program.FmtBuf, 0)
 	state, output := c.slot(regHookState), c.slot(regHookOutput)
 	step := c.forkStep(pid, what)
@@ -89,7 +94,7 @@ func (c *compiler) hook(h *Hook, what string, withFilter bool) {
 		c.seccomp()
 	}
 	c.in(program.Step{Sys: program.SysExecve, Dst: program.None, Path: h.Path, Why: what, Hint: "the hook must exist and be executable",
-		Args: []program.Arg{c.b.Str(h.Path), c.b.Strs(args), c.b.Strs(h.Env)}})
+		Args: []program.Arg{c.b.Str(h.Path), c.b.Strs(args), env}})
 	c.b.Land(fork)
 	c.in(program.Step{Sys: program.SysWait4, Dst: program.None, Path: h.Path, Why: what, Args: []program.Arg{program.R(pid), status, program.N(0), program.Null()}},
 		program.Step{Sys: program.OpStatus, Dst: program.None, Path: h.Path, Why: what, Args: []program.Arg{status}})

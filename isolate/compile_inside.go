@@ -53,6 +53,9 @@ func (c *compiler) joinNamespaces() {
 		if ns.Mode != NSJoin {
 			continue
 		}
+		if c.joinsEarly(ns) {
+			continue
+		}
 		reg := c.joinedReg(ns)
 		if c.newUser() {
 			// In a new user namespace the child may not enter what belongs to another.
@@ -63,13 +66,25 @@ func (c *compiler) joinNamespaces() {
 			// Of a PID namespace only children are members: see tail.
 			c.bornLast = true
 		}
-		c.in(program.Step{Sys: program.SysSetns, Dst: program.None, Path: cmp.Or(ns.Path, ns.Process), Why: "join the " + ns.name + " namespace",
-			Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, ns.flag)}})
+		c.in(setns(ns, reg))
 	}
 	if own {
 		c.in(program.Step{Sys: program.SysUnshare, Dst: program.None, Args: []program.Arg{program.Flag(program.FmtCloneFlags, unix.CLONE_NEWCGROUP)},
 			Why: "a cgroup namespace whose root is the group just entered"})
 	}
+}
+
+func setns(ns namedNS, reg int) program.Step {
+	return program.Step{Sys: program.SysSetns, Dst: program.None, Path: cmp.Or(ns.Path, ns.Process), Why: "join the " + ns.name + " namespace",
+		Args: []program.Arg{program.R(reg), program.Flag(program.FmtCloneFlags, ns.flag)}}
+}
+
+// joinsEarly tells whether a namespace is joined before the user namespace: it
+// may belong to another one, over which the child has no privileges afterwards.
+func (c *compiler) joinsEarly(ns namedNS) bool {
+	u := c.spec.Namespaces.User
+	return u != nil && u.Join != nil && !c.spec.Unprivileged && ns.Mode == NSJoin &&
+		ns.flag&(unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS) != 0
 }
 
 // root attaches the new root file system on top of the host's. This process's

@@ -80,6 +80,7 @@ func (c *compiler) bareOutsideMounts() {
 			c.out(c.cloneSource(m, regs.fd, what))
 			c.out(c.hostSide(regs.fd, m.Recursive, m.Target)...)
 			c.out(c.attributes(m, regs.fd, what, true)...)
+			c.out(c.allowed(m, regs.fd, what)...)
 			if m.IDMap != nil {
 				c.out(c.idmap(regs.fd, c.idmapNS(m.IDMap), m.IDMap.Recursive && m.Recursive, m.Target))
 			}
@@ -158,6 +159,18 @@ func (c *compiler) attributes(m *Mount, fd int, what string, all bool) (steps []
 	return steps
 }
 
+// allowed gives the step for what is allowed again on a bind mount though
+// nobody asks for it, which the kernel refuses where a mount namespace that owns
+// the source has locked it (mount_namespaces(7)).
+func (c *compiler) allowed(m *Mount, fd int, what string) []program.Step {
+	if m.ClearIfAllowed == 0 {
+		return nil
+	}
+	s := ignoring(because(c.setattr(fd, false, 0, m.ClearIfAllowed, 0), "nothing else is forbidden on "+what), unix.EPERM)
+	s.Path = m.Target
+	return []program.Step{s}
+}
+
 // bareMounts makes and attaches the mounts in the order given.
 func (c *compiler) bareMounts() {
 	for i := range c.spec.Mounts {
@@ -180,6 +193,7 @@ func (c *compiler) bareMount(m *Mount, r *mountRegs, what string) {
 	if m.Type == Bind && c.clonesInside(m) {
 		c.in(c.cloneSource(m, r.fd, what))
 		c.in(c.attributes(m, r.fd, what, true)...)
+		c.in(c.allowed(m, r.fd, what)...)
 	}
 	if path.Clean(m.Target) == "/proc" && m.Type == Bind {
 		c.expectFS(r.fd, unix.PROC_SUPER_MAGIC, true, "what is bound on /proc must be a proc file system")

@@ -102,7 +102,7 @@ func (c *compiler) session() {
 func (c *compiler) scheduling() {
 	s := &c.proc.Scheduling
 	if len(s.FinalAffinity) > 0 {
-		c.in(c.affinity(s.FinalAffinity, "the processors that the program begins on"))
+		c.in(c.affinity(mask(s.FinalAffinity), "the processors that the program begins on"))
 	}
 	if s.Nice != nil {
 		c.settle(program.Step{Sys: program.SysSetpriority, Dst: program.None, Why: "the nice value", Args: []program.Arg{program.N(unix.PRIO_PROCESS), program.N(0), program.N(*s.Nice)},

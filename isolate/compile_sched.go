@@ -17,20 +17,29 @@ const maxCPU = 8192
 // child that is born in its group enters none; there the group's own processors
 // stand where the two have none in common.
 func (c *compiler) initialAffinity(g Cgroup) {
-	if cpus := c.proc.Scheduling.InitialAffinity; len(cpus) > 0 {
-		s := c.affinity(cpus, "the processors for the way into the groups")
+	switch cpus := c.proc.Scheduling.InitialAffinity; {
+	case len(cpus) > 0:
+		s := c.affinity(mask(cpus), "the processors for the way into the groups")
 		if g.Unified {
 			s = ignoring(s, unix.EINVAL)
 		}
 		c.in(s)
+	case c.proc.Scheduling.AnyProcessor:
+		// Those that there are not, and those of other groups, the kernel leaves out.
+		c.in(c.affinity(slices.Repeat([]uint64{^uint64(0)}, maxCPU/64), "all processors that the groups have"))
 	}
 }
 
-func (c *compiler) affinity(cpus []int, why string) program.Step {
+// mask are processors as the bits of sched_setaffinity(2).
+func mask(cpus []int) []uint64 {
 	words := make([]uint64, slices.Max(cpus)/64+1)
 	for _, cpu := range cpus {
 		words[cpu/64] |= 1 << (cpu % 64)
 	}
+	return words
+}
+
+func (c *compiler) affinity(words []uint64, why string) program.Step {
 	return program.Step{Sys: program.SysSchedSetaffinity, Dst: program.None, Why: why, Hint: "are there such processors, and may the group use them?",
 		Args: []program.Arg{program.N(0), program.N(8 * len(words)), c.b.U64s(program.FmtBuf, words...)}}
 }

@@ -96,6 +96,11 @@ func (c *compiler) leaves() bool {
 	return c.traces() && len(c.spec.PreStart)+len(c.spec.StartContainer) > 0
 }
 
+// programEnv is the environment of the program: what is given and HOME.
+func (c *compiler) programEnv() program.Arg {
+	return program.Arg{Kind: program.Late, Fmt: program.FmtStrs, Val: uint64(c.env)}
+}
+
 // leave executes the tail's image.
 func (c *compiler) leave() {
 	own := c.own()
@@ -150,7 +155,7 @@ func executeHint(p *Process) string {
 func (c *compiler) execute(args []string, mark program.Mark) {
 	c.ready()
 	argv := c.b.Strs(args)
-	env := program.Arg{Kind: program.Late, Fmt: program.FmtStrs, Val: uint64(c.env)}
+	env := c.programEnv()
 	step := func(file string, ignore ...unix.Errno) program.Step {
 		return program.Step{Sys: program.SysExecve, Mark: mark, Dst: program.None, Path: file, Why: "execute " + args[0], Ignore: ignore,
 			Hint: executeHint(c.proc),

@@ -25,7 +25,7 @@ func (c *compiler) bareTarget(m *Mount, at int, kind int) {
 	}
 	c.makeTarget(target, at, flags, kind, "where "+target+" is mounted")
 	if m.NoSymlinks {
-		c.refuseType(at, unix.S_IFLNK, unix.ELOOP, target, "it must not be a symbolic link")
+		c.refuseType(at, unix.S_IFLNK, unix.ELOOP, target, target+" must be mounted on ordinary directory, not on a symbolic link")
 	}
 	if !below(target, "/proc") {
 		// The check by name, in checkBare, sees nothing of links that the root file system has.

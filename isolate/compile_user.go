@@ -79,6 +79,11 @@ func (c *compiler) joinedUser() int {
 // other new namespaces come from the same clone3 and so belong to it.
 func (c *compiler) outsideUserNamespace() {
 	if c.bornInUser() {
+		for _, ns := range c.spec.Namespaces.all() {
+			if c.joinsEarly(ns) {
+				c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: c.joinedReg(ns), Kind: ns.flag})
+			}
+		}
 		c.b.P.ForkIn = append(c.b.P.ForkIn, program.Enter{Reg: c.joinedUser(), Kind: unix.CLONE_NEWUSER})
 	}
 	if c.newUser() {
@@ -109,6 +114,11 @@ func (c *compiler) userNamespace() {
 	}
 	c.in(program.Step{Sys: program.OpSync, Dst: program.None, Mark: program.Stage, Why: "wait until what needs privileges of the starter is done",
 		Args: []program.Arg{program.R(c.slot(regSync))}})
+	for _, ns := range c.spec.Namespaces.all() {
+		if c.joinsEarly(ns) && !c.bornInUser() {
+			c.in(setns(ns, c.joinedReg(ns)))
+		}
+	}
 	if u.Join != nil && !c.bornInUser() {
 		reg := c.slot(regNamespace("user"))
 		if u.Join.Process != "" {
@@ -191,8 +201,12 @@ func (c *compiler) raiseLimits() {
 	}
 }
 
-// idmapNS gives the register of a user namespace with the map, made outside once per map.
+// idmapNS gives the register of a user namespace with the map, made outside once
+// per map unless it is the one that is joined.
 func (c *compiler) idmapNS(m *IDMap) int {
+	if m.Joined {
+		return c.slot(regNamespace("user"))
+	}
 	key := fmt.Sprint(m.UIDs, m.GIDs)
 	if reg, ok := c.idmaps[key]; ok {
 		return reg

@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ func lookupUser(root int, d lookupData) (*user.User, error) {
 		return user.Lookup(root, d.user, d.group, d.groups)
 	}
 	u := &user.User{UID: d.given.UID, GID: d.given.GID, Groups: d.given.Groups, Home: "/"}
-	if d.rootFD == program.None || hasEnv(d.env, "HOME") {
+	if d.rootFD == program.None || hasHome(d.env) {
 		return u, nil
 	}
 	if found, err := user.Lookup(root, strconv.FormatUint(uint64(d.given.UID), 10), "", nil); err == nil && found.UID == u.UID && !strings.ContainsRune(found.Home, 0) {
@@ -41,12 +42,17 @@ func hasEnv(env []string, name string) bool {
 	return false
 }
 
+// hasHome tells whether env has a HOME with something in it. An empty one says
+// as little as none.
+func hasHome(env []string) bool { return hasEnv(env, "HOME") && !slices.Contains(env, "HOME=") }
+
 // withHome gives env with HOME, if it has none.
 func withHome(env []string, home string) []string {
-	if hasEnv(env, "HOME") {
+	if hasHome(env) {
 		return env
 	}
-	return append(append([]string{}, env...), "HOME="+home)
+	rest := slices.DeleteFunc(slices.Clone(env), func(e string) bool { return e == "HOME=" })
+	return append(rest, "HOME="+home)
 }
 
 // targetMode finds the mode of the directory that a tmpfs is to lie on, if it is there.

@@ -100,6 +100,7 @@ type Hook struct {
 type IDMap struct {
 	UIDs, GIDs []IDRange
 	Recursive  bool // mounts only: submounts too
+	Joined     bool // mounts only: the map of the user namespace that is joined by path, instead of UIDs and GIDs
 }
 
 // IDRange maps Count ids from Inside to those from Outside.
@@ -148,8 +149,9 @@ type Mount struct {
 	// mount itself and, with the Recursive ones, for its submounts too.
 	Set, Clear, SetRecursive, ClearRecursive uint64
 	IDMap                                    *IDMap
-	CopyUp                                   bool // FileSystem tmpfs: begin with a copy of what lies at Target
-	NoSymlinks                               bool // Target must not be a symbolic link
+	CopyUp                                   bool   // FileSystem tmpfs: begin with a copy of what lies at Target
+	ClearIfAllowed                           uint64 // of a bind mount, MOUNT_ATTR_* taken away unless the kernel forbids it
+	NoSymlinks                               bool   // Target must not be a symbolic link
 }
 
 // NSMode is what becomes of one kind of namespace.
@@ -323,6 +325,9 @@ type Scheduling struct {
 	Runtime, Deadline, Period uint64
 	// Affinity are the processors that the program itself may use at first (execCPUAffinity of the OCI spec).
 	InitialAffinity, FinalAffinity []int
+	// AnyProcessor, without an InitialAffinity, lets it use all processors of its
+	// groups, whatever those are that the process which starts it is bound to.
+	AnyProcessor bool
 
 	Memory *MemoryPolicy
 }

@@ -155,7 +155,10 @@ func (m *Mount) validate() error {
 		return fmt.Errorf("unknown mount type %d", m.Type)
 	}
 	if m.IDMap != nil {
-		if err := m.IDMap.validate(); err != nil {
+		if m.IDMap.Joined && len(m.IDMap.UIDs)+len(m.IDMap.GIDs) > 0 {
+			return errors.New("its map is given, and is that of the user namespace that is joined")
+		}
+		if err := m.IDMap.validate(); err != nil && !m.IDMap.Joined {
 			return fmt.Errorf("its map: %w", err)
 		}
 		if m.Type != Bind && m.Type != Volume {

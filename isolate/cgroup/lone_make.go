@@ -65,7 +65,7 @@ func (g *Group) Make(need []string) (existed bool, undo func(), err error) {
 		if frozen, err := g.Frozen(); err != nil {
 			return existed, nil, err
 		} else if frozen {
-			return existed, nil, errors.New("it exists already and is frozen")
+			return existed, nil, errors.New("container's cgroup unexpectedly frozen: it exists already; thaw it, or choose another path")
 		}
 	}
 	return existed, remove, nil
@@ -101,7 +101,7 @@ func (g *Group) vacantIn(h *hierarchy) error {
 		return err
 	})
 	if err == nil && len(pids) > 0 {
-		return fmt.Errorf("%s exists already and has the processes %s; remove them, or choose another path", path.Join(h.mount, h.parents, g.name), joinInts(pids, 5))
+		return fmt.Errorf("container's cgroup is not empty: %s exists already and has the processes %s; remove them, or choose another path", path.Join(h.mount, h.parents, g.name), joinInts(pids, 5))
 	}
 	return err
 }

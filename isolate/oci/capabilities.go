@@ -35,7 +35,9 @@ func (t *translator) capabilities(c *specs.LinuxCapabilities) isolate.Capabiliti
 	}
 	t.leftOut((wanted.Bounding&^bounding)|(wanted.Permitted|wanted.Inheritable)&^permitted, "this machine cannot grant them")
 	t.leftOut(wanted.Effective&^wanted.Permitted, "effective and not permitted")
-	t.leftOut(wanted.Ambient&^(wanted.Permitted&wanted.Inheritable), "ambient and not both permitted and inheritable")
+	for _, name := range capabilityNames(wanted.Ambient &^ (wanted.Permitted & wanted.Inheritable)) {
+		t.warn("process.capabilities.ambient", "can't raise ambient capability %s: it is not both permitted and inheritable; it is left out", name)
+	}
 	out.Bounding = wanted.Bounding & bounding
 	out.Permitted = wanted.Permitted & permitted
 	out.Inheritable = wanted.Inheritable & permitted

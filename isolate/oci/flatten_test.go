@@ -52,7 +52,7 @@ func flattenTo(lines *[]string, path string, v reflect.Value) {
 		}
 	default:
 		format := "%s = %v"
-		for _, name := range []string{"Set", "Clear", "SetRecursive", "ClearRecursive", "Propagation", "Bounding", "Effective", "Permitted", "Inheritable", "Ambient"} {
+		for _, name := range []string{"Set", "Clear", "ClearIfAllowed", "SetRecursive", "ClearRecursive", "Propagation", "Bounding", "Effective", "Permitted", "Inheritable", "Ambient"} {
 			if strings.HasSuffix(path, "."+name) {
 				format = "%s = %#x"
 			}

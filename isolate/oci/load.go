@@ -26,6 +26,36 @@ func DecodeFile(path string, into any) ([]byte, error) {
 	return text, nil
 }
 
+// DecodeGiven is DecodeFile for a file that whoever runs the command has named on
+// its command line: a pipe, as a shell makes for <(...), is read to its end, too.
+func DecodeGiven(path string, into any) error {
+	text, err := readGiven(path)
+	if err != nil {
+		return err
+	}
+	if err := Decode(text, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func readGiven(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Type() != os.ModeNamedPipe {
+		return ReadFile(path)
+	}
+	file, err := os.Open(path) // waits for a writer
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the configuration: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxText+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return text, nil
+}
+
 // ReadFile reads a JSON file for Decode: a regular file of the size that
 // Decode takes. A FIFO or a device does not make it wait.
 func ReadFile(path string) ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 	"berth/isolate"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // mountOptions are the options of one mount, sorted by what they are for.
@@ -126,11 +127,23 @@ func (t *translator) otherOption(o *mountOptions, name string) {
 	o.data = append(o.data, name)
 }
 
+// bindAttributes are those that a bind mount takes over from its source where it
+// is given none at all. With any given it has those and no others, as MS_REMOUNT
+// of mount(2) makes it; only the access time then stays as it is.
+const bindAttributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
+
 // bind translates a bind mount. Options of a file system have no effect on one,
 // with mount(2) neither.
 func (t *translator) bind(where string, m *specs.Mount, o mountOptions, out *isolate.Mount) {
 	out.Type = isolate.Bind
 	out.Recursive = o.recursive
+	if given := o.own.set | o.own.clear; given != 0 {
+		out.ClearIfAllowed = bindAttributes &^ given
+		if t.spec.Namespaces.User != nil || t.opt.Rootless {
+			// What the kernel would lock for a user namespace stays.
+			out.ClearIfAllowed &= unix.MOUNT_ATTR_NOSYMFOLLOW
+		}
+	}
 	if m.Source == "" {
 		t.fault(where+".source", "", "it is missing")
 	} else {
@@ -215,8 +228,8 @@ func (t *translator) idmap(where string, m *specs.Mount, o mountOptions, out *is
 		}
 	case user == nil:
 		t.fault(where+".options", "give uidMappings and gidMappings", "idmap needs a mapping: the mount has none, and the container has no user namespace")
-	case len(user.Map.UIDs) == 0 || len(user.Map.GIDs) == 0:
-		t.fault(where+".options", "give uidMappings and gidMappings", "idmap needs a mapping, and that of a user namespace that is joined is not known")
+	case user.Join != nil:
+		ids.Joined = true
 	default:
 		ids.UIDs, ids.GIDs = user.Map.UIDs, user.Map.GIDs
 	}

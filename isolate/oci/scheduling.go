@@ -45,6 +45,7 @@ func (t *translator) scheduling(p *specs.Process) {
 		out.InitialAffinity = t.numbers("process.execCPUAffinity.initial", a.Initial, maxProcessors, "processors")
 		out.FinalAffinity = t.numbers("process.execCPUAffinity.final", a.Final, maxProcessors, "processors")
 	}
+	out.AnyProcessor = len(out.InitialAffinity) == 0 // what the caller is bound to is its own affair
 }
 
 func (t *translator) scheduler(s *specs.Scheduler, out *isolate.Scheduling) {
@@ -71,7 +72,7 @@ func (t *translator) scheduler(s *specs.Scheduler, out *isolate.Scheduling) {
 		nice := int(s.Nice)
 		out.Nice = &nice
 	} else if s.Nice != 0 {
-		t.fault(path+".nice", "leave it out", "%s has no nice value", s.Policy)
+		t.warn(path+".nice", "no effect has %d: %s has no nice value", s.Nice, s.Policy)
 	}
 	for i, f := range s.Flags {
 		bit, ok := schedulerFlags[f]

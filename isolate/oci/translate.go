@@ -83,7 +83,8 @@ func Translate(config *specs.Spec, opt Options) (*Container, error) {
 	t.mounts()
 	t.process(config.Process)
 	// The runtime-spec has these for processes that are added, not for the first one.
-	t.spec.Process.Scheduling.InitialAffinity, t.spec.Process.Scheduling.FinalAffinity = nil, nil
+	s := &t.spec.Process.Scheduling
+	s.InitialAffinity, s.FinalAffinity, s.AnyProcessor = nil, nil, true
 	t.limits()
 	t.hooks()
 	t.devices()

@@ -115,7 +115,7 @@ func TestTranslate(t *testing.T) {
 			"Spec.Process.Capabilities.Inheritable = 0x20\nSpec.Process.Capabilities.Ambient = 0x20\n" +
 			"Warnings[0] = process.capabilities: there is no capability \"CAP_NONSENSE\"; it is left out\n" +
 			"Warnings[1] = process.capabilities: left out, since effective and not permitted: CAP_SYS_ADMIN\n" +
-			"Warnings[2] = process.capabilities: left out, since ambient and not both permitted and inheritable: CAP_CHOWN"},
+			"Warnings[2] = process.capabilities.ambient: can't raise ambient capability CAP_CHOWN: it is not both permitted and inheritable; it is left out"},
 		{"capabilities that the host lacks", small, func(c *specs.Spec) {
 			c.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN", "CAP_KILL"}, Permitted: []string{"CAP_CHOWN", "CAP_KILL"}}
 		}, func(o *Options) { o.Host = &Host{Capabilities: ^uint64(0), Bounding: 1, Permitted: 1} },
@@ -132,6 +132,8 @@ func TestTranslate(t *testing.T) {
 		}, nil, "Spec.Process.Scheduling.Nice = -5\nSpec.Process.Scheduling.Policy = 3\nSpec.Process.Scheduling.Flags = 17"},
 		{"default nice", small, func(c *specs.Spec) { c.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_OTHER"} }, nil,
 			"Spec.Process.Scheduling.Nice = 0\nSpec.Process.Scheduling.Policy = 0"},
+		{"real time has no nice value", small, func(c *specs.Spec) { c.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_RR", Priority: 1, Nice: 1} }, nil,
+			"Spec.Process.Scheduling.Policy = 2\nSpec.Process.Scheduling.Priority = 1\nWarnings[0] = process.scheduler.nice: no effect has 1: SCHED_RR has no nice value"},
 		{"real time", small, func(c *specs.Spec) { c.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_FIFO", Priority: 10} }, nil,
 			"Spec.Process.Scheduling.Policy = 1\nSpec.Process.Scheduling.Priority = 10"},
 		{"deadline", small, func(c *specs.Spec) {
@@ -183,11 +185,11 @@ func TestTranslate(t *testing.T) {
 		{"bind", small, bind("bind"), nil, bound},
 		{"bind by type", small, mount(specs.Mount{Destination: "mnt/", Source: "a/../b", Type: "bind"}), nil,
 			"Spec.Mounts[0].Source = /bundle/b\nSpec.Mounts[0].Target = /mnt\nWarnings[0] = mounts[0].destination: \"mnt/\" is relative, which is deprecated; it is taken relative to /"},
-		{"bind, of this mount only", small, bind("rbind", "ro", "nosuid", "rslave"), nil, bound + "\nSpec.Mounts[0].Recursive = true\nSpec.Mounts[0].Propagation = 0x84000\nSpec.Mounts[0].Set = 0x3"},
+		{"bind, of this mount only", small, bind("rbind", "ro", "nosuid", "rslave"), nil, bound + "\nSpec.Mounts[0].Recursive = true\nSpec.Mounts[0].Propagation = 0x84000\nSpec.Mounts[0].Set = 0x3\nSpec.Mounts[0].ClearIfAllowed = 0x20000c"},
 		{"bind, of all below", small, bind("rbind", "rro", "rnosymfollow", "rdev"), nil, bound + "\nSpec.Mounts[0].Recursive = true\nSpec.Mounts[0].SetRecursive = 0x200001\nSpec.Mounts[0].ClearRecursive = 0x4"},
-		{"the last one counts", small, bind("bind", "ro", "rw", "noexec", "exec", "noexec"), nil, bound + "\nSpec.Mounts[0].Set = 0x8\nSpec.Mounts[0].Clear = 0x1"},
-		{"access time", small, bind("bind", "noatime", "nodiratime"), nil, bound + "\nSpec.Mounts[0].Set = 0x90\nSpec.Mounts[0].Clear = 0x70"},
-		{"access time, the last one counts", small, bind("bind", "noatime", "strictatime"), nil, bound + "\nSpec.Mounts[0].Set = 0x20\nSpec.Mounts[0].Clear = 0x70"},
+		{"the last one counts", small, bind("bind", "ro", "rw", "noexec", "exec", "noexec"), nil, bound + "\nSpec.Mounts[0].Set = 0x8\nSpec.Mounts[0].Clear = 0x1\nSpec.Mounts[0].ClearIfAllowed = 0x200006"},
+		{"access time", small, bind("bind", "noatime", "nodiratime"), nil, bound + "\nSpec.Mounts[0].Set = 0x90\nSpec.Mounts[0].Clear = 0x70\nSpec.Mounts[0].ClearIfAllowed = 0x20000f"},
+		{"access time, the last one counts", small, bind("bind", "noatime", "strictatime"), nil, bound + "\nSpec.Mounts[0].Set = 0x20\nSpec.Mounts[0].Clear = 0x70\nSpec.Mounts[0].ClearIfAllowed = 0x20000f"},
 		{"access time, back to the default", small, bind("bind", "rstrictatime", "rrelatime"), nil, bound + "\nSpec.Mounts[0].ClearRecursive = 0x70"},
 		{"no effect on a bind", small, bind("bind", "mode=755", "sync"), nil, bound + "\nWarnings[0] = mounts[0].options: no effect on a bind mount has \"sync,mode=755\""},
 		{"not even a warning", small, bind("bind", "defaults", "silent", "loud", "iversion", "noiversion", "x-systemd.automount", "async", "nolazytime"), nil, bound},
@@ -207,7 +209,11 @@ func TestTranslate(t *testing.T) {
 			"Spec.Mounts[0].Type = 3\nSpec.Mounts[0].Source = cgroup2\nSpec.Mounts[0].Target = /sys/fs/cgroup\nSpec.Mounts[0].FSType = cgroup2"},
 		{"remount", small, mount(specs.Mount{Destination: "/proc", Options: []string{"remount", "ro", "exec", "hidepid=2"}}), nil,
 			"Spec.Mounts[0].Type = 5\nSpec.Mounts[0].Target = /proc\nSpec.Mounts[0].Data[0] = hidepid=2\nSpec.Mounts[0].Set = 0x1\nSpec.Mounts[0].Clear = 0x8"},
-		{"remount of a bind is one", small, bind("remount", "bind", "ro"), nil, bound + "\nSpec.Mounts[0].Set = 0x1"},
+		{"remount of a bind is one", small, bind("remount", "bind", "ro"), nil, bound + "\nSpec.Mounts[0].Set = 0x1\nSpec.Mounts[0].ClearIfAllowed = 0x20000e"},
+		{"idmap of a user namespace that is joined", small, func(c *specs.Spec) {
+			bind("bind", "idmap")(c)
+			c.Linux = &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: "mount"}, {Type: "user", Path: "/ns"}}}
+		}, nil, bound + "\nSpec.Mounts[0].IDMap.Joined = true\nSpec.Namespaces.User.Join.Mode = 2\nSpec.Namespaces.User.Join.Path = /ns"},
 		{"idmap of its own", small, mount(specs.Mount{Destination: "/mnt", Source: "/src", Options: []string{"rbind", "ridmap"},
 			UIDMappings: []specs.LinuxIDMapping{{ContainerID: 1, HostID: 2, Size: 3}}, GIDMappings: []specs.LinuxIDMapping{{ContainerID: 4, HostID: 5, Size: 6}}}), nil,
 			bound + "\nSpec.Mounts[0].Recursive = true\nSpec.Mounts[0].IDMap.UIDs[0].Inside = 1\nSpec.Mounts[0].IDMap.UIDs[0].Outside = 2\nSpec.Mounts[0].IDMap.UIDs[0].Count = 3\n" +
@@ -252,7 +258,7 @@ func TestSmallest(t *testing.T) {
 	want := strings.Join([]string{
 		"Spec.Name = c1", "Spec.RootFS.Path = /bundle/rootfs", "Spec.RootFS.Writable = 3", "Spec.Bare = true",
 		"Spec.Namespaces.PID.Mode = 1", "Spec.Namespaces.UTS.Mode = 1", "Spec.Namespaces.IPC.Mode = 1", "Spec.Namespaces.Cgroup.Mode = 1", "Spec.Namespaces.Network.Mode = 1",
-		"Spec.Process.Args[0] = true", "Spec.Process.Dir = /", "Spec.Process.Umask = 022", "Spec.Process.IDs is there", "",
+		"Spec.Process.Args[0] = true", "Spec.Process.Dir = /", "Spec.Process.Umask = 022", "Spec.Process.Scheduling.AnyProcessor = true", "Spec.Process.IDs is there", "",
 	}, "\n")
 	if diff := cmp.Diff(want, flatten(got)); diff != "" {
 		t.Error(diff)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"berth/isolate/cgroup"
@@ -158,6 +159,12 @@ func (g *Group) OpenExec(groups []string, main int) (*cgroup.Handles, error) {
 	paths := make(map[string]string)
 	for _, text := range groups {
 		controllers, below, given := strings.Cut(text, ":")
+		if !given {
+			below = text
+		}
+		if slices.Contains(strings.Split(below, "/"), "..") {
+			return nil, fmt.Errorf("cannot enter %q: %s is not a sub cgroup path", text, below)
+		}
 		if !given {
 			for c := range g.Paths() {
 				paths[c] = text
