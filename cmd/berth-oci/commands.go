@@ -23,6 +23,7 @@ var createFlags = []flagDef{
 	{name: "bundle", short: "b", kind: text, help: "the bundle's directory; the current one by default"},
 	{name: "console-socket", kind: text, help: "a unix socket that takes the master of the terminal"},
 	{name: "pid-file", kind: text, help: "a file to write the process id to"},
+	{name: "pidfd-socket", kind: text, help: "a unix socket that takes a pidfd of the process"},
 	{name: "no-pivot", kind: boolean, help: "enter the root by chroot instead of pivot_root, for a host whose root is a ramdisk"},
 	{name: "no-new-keyring", kind: boolean, help: "leave the caller's session keyring to the container"},
 	{name: "preserve-fds", kind: number, value: "0", help: "how many descriptors after the standard ones, and after $LISTEN_FDS, to pass on"},
@@ -30,7 +31,7 @@ var createFlags = []flagDef{
 
 func (inv *invocation) createOptions() runtime.CreateOptions {
 	return runtime.CreateOptions{
-		Bundle: inv.text("bundle"), ConsoleSocket: inv.text("console-socket"), PIDFile: inv.text("pid-file"),
+		Bundle: inv.text("bundle"), ConsoleSocket: inv.text("console-socket"), PIDFile: inv.text("pid-file"), PIDFDSocket: inv.text("pidfd-socket"),
 		NoPivot: inv.bool("no-pivot"), NoNewKeyring: inv.bool("no-new-keyring"), PreserveFDs: int(inv.int("preserve-fds")),
 	}
 }

@@ -25,6 +25,7 @@ var execCommand = &command{
 		{name: "process", short: "p", kind: text, help: "a JSON file with the process"},
 		{name: "detach", short: "d", kind: boolean, help: "come back when the program runs"},
 		{name: "pid-file", kind: text, help: "a file to write the process id to"},
+		{name: "pidfd-socket", kind: text, help: "a unix socket that takes a pidfd of the process"},
 		{name: "process-label", kind: text, help: "the SELinux label of the process"},
 		{name: "apparmor", kind: text, help: "the AppArmor profile of the process"},
 		{name: "no-new-privs", kind: boolean, help: "no program can gain privileges"},
@@ -38,7 +39,7 @@ var execCommand = &command{
 func execProcess(inv *invocation) (err error) {
 	inv.code, err = inv.rt.Exec(inv.args[0], runtime.ExecOptions{
 		Process:       inv.changeProcess,
-		ConsoleSocket: inv.text("console-socket"), PIDFile: inv.text("pid-file"),
+		ConsoleSocket: inv.text("console-socket"), PIDFile: inv.text("pid-file"), PIDFDSocket: inv.text("pidfd-socket"),
 		Detach: inv.bool("detach"), PreserveFDs: int(inv.int("preserve-fds")),
 		IgnorePaused: inv.bool("ignore-paused"), Cgroups: inv.list("cgroup"),
 	})
@@ -53,8 +54,7 @@ func execProcess(inv *invocation) (err error) {
 func (inv *invocation) changeProcess(p *specs.Process) error {
 	if path := inv.text("process"); path != "" {
 		*p = specs.Process{}
-		_, err := oci.DecodeFile(path, p)
-		return err
+		return oci.DecodeGiven(path, p)
 	}
 	p.Args = inv.args[1:]
 	p.Terminal = inv.bool("tty")
@@ -76,9 +76,11 @@ func (inv *invocation) changeProcess(p *specs.Process) error {
 		if old == nil {
 			old = &specs.LinuxCapabilities{}
 		}
+		// What the container lets programs inherit survives their execution.
+		kept := slices.DeleteFunc(slices.Clone(more), func(name string) bool { return !slices.Contains(old.Inheritable, name) })
 		p.Capabilities = &specs.LinuxCapabilities{
 			Bounding: slices.Concat(old.Bounding, more), Effective: slices.Concat(old.Effective, more),
-			Permitted: slices.Concat(old.Permitted, more), Inheritable: old.Inheritable, Ambient: old.Ambient,
+			Permitted: slices.Concat(old.Permitted, more), Inheritable: old.Inheritable, Ambient: slices.Concat(old.Ambient, kept),
 		}
 	}
 	return inv.changeUser(&p.User)

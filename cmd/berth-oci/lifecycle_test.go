@@ -288,6 +288,10 @@ func TestSpec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil && len(args) == 1 {
+			// The golden files are those of a host with cgroup v1.
+			text = bytes.Replace(text, []byte(",\n\t\t\t{\n\t\t\t\t\"type\": \"cgroup\"\n\t\t\t}"), nil, 1)
+		}
 		golden(t, strings.Join(args, "")+".golden", text)
 		w.fails(1, "file exists", append(args, "--bundle", dir)...)
 	}

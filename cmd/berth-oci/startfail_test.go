@@ -31,6 +31,14 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
+// A program whose interpreter is missing is not said to be missing itself.
+func TestMissingInterpreter(t *testing.T) {
+	w := newWorld(t)
+	bundle := w.bundle(nil, "/script")
+	w.shell(bundle, "printf '#!/nonexistent\\n' >rootfs/script; chmod +x rootfs/script")
+	w.fails(1, "exec /script: no such file or directory; is its interpreter there", "run", "-b", bundle, w.id())
+}
+
 // What only executing shows is told at start; the container is then stopped.
 func TestStartFails(t *testing.T) {
 	w := newWorld(t)

@@ -22,6 +22,7 @@ type CreateOptions struct {
 	Bundle        string // the bundle's directory; "" is the working directory
 	ConsoleSocket string // takes the master of the process' terminal; "": none
 	PIDFile       string // gets the pid of the process; "": none
+	PIDFDSocket   string // takes a pidfd of the process; "": none
 	NoPivot       bool
 	NoNewKeyring  bool
 	PreserveFDs   int // descriptors from 3 on that the process gets
@@ -71,6 +72,7 @@ type creation struct {
 	group    *ocigroup.Group
 	making   *async[*cgroup.Handles] // what lets the process in when the groups are made
 	pidFile  *pidFile
+	pidfdTo  *os.File // where a pidfd of the process goes
 	console  *os.File // where the master of the terminal goes
 	near     *os.File // where this process receives it, if it does
 	relay    *relay   // then
@@ -136,6 +138,9 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 		if c.listener, err = newListener(c.made.Listener); err != nil {
 			return c, err
 		}
+	}
+	if c.pidfdTo, err = dialPIDFD(o.PIDFDSocket); err != nil {
+		return c, err
 	}
 	if c.pidFile, err = newPIDFile(o.PIDFile); err != nil {
 		return c, err
@@ -229,6 +234,9 @@ func (c *creation) complete() error {
 		c.record.Args = c.made.Spec.Process.Args
 	}
 	if err := c.dir.write(c.record); err != nil {
+		return err
+	}
+	if err := sendPIDFD(c.pidfdTo, c.child.PIDFD); err != nil {
 		return err
 	}
 	return c.pidFile.write(c.child.PID)

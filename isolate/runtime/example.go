@@ -1,11 +1,15 @@
 package runtime
 
 import (
+	"slices"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ExampleConfig is a configuration to start from: a shell at a terminal in the
-// directory rootfs, with all namespaces but user and three capabilities. With
+// directory rootfs, with all namespaces but user (and, where control
+// groups are of v1, cgroup) and three capabilities. With
 // rootless it is for the user and group of those ids, who have a user namespace
 // and none of what that cannot have.
 func ExampleConfig(rootless bool, uid, gid uint32) *specs.Spec {
@@ -39,10 +43,20 @@ func ExampleConfig(rootless bool, uid, gid uint32) *specs.Spec {
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
+	if !unifiedHost() {
+		// Paths of v1 hierarchies are what exec --cgroup and users' scripts compare.
+		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.CgroupNamespace })
+	}
 	if rootless {
 		makeRootless(s, uid, gid)
 	}
 	return s
+}
+
+// unifiedHost tells whether control groups are those of v2 alone.
+func unifiedHost() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
 // makeRootless turns the example into one that needs no privileges: a network

@@ -20,6 +20,7 @@ type ExecOptions struct {
 
 	ConsoleSocket string // takes the master of the process' terminal; "": none
 	PIDFile       string // gets the pid of the process; "": none
+	PIDFDSocket   string // takes a pidfd of the process; "": none
 	Detach        bool   // come back when the program has been started
 	PreserveFDs   int
 	IgnorePaused  bool     // start it in a paused container too: it goes on with that
@@ -36,6 +37,7 @@ type execution struct {
 	spec    *isolate.ExecSpec
 	handles *cgroup.Handles
 	pidFile *pidFile
+	pidfdTo *os.File
 	console *os.File
 	near    *os.File
 	relay   *relay
@@ -155,6 +157,9 @@ func (x *execution) translate() error {
 	if err != nil {
 		return err
 	}
+	if x.pidfdTo, err = dialPIDFD(x.o.PIDFDSocket); err != nil {
+		return err
+	}
 	x.pidFile, err = newPIDFile(x.o.PIDFile)
 	return err
 }
@@ -197,7 +202,7 @@ func (x *execution) start() error {
 	reports := isolate.NewStatusReader(x.status, program)
 	if errors.Is(err, isolate.ErrSetupEnded) {
 		err = reports.Until(isolate.AtProgram, time.Now().Add(isolate.DefaultStartTimeout))
-		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
+		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args, false))
 	}
 	if err != nil {
 		return err
@@ -223,7 +228,10 @@ func (x *execution) start() error {
 		err = reports.Until(isolate.AtProgram, deadline)
 	}
 	if err != nil {
-		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args))
+		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args, false))
+	}
+	if err := sendPIDFD(x.pidfdTo, x.child.PIDFD); err != nil {
+		return err
 	}
 	return x.pidFile.write(x.child.PID)
 }
@@ -239,7 +247,7 @@ func (x *execution) undo() error {
 }
 
 func (x *execution) close() {
-	for _, f := range append(x.passed, x.target, x.console, x.near, x.status) {
+	for _, f := range append(x.passed, x.target, x.pidfdTo, x.console, x.near, x.status) {
 		if f != nil {
 			f.Close()
 		}

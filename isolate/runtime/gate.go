@@ -101,8 +101,11 @@ func gateStep(p *program.Program) int {
 
 // startFailure words the failure of a start as callers know it from runc: from
 // the text podman and docker see whether a program is missing or may not be
-// executed.
-func startFailure(err error, args []string) error {
+// executed. found tells that it was there when the container was made.
+func startFailure(err error, args []string, found bool) error {
+	if hook := failedHook(err); hook != "" {
+		return fmt.Errorf("error running %s: %w", hook, err)
+	}
 	step, ok := errors.AsType[*isolate.StepError](err)
 	if !ok || len(args) == 0 || !isExecution(step) {
 		return err
@@ -111,6 +114,8 @@ func startFailure(err error, args []string) error {
 	switch {
 	case !strings.Contains(args[0], "/") && errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("exec: %s: executable file not found in $PATH", arg0)
+	case errors.Is(err, unix.ENOENT) && found && step.Op == program.SysExecve.String():
+		return fmt.Errorf("exec %s: %w; is its interpreter there, or its dynamic loader?", args[0], unix.ENOENT)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("exec: %s: stat %s: %w", arg0, args[0], unix.ENOENT)
 	case step.Errno != nil:

@@ -58,7 +58,7 @@ func runHooks(kind string, hooks []specs.Hook, state specs.State) error {
 	}
 	for i := range hooks {
 		if err := runHook(&hooks[i], text, state.Bundle); err != nil {
-			return fmt.Errorf("%s hook %d (%s) failed: %w", kind, i+1, hooks[i].Path, err)
+			return fmt.Errorf("error running %s hook #%d: %s: %w", kind, i, hooks[i].Path, err)
 		}
 	}
 	return nil

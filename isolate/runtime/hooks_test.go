@@ -38,7 +38,7 @@ func TestHooks(t *testing.T) {
 		hook specs.Hook
 		want string
 	}{
-		"fails":    {shell("echo why >&2; exit 3"), "createRuntime hook 1 (/bin/sh) failed: exit status 3; its output: why"},
+		"fails":    {shell("echo why >&2; exit 3"), "error running createRuntime hook #0: /bin/sh: exit status 3; its output: why"},
 		"slow":     {slow, "it did not end within 1 s"},
 		"never":    {never, "its timeout of 0 s"},
 		"relative": {specs.Hook{Path: "sh"}, "not absolute"},

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -78,10 +79,13 @@ func (rt *Runtime) Kill(id string, signal unix.Signal, all bool) error {
 
 // killAll signals the processes of the container's groups.
 func (rt *Runtime) killAll(r *Record, signal unix.Signal, all bool, status Status, pidfd int) error {
-	if pidfd < 0 && !all {
-		return ErrNotRunning
-	}
 	return rt.withGroup(r, func(g *ocigroup.Group) error {
+		if pidfd < 0 && !all {
+			// Without a PID namespace of its own the others outlive the first process.
+			if left, err := g.Pids(); err != nil || len(left) == 0 {
+				return cmp.Or(err, ErrNotRunning)
+			}
+		}
 		switch {
 		case g.None() && pidfd < 0:
 			return nil

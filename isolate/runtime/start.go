@@ -22,7 +22,7 @@ func (rt *Runtime) Start(id string) error {
 	}
 	r, err := rt.pass(id)
 	if err != nil {
-		if isHook(err) {
+		if failedHook(err) != "" {
 			err = both(err, rt.Delete(id, true))
 		}
 		return err
@@ -92,11 +92,14 @@ func (rt *Runtime) pass(id string) (*Record, error) {
 		return nil, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
 	}
 	err = isolate.NewStatusReader(reports, programOf(id, r.Steps)).Until(isolate.AtProgram, time.Time{})
-	return r, startFailure(err, r.Args)
+	return r, startFailure(err, r.Args, true)
 }
 
-// isHook tells whether it was a hook that failed, of those that run in the container.
-func isHook(err error) bool {
+// failedHook names the hook that failed, of those that run in the container; "" is none.
+func failedHook(err error) string {
 	step, ok := errors.AsType[*isolate.StepError](err)
-	return ok && strings.Contains(step.Why, "Container hook")
+	if !ok || !strings.Contains(step.Why, "Container hook #") {
+		return ""
+	}
+	return step.Why
 }

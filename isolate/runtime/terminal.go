@@ -32,8 +32,14 @@ func receiveRelay(near *os.File) (*relay, error) {
 }
 
 // startRelay begins to copy both ways, and takes ownership of the master. A
-// terminal at standard input passes every key on as it is, until finish.
+// terminal at standard input passes every key on as it is, until finish. The
+// container's terminal leaves line ends alone: that of this process, if there is
+// one, makes the carriage returns, and a file or pipe gets what was written.
 func startRelay(master int) (*relay, error) {
+	if err := leaveLineEnds(master); err != nil {
+		unix.Close(master)
+		return nil, fmt.Errorf("cannot set the terminal up: %w", err)
+	}
 	if err := unix.SetNonblock(master, true); err != nil { // so that reading can be given a time limit
 		unix.Close(master)
 		return nil, fmt.Errorf("cannot use the terminal: %w", err)
@@ -41,11 +47,15 @@ func startRelay(master int) (*relay, error) {
 	r := &relay{master: os.NewFile(uintptr(master), "terminal"), restore: func() {}, drained: make(chan struct{})}
 	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
 		old, err := term.MakeRaw(in)
+		if err == nil {
+			r.restore = func() { _ = term.Restore(in, old) }
+			err = processOutput(in)
+		}
 		if err != nil {
+			r.restore()
 			r.master.Close()
 			return nil, fmt.Errorf("cannot pass the keys of the terminal on: %w", err)
 		}
-		r.restore = func() { _ = term.Restore(in, old) }
 	}
 	r.resize()
 	go func() {
@@ -57,6 +67,26 @@ func startRelay(master int) (*relay, error) {
 		_, _ = io.Copy(os.Stdout, r.master) // ends with EIO when nobody has the other side open
 	}()
 	return r, nil
+}
+
+// leaveLineEnds has a terminal not write a carriage return for each end of a
+// line (ONLCR of termios(3)). The settings of a master are those of its slave.
+func leaveLineEnds(master int) error {
+	return changeTermios(master, func(t *unix.Termios) { t.Oflag &^= unix.ONLCR })
+}
+
+// processOutput has a raw terminal go on making line ends out of newlines.
+func processOutput(fd int) error {
+	return changeTermios(fd, func(t *unix.Termios) { t.Oflag |= unix.OPOST })
+}
+
+func changeTermios(fd int, change func(*unix.Termios)) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	change(t)
+	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
 // resize gives the container's terminal the size of ours.

@@ -54,7 +54,7 @@ func endGroup(g *ocigroup.Group) error {
 
 // close releases what this process holds. The container's process goes on.
 func (c *creation) close() {
-	for _, f := range append(c.passed, c.console, c.near, c.gate, c.status, c.far, c.state, c.output) {
+	for _, f := range append(c.passed, c.pidfdTo, c.console, c.near, c.gate, c.status, c.far, c.state, c.output) {
 		if f != nil {
 			f.Close()
 		}
