@@ -187,7 +187,8 @@ func (a *app) printGeneration(r history.Record, d *api.Daemon) {
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
-	return &cobra.Command{
+	var noBlock bool
+	c := &cobra.Command{
 		Use: "rollback [GENERATION]", Short: "Take up the units of an earlier generation again",
 		Long: `Takes up the units of an earlier generation as a new one: of the one named, or of
 the one before that came up without fault. berth history shows those that there
@@ -197,7 +198,9 @@ files) is as it is now.
 The unit files are not touched. Where they still say what was rolled back, that is
 held back, over a restart of the machine too, until berth apply; or, unless
 [daemon] reload is "manual", until one of those units is changed again. Other
-changes wait so long. berth plan shows what berth apply would do.`,
+changes wait so long. berth plan shows what berth apply would do.
+
+Waits, and exits, as berth apply does.`,
 		Example: `  berth rollback
   berth rollback 12`,
 		Args: usage(cobra.MaximumNArgs(1)),
@@ -213,7 +216,9 @@ changes wait so long. berth plan shows what berth apply would do.`,
 			if err != nil {
 				return err
 			}
-			return a.printReload(out, false)
+			return a.taken(cmd.Context(), out, noBlock)
 		},
 	}
+	a.takenFlags(c, &noBlock)
+	return c
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"berth/config"
 	"berth/supervisor/api"
@@ -15,23 +18,81 @@ import (
 )
 
 func (a *app) applyCommand() *cobra.Command {
-	return &cobra.Command{
+	var noBlock bool
+	c := &cobra.Command{
 		Use: "apply", Short: "Apply the unit files as they are",
 		Long: `Reads all unit files and applies what changed as a new generation, also where
 changes are held back: with [daemon] reload = "manual", and after berth rollback.
 Versions that did not become ready before are tried once more. Files that are not
 valid change nothing, are reported, and give exit code 5. See berth plan for what
-will happen, and berth history for what became of it.`,
-		Example: `  berth apply`,
-		Args:    usage(cobra.NoArgs),
+will happen.
+
+Waits until it is clear what became of all that changes, and exits with 1 if a
+unit went back to the version before, or did not come up. berth history tells of
+it later.`,
+		Example: `  berth apply
+  berth apply --no-block`,
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := a.client().Apply(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printReload(out, false)
+			return a.taken(cmd.Context(), out, noBlock)
 		},
 	}
+	a.takenFlags(c, &noBlock)
+	return c
+}
+
+func (a *app) takenFlags(c *cobra.Command, noBlock *bool) {
+	c.Flags().BoolVar(noBlock, "no-block", false, "do not wait until it is clear what became of it")
+	c.Flags().DurationVar(&a.timeout, "timeout", 0, "wait at most so long; 0: for ever")
+}
+
+// taken shows a generation that was taken up, and what becomes of it.
+func (a *app) taken(ctx context.Context, out *api.Reload, noBlock bool) error {
+	if err := a.printReload(out, false); err != nil || noBlock || !out.Applied {
+		return err
+	}
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	for {
+		d, err := a.client().Daemon(ctx)
+		switch {
+		case err != nil && !isCut(err): // a supervisor that is replaced is back soon
+			return err
+		case err != nil:
+		case d.Generation != out.Generation:
+			return &exitError{exitFailed, fmt.Sprintf("generation %d has taken its place: see berth history", d.Generation)}
+		case d.Outcome == nil: // it could not be written down
+			return nil
+		case d.Outcome.State != history.Applying:
+			return a.printOutcome(d.Outcome)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(outcomeLook):
+		}
+	}
+}
+
+// outcomeLook is the time between two looks at a generation that is applied.
+const outcomeLook = 100 * time.Millisecond
+
+// printOutcome tells of the units that did not come up as they were to.
+func (a *app) printOutcome(o *history.Outcome) error {
+	for _, name := range slices.Sorted(maps.Keys(o.Rejected)) {
+		fmt.Fprintf(a.err, "berth: %s: %s\n", name, safe(o.Rejected[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Failed)) {
+		fmt.Fprintf(a.err, "berth: %s did not come up: %s\n", name, safe(o.Failed[name]))
+	}
+	if len(o.Rejected)+len(o.Failed) > 0 {
+		return &exitError{exitFailed, ""}
+	}
+	return nil
 }
 
 // printReload shows what a generation changed, or with plan would change.

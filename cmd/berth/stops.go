@@ -85,6 +85,14 @@ func namedText(list []core.Process, more int) string {
 }
 
 func progressText(p core.Progress) string {
+	text := instanceText(p)
+	if p.Beside != nil {
+		text += "; its other instance: " + instanceText(*p.Beside)
+	}
+	return text
+}
+
+func instanceText(p core.Progress) string {
 	switch {
 	case len(p.WaitsFor) > 0:
 		return "until " + strings.Join(p.WaitsFor, ", ") + " is down"

@@ -313,7 +313,7 @@ func TestNotReadyInTime(t *testing.T) {
 	d.outcome(d.generation())
 	d.change(func() { d.write("web.toml", ready(2, "/no/such/file")) })
 	r := d.outcome(d.generation())
-	if why := r.Outcome.Rejected["web"]; !strings.Contains(why, "not ready after 2s") {
+	if why := r.Outcome.Rejected["web"]; !strings.Contains(why, "not ready after 2") {
 		t.Errorf("the outcome is %+v", r.Outcome)
 	}
 	d.runs("web", 1)
@@ -367,5 +367,25 @@ func TestSecrets(t *testing.T) {
 	list, err := os.ReadFile(filepath.Join(d.dir, "state", "generations", fmt.Sprint(d.generation())+".json"))
 	if err != nil || strings.Contains(string(list), "hunter") {
 		t.Errorf("the record: %v\n%s", err, list)
+	}
+}
+
+// TestApplyTells: berth apply ends with what became of it.
+func TestApplyTells(t *testing.T) {
+	d := startSet(t, "reload = 'manual'\n", map[string]string{"web.toml": numbered(1)})
+	d.runs("web", 1)
+	d.write("web.toml", "[service]\ncommand = ['/no/such/program']\n[rootfs]\nhost = true\n")
+	d.write("new.toml", "[service]\ncommand = ['/no/such/program']\n[rootfs]\nhost = true\n[restart]\npolicy = 'never'\n")
+	out, errs, code := d.berth("apply")
+	if code != 1 || !strings.Contains(out, "~ web") || !strings.Contains(out, "+ new") ||
+		!strings.Contains(errs, "web: the changed version did not become ready") || !strings.Contains(errs, "new did not come up:") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+	if out, _, code := d.berth("rollback", "1"); code != 0 || !strings.Contains(out, "- new") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	d.runs("web", 1)
+	if _, errs, code := d.berth("apply", "--no-block"); code != 0 {
+		t.Errorf("exit code %d\n%s", code, errs)
 	}
 }

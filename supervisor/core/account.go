@@ -94,6 +94,8 @@ type Progress struct {
 	// Next is the signal that follows; KILL goes to all processes of the unit.
 	Next string `json:"next,omitempty"`
 	Hook Hook   `json:"hook,omitempty"` // that runs
+	// Beside is that of the unit's other instance, which is there still; nil: none.
+	Beside *Progress `json:"beside,omitempty"`
 }
 
 // Progress returns how far the stop of the unit has got, and false if it is not
@@ -104,23 +106,37 @@ func (s *State) Progress(name string) (Progress, bool) {
 	if u == nil || !u.leaving() {
 		return Progress{}, false
 	}
-	p := Progress{Unit: name, Phase: u.Phase, Reason: u.Reason, Since: u.Since, Hook: u.Hook}
+	p := u.life().progress(u, TimerStop)
+	p.Reason = u.Reason
 	if u.Halt {
 		p.Reason, p.WaitsFor = u.ThenReason, s.WaitsFor(name)
 	}
-	if u.Phase != Stopping {
-		return p, true
-	}
-	steps := stopSteps(u.Config, u.StopSignal)
-	p.Step, p.Steps, p.Next = u.StopStep, len(steps), "KILL"
-	if stop := u.stopping(); stop != nil {
-		p.Signal = stop.Signal
-	}
-	if u.StopStep < len(steps) {
-		p.Next = steps[u.StopStep].Signal
-	}
-	if t, ok := u.Timers[TimerStop]; ok {
-		p.Until = t.At
+	if l := u.Beside; l != nil {
+		other := l.progress(u, TimerBesideStop)
+		p.Beside = &other
 	}
 	return p, true
+}
+
+// progress tells how far the stop of one instance of the unit has got.
+func (l *Life) progress(u *Unit, t Timer) Progress {
+	p := Progress{Unit: u.Name, Phase: l.Phase, Reason: l.Reason, Since: l.Since, Hook: l.Hook}
+	if l.Phase != Stopping {
+		return p
+	}
+	steps := stopSteps(l.Config, l.StopSignal)
+	p.Step, p.Steps, p.Next = l.StopStep, len(steps), "KILL"
+	switch {
+	case l.StopStep > len(steps):
+		p.Signal = "KILL"
+	case l.StopStep > 0:
+		p.Signal = steps[l.StopStep-1].Signal
+	}
+	if l.StopStep < len(steps) {
+		p.Next = steps[l.StopStep].Signal
+	}
+	if armed, ok := u.Timers[t]; ok {
+		p.Until = armed.At
+	}
+	return p
 }

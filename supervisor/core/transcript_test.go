@@ -396,6 +396,9 @@ func (p *script) account(name string) string {
 		if g.Next != "" && !g.Until.IsZero() {
 			s += fmt.Sprintf(", %s in %v", g.Next, g.Until.Sub(p.now))
 		}
+		if g.Beside != nil {
+			s += fmt.Sprintf(", beside it one %s, step %d of %d", g.Beside.Phase, g.Beside.Step, g.Beside.Steps)
+		}
 		if len(g.WaitsFor) > 0 {
 			s += ", waits for " + strings.Join(g.WaitsFor, ", ")
 		}
