@@ -101,6 +101,7 @@ func (s *Supervisor) stopTimer(k timerKey) {
 func (s *Supervisor) transition(e core.Transition) {
 	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running && e.To != core.Running {
 		r.unawaited()
+		r.unchecked()
 	}
 	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
 	if e.Reason != "" {
@@ -133,6 +134,7 @@ func (s *Supervisor) transition(e core.Transition) {
 func (s *Supervisor) beside(e core.Beside) {
 	if r := s.runs[e.Incarnation]; r != nil && e.From == core.Running {
 		r.unawaited()
+		r.unchecked()
 	}
 	s.log.Debug("unit: the instance beside it is "+string(e.To), zap.String("unit", e.Unit), zap.Uint64("incarnation", uint64(e.Incarnation)), zap.String("reason", e.Reason))
 	s.events.send(api.Event{

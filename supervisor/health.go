@@ -31,7 +31,7 @@ func (s *Supervisor) checkHealth(e core.Probe) {
 // makeCheck makes it and fills in the result.
 func (s *Supervisor) makeCheck(r *run, e core.Probe, done *core.Probed) {
 	start := time.Now()
-	output, err := s.probe(r.alive, r, e.Config, time.Duration(e.Config.Timeout))
+	output, err := s.probe(r.checking, r, e.Config, time.Duration(e.Config.Timeout))
 	done.Output, done.Took = output, time.Since(start)
 	if err == nil {
 		return
@@ -41,9 +41,10 @@ func (s *Supervisor) makeCheck(r *run, e core.Probe, done *core.Probed) {
 	done.Skipped = r.paused() || r.ended()
 }
 
-// ended reports whether the main process has ended, be it before anybody was told.
+// ended reports whether the unit has left Running, or its main process has ended,
+// be it before anybody was told.
 func (r *run) ended() bool {
-	if r.alive.Err() != nil {
+	if r.checking.Err() != nil {
 		return true
 	}
 	over := true

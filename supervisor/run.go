@@ -39,6 +39,10 @@ type run struct {
 	exit    *reaper.Exit // nil: the main process has not ended, or there was none
 	// unawaited ends the wait for what [ready] says.
 	unawaited context.CancelFunc
+	// checking lasts until the unit leaves Running; unchecked ends it, so that a
+	// stop finds no probe in the group.
+	checking  context.Context
+	unchecked context.CancelFunc
 
 	// owned by the worker, and by the loop after Release
 	left  []core.Process // killed when the main process had ended
@@ -92,6 +96,7 @@ func storeName(kind string, id uint64) string { return kind + "/" + strconv.Form
 func newRun(unit string, id core.Incarnation, side core.Side, cfg *units.Unit) *run {
 	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{}), looks: make(chan struct{}, 1)}
 	r.alive, r.dead = context.WithCancel(context.Background())
+	r.checking, r.unchecked = context.WithCancel(r.alive)
 	return r
 }
 

@@ -289,16 +289,19 @@ func (a *app) check(c api.Check) {
 		text += ", next in " + age(max(time.Until(*c.Next), 0))
 	}
 	a.field("Health", text)
-	lines := strings.Split(strings.TrimRight(c.Output, "\n"), "\n")
-	for _, line := range append([]string{c.Error}, lines[max(0, len(lines)-checkLines):]...) {
-		if line != "" {
-			fmt.Fprintf(a.out, "%14s%s\n", "", safe(line))
-		}
+	if c.Error != "" {
+		fmt.Fprintf(a.out, "%14s%s\n", "", safe(c.Error))
+	}
+	for _, line := range lastLinesOf(c.Output) {
+		fmt.Fprintf(a.out, "%14s%s\n", "", safe(line))
 	}
 }
 
-// checkLines is how many lines of a check's output are shown.
-const checkLines = 5
+// lastLinesOf gives the last lines of a check's output that are not empty.
+func lastLinesOf(output string) []string {
+	lines := slices.DeleteFunc(strings.Split(output, "\n"), func(l string) bool { return strings.TrimSpace(l) == "" })
+	return lines[max(0, len(lines)-5):]
+}
 
 // timerText tells what a timer goes by, and when it is due.
 func timerText(t *api.Timer, now time.Time) string {

@@ -108,8 +108,14 @@ func (a *app) tellWhy(w *api.Why, output map[string][]api.LogEntry, now time.Tim
 
 // stateText is the phase, and whether there is more to come.
 func stateText(l core.Link) string {
-	if l.Phase == core.Running && !l.Ready {
+	switch {
+	case l.Phase != core.Running:
+	case !l.Ready:
 		return "running, not ready"
+	case l.Health == core.HealthStarting:
+		return "running, not healthy yet"
+	case l.Health != "":
+		return "running, " + string(l.Health)
 	}
 	return string(l.Phase)
 }
@@ -120,6 +126,16 @@ func details(l core.Link, denied []string, now time.Time) []string {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if l.NotReady != "" {
 		add("not ready yet: %s", safe(l.NotReady))
+	}
+	for _, f := range l.Failing {
+		times := ""
+		if f.Failed > 1 {
+			times = fmt.Sprintf(" %d times", f.Failed)
+		}
+		add("health check %s failed%s, last at %s: %s", f.Check, times, clock(f.At, now), safe(f.Err))
+		for _, line := range lastLinesOf(f.Output) {
+			add("  %s", safe(line))
+		}
 	}
 	if l.RestartAt != nil {
 		add("next try in %v", max(0, l.RestartAt.Sub(now)).Round(100*time.Millisecond))

@@ -105,7 +105,7 @@ func (st *step) begin(u *Unit, why cause) {
 // refresh forgets, for a manual start, what the automatic ones have added up.
 func (st *step) refresh(u *Unit, why cause) {
 	if why == manual {
-		u.Restarts, u.Tries, u.Starts = 0, 0, nil
+		u.Restarts, u.Tries, u.Starts, u.Ill = 0, 0, nil, nil
 	}
 }
 

@@ -34,6 +34,31 @@ type Check struct {
 	Seq uint64 `json:"seq,omitempty"`
 }
 
+// FailedCheck is a health check that did not succeed.
+type FailedCheck struct {
+	Check  string    `json:"check"`
+	Failed int       `json:"failed"` // times in a row
+	At     time.Time `json:"at"`     // the last of them
+	Err    string    `json:"err"`
+	Output string    `json:"output,omitempty"`
+}
+
+// failing returns, by name, the checks that failed when they were made last, and
+// the one that made the unit unhealthy last, be it in a former life.
+func (u *Unit) failing() []FailedCheck {
+	var all []FailedCheck
+	for _, name := range sortedNames(u.Checks) {
+		if c := u.Checks[name]; c.Err != "" {
+			all = append(all, FailedCheck{name, c.Failed, c.At, c.Err, c.Output})
+		}
+	}
+	told := func(f FailedCheck) bool { return f.Check == u.Ill.Check }
+	if u.Ill != nil && (u.Restarts > 0 || !u.checked()) && !slices.ContainsFunc(all, told) {
+		all = append(all, *u.Ill)
+	}
+	return all
+}
+
 // maxSpread bounds by how much first checks are spread, so that many units which
 // become ready at once are not probed at once. It is the pause between checks of
 // a unit in its start-period too.
@@ -198,6 +223,7 @@ func (st *step) healthIs(u *Unit, check string, state HealthState) {
 	reason := ""
 	if state == Unhealthy {
 		reason = c.reason(check)
+		u.Ill = &FailedCheck{check, c.Failed, c.At, c.Err, c.Output}
 	}
 	st.emit(HealthChanged{u.Name, u.Incarnation, check, state, reason})
 	st.touch(u)

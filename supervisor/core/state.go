@@ -107,6 +107,8 @@ type Unit struct {
 	// Checks are the health checks by name; in Running those of Config, else what
 	// the last ones said.
 	Checks map[string]*Check `json:"checks,omitempty"`
+	// Ill is the check that made the unit unhealthy last, for people.
+	Ill *FailedCheck `json:"ill,omitempty"`
 	// Triggers: its timer, its sockets with activate and its watched paths are in
 	// force: since it was first started, or boot, and until it is stopped.
 	Triggers  bool      `json:"triggers,omitempty"`

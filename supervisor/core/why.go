@@ -18,6 +18,9 @@ type Link struct {
 	Since    time.Time `json:"since"`
 	Reason   string    `json:"reason,omitempty"`
 	NotReady string    `json:"not_ready,omitempty"`
+	// Health is that of a unit with health checks, and Failing those that have failed.
+	Health  HealthState   `json:"health,omitempty"`
+	Failing []FailedCheck `json:"failing,omitempty"`
 
 	Incarnation Incarnation `json:"incarnation,omitempty"`
 	LastExit    *ExitStatus `json:"last_exit,omitempty"`
@@ -60,6 +63,7 @@ func (w *whys) tell(name, relation string, depth int) {
 		Unit: name, Depth: depth, Relation: relation,
 		Up: u.Up, Phase: u.Phase, Ready: u.Ready, Since: u.Since, Reason: u.Reason, NotReady: u.NotReady,
 		Incarnation: u.Incarnation, LastExit: u.LastExit, LastPID: u.LastPID, Times: u.Times,
+		Health: u.Health(), Failing: u.failing(),
 		Starts: u.Starts, Asked: u.Asked, Past: u.Past, Seen: w.seen[name],
 	}
 	if u.Phase == Backoff {
