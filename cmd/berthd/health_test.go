@@ -71,7 +71,7 @@ func TestHealth(t *testing.T) {
 	up := filepath.Join(dir, "up")
 	touch(t, up)
 	d := start(t, map[string]string{"web.toml": server(t, mount,
-		"[health.page]\nhttp = 'http://127.0.0.1:8080/up'\ninterval = '100ms'\nretries = 2\n[health.port]\ntcp = 'localhost:8080'\ninterval = '100ms'")})
+		"[ready]\ntcp = '127.0.0.1:8080'\n[health.page]\nhttp = 'http://127.0.0.1:8080/up'\ninterval = '100ms'\nretries = 2\n[health.port]\ntcp = 'localhost:8080'\ninterval = '100ms'")})
 	events, err := d.api.Events(t.Context())
 	if err != nil {
 		t.Fatal(err)
