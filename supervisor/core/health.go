@@ -75,10 +75,14 @@ func (t Timer) check() (name string, ok bool) { return strings.CutPrefix(string(
 func (u *Unit) checked() bool { return u.Phase == Running && u.Ready && !u.task() && !u.group() }
 
 // Health is the state of the worst of the unit's checks; "" if it has none, or
-// is not up.
+// does not run. Before it is ready it is starting.
 func (u *Unit) Health() HealthState {
 	state := HealthState("")
-	if !u.checked() {
+	switch {
+	case u.checked():
+	case u.Phase == Running && len(u.Config.Health) > 0 && !u.task() && !u.group():
+		return HealthStarting
+	default:
 		return state
 	}
 	for _, c := range u.Checks {
