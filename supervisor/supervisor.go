@@ -54,6 +54,7 @@ type Supervisor struct {
 	lock     *lock // held for life
 	logs     *logs.Manager
 	left     leftovers
+	relapses *relapses
 	env      container.Environment
 	started  time.Time
 	hand     handover
@@ -162,6 +163,12 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if hand.Launcher != nil {
 		s.launcher.set(hand.Launcher)
 	}
+	if s.relapses, err = takeRelapses(hand.Stored, client.Store); err != nil {
+		return 1, err
+	}
+	defer s.relapses.note()
+	settled := time.AfterFunc(relapseTime, func() { s.relapses.set(0) })
+	defer settled.Stop()
 	s.openHistory()
 	if err := s.left.end(hand.Registered, s.log); err != nil {
 		return 1, err

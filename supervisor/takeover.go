@@ -24,11 +24,7 @@ import (
 func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	stored := hand.Stored
 	if files := stored[snapshotName]; len(files) > 0 {
-		state, err := readSnapshot(files[0])
-		if err != nil {
-			s.log.Error("starting anew: all that runs is ended, and what is to run is started again", zap.Error(err))
-		}
-		s.state = state
+		s.state = s.relapses.take(files[0], s.cfg.StateDir, s.log)
 		files[0].Close()
 		delete(stored, snapshotName)
 	}
