@@ -87,7 +87,14 @@ func (s *Supervisor) setTimer(e core.SetTimer) {
 		at = at.Round(0) // by the wall clock, which may have been set meanwhile
 	}
 	s.timers[k] = time.AfterFunc(time.Until(at), func() {
-		s.post(func() { s.step(core.TimerFired{Unit: e.Unit, Timer: e.Timer, Seq: e.Seq}) })
+		fired := core.TimerFired{Unit: e.Unit, Timer: e.Timer, Seq: e.Seq}
+		s.post(func() {
+			if e.Timer == core.TimerWatchdog {
+				s.watchdogFired(fired)
+				return
+			}
+			s.step(fired)
+		})
 	})
 }
 
@@ -103,6 +110,7 @@ func (s *Supervisor) transition(e core.Transition) {
 		r.unawaited()
 		r.unchecked()
 	}
+	s.dropFDs(e)
 	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
 	if e.Reason != "" {
 		fields = append(fields, zap.String("reason", e.Reason))

@@ -44,7 +44,11 @@ func (s *Supervisor) startExecution(ctx context.Context, r *run, p isolate.Proce
 		}
 		_ = group.Thaw() // paused when its main process was killed
 	}
-	c, err := build(ctx, cfg, s.env)
+	env := s.env
+	if !fresh {
+		env.Notify = s.notifyPath(r.id, cfg)
+	}
+	c, err := build(ctx, cfg, env)
 	if err != nil {
 		forget()
 		return nil, err

@@ -24,12 +24,33 @@ func (s *Supervisor) onExit(e reaper.Exit) {
 		s.ack(e.Seq) // of an incarnation that is over, or told before
 		return
 	}
-	r.exit = &e
-	close(r.exited)
-	r.dead()
-	if r.settled {
-		s.exited(r, e)
+	if r.first == nil {
+		r.first = &e
+		close(r.exited)
 	}
+	if r.settled {
+		s.mainExited(r, e)
+	}
+}
+
+// mainExited takes the end of a main process, after what it has said before: it
+// may have told of another one.
+func (s *Supervisor) mainExited(r *run, e reaper.Exit) {
+	s.drained(r, func() {
+		switch {
+		case r.exit != nil:
+			s.ack(e.Seq)
+		case !s.succeeded(r, e):
+			s.ended(r, e)
+		}
+	})
+}
+
+// ended is the end of the incarnation's main process.
+func (s *Supervisor) ended(r *run, e reaper.Exit) {
+	r.exit = &e
+	r.dead()
+	s.exited(r, e)
 }
 
 // exited gives the core an exit; it is acknowledged only when the snapshot

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"berth/supervisor/container"
 	"berth/supervisor/core"
 	"berth/supervisor/logs"
+	"berth/supervisor/notify"
 	"berth/units"
 
 	"go.uber.org/zap"
@@ -36,7 +39,12 @@ type run struct {
 	// owned by the loop
 	settled bool         // the core was told what became of the start
 	spawned bool         // and that was Spawned
-	exit    *reaper.Exit // nil: the main process has not ended, or there was none
+	first   *reaper.Exit // nil: the process that was started has not ended, or there was none
+	exit    *reaper.Exit // nil: the main process, which may have become another, has not ended
+	// registered is the main process that the reaper will tell the end of, if it is
+	// not the one that was started; nil: it is that one, or none.
+	registered *process
+	listens    bool // for notifications
 	// unawaited ends the wait for what [ready] says.
 	unawaited context.CancelFunc
 	// checking lasts until the unit leaves Running; unchecked ends it, so that a
@@ -49,8 +57,11 @@ type run struct {
 	empty bool           // the group is empty and removed
 
 	signals queue         // what the loop has sent; drained before the group is released
-	exited  chan struct{} // closed when the reaper has told the main process's exit
+	exited  chan struct{} // closed with first
 	looks   chan struct{} // has room for one look at the container's files
+
+	refused bool                      // belongs to listen
+	heard   atomic.Pointer[time.Time] // when WATCHDOG=1 came last
 
 	mu         sync.Mutex
 	cfg        *units.Unit
@@ -59,6 +70,11 @@ type run struct {
 	group      *cgroup.Group
 	streams    *logs.Streams
 	proc       *process
+	former     []*process // main processes before, whether they live or not
+	notify     *notify.Socket
+	access     string         // whose notifications count: main, all, none
+	readyNear  *os.File       // the pipe of [ready] fd; nil: there is none
+	readyFar   *os.File       // the end of it that is the program's, until it is passed on
 	oomKills   uint64         // of the group, before this incarnation
 	emulated   syscall.Signal // signal whose default action was carried out by KILL
 }
@@ -140,6 +156,11 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err := s.probesReach(r.cfg); err != nil {
 		return err
 	}
+	if err := s.makeNotify(r); err != nil {
+		return err
+	}
+	defer s.hideNotify(r)
+	env.Notify = s.notifyPath(r.id, r.cfg)
 	c, err := build(ctx, r.cfg, env)
 	if err != nil {
 		return err
@@ -159,6 +180,9 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 		return err
 	}
 	defer files.close()
+	if err := s.passDescriptors(ctx, r, c.Spec, files); err != nil {
+		return err
+	}
 	if err := s.joined(ctx, r.cfg, files); err != nil {
 		return err
 	}
@@ -169,7 +193,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	}
 	_, err = s.launch(ctx, launch{
 		id: uint64(r.id), program: prog, files: files, group: group, furnish: func() error { return s.makeGroup(r, group, c.Limits) },
-		keep: r.streams.Descriptors(), settles: true, delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
+		keep: r.kept(), settles: true, delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
 		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
 	})
 	return err
@@ -196,6 +220,19 @@ func build(ctx context.Context, u *units.Unit, env container.Environment) (*cont
 		}
 		return nil, ctx.Err()
 	}
+}
+
+// kept are the descriptors that the reaper keeps for a run.
+func (r *run) kept() map[string][]*os.File {
+	all := map[string][]*os.File{}
+	maps.Copy(all, r.streams.Descriptors())
+	if r.notify != nil {
+		all[storeName("notify", uint64(r.id))] = []*os.File{r.notify.File()}
+	}
+	if r.readyNear != nil {
+		all[storeName("ready", uint64(r.id))] = []*os.File{r.readyNear}
+	}
+	return all
 }
 
 // supported leaves out the limits that this host cannot set and that a unit can
@@ -288,8 +325,8 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 		}
 		s.log.Warn("cannot start unit", zap.String("unit", r.unit), zap.Error(err))
 		s.step(core.SpawnFailed{Unit: r.unit, Incarnation: r.id, Reason: r.failure(err), Temporary: errors.Is(err, errInterrupted)})
-		if r.exit != nil {
-			s.ack(r.exit.Seq)
+		if r.first != nil {
+			s.ack(r.first.Seq)
 		}
 		return
 	}
@@ -301,8 +338,9 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 		r.streams.SetMainPID(r.proc.pid)
 	}
 	s.step(core.Spawned{Unit: r.unit, Incarnation: r.id, PID: r.proc.pid})
-	if r.exit != nil {
-		s.exited(r, *r.exit)
+	s.listening(r)
+	if r.first != nil {
+		s.mainExited(r, *r.first)
 	}
 }
 
@@ -432,10 +470,16 @@ func (s *Supervisor) releaseRun(r *run) {
 		r.streams.Close()
 	}
 	r.dead()
-	if r.proc != nil {
-		r.proc.pidfd.Close() // who still uses it is told that the process is gone
+	s.closeNotify(r)
+	if r.readyNear != nil {
+		r.readyNear.Close()
 	}
-	for _, kind := range []string{"log", "status"} {
+	for _, p := range append(r.former, r.proc) {
+		if p != nil {
+			p.pidfd.Close() // who still uses it is told that the process is gone
+		}
+	}
+	for _, kind := range []string{"log", "status", "notify", "main", "ready"} {
 		_ = s.reaper.Drop(storeName(kind, uint64(r.id))) // not there: nothing to drop
 	}
 }

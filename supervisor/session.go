@@ -48,7 +48,7 @@ func (b backend) Exec(ctx context.Context, unit string, e api.Exec) (api.Session
 	ss := &session{}
 	var files *fileSet
 	if e.Terminal {
-		files, err = ss.terminal(r.proc, e.Rows, e.Cols)
+		files, err = ss.terminal(r.main(), e.Rows, e.Cols)
 	} else {
 		files, err = ss.pipes()
 	}

@@ -59,15 +59,17 @@ type Supervisor struct {
 	started  time.Time
 	hand     handover
 	launcher launcherSlot
-	inbox    chan func()
-	done     chan struct{} // closed when the loop has ended
-	events   broadcaster
-	execID   atomic.Uint64
-	history  *history.Store
-	writing  queue       // to the history
-	stamps   stampKeeper // of the timers, over boots
-	reading  sync.Mutex  // held by who reads the unit files and takes them up: see reload
-	lastRead *config.Set // by readUnits
+	// notifyFiles is the directory of the notification sockets' files.
+	notifyFiles *os.File
+	inbox       chan func()
+	done        chan struct{} // closed when the loop has ended
+	events      broadcaster
+	execID      atomic.Uint64
+	history     *history.Store
+	writing     queue       // to the history
+	stamps      stampKeeper // of the timers, over boots
+	reading     sync.Mutex  // held by who reads the unit files and takes them up: see reload
+	lastRead    *config.Set // by readUnits
 	// probeForks has room for as many exec probes as may be started at a time.
 	probeForks chan struct{}
 
@@ -86,6 +88,7 @@ type Supervisor struct {
 	held       map[string]string // by a rollback: see history.Record
 	generation uint64            // that runs
 	execs      map[uint64]*execution
+	fds        map[string]*fdStore // by unit
 	stopping   bool
 	abandoned  bool                      // something could not be brought down
 	zones      map[string]*time.Location // that calendars name
@@ -151,12 +154,17 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		replies:    map[uint64]chan core.Reply{},
 		execs:      map[uint64]*execution{},
 		zones:      map[string]*time.Location{},
+		fds:        map[string]*fdStore{},
 	}
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	s.left = leftovers{filepath.Join(cfg.StateDir, "processes"), len(tree.Describe().Hierarchies) == 0, os.Getppid()}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
 		return 1, fmt.Errorf("cannot set up logging of units: %w", err)
 	}
+	if s.notifyFiles, err = notifyDir(cfg.RuntimeDir); err != nil {
+		return 1, err
+	}
+	defer s.notifyFiles.Close()
 	// A random start keeps those of an earlier supervisor from being taken for ours.
 	s.execID.Store(firstExecution | uint64(rand.Uint32())<<24)
 

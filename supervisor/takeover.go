@@ -50,6 +50,7 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	}
 	for _, name := range s.state.Names() {
 		u, _ := s.state.Unit(name)
+		s.adoptFDs(u, stored)
 		for _, l := range u.Lives() {
 			s.adopt(name, l, registered, stored)
 		}
@@ -154,12 +155,16 @@ func (s *Supervisor) adopt(unit string, l *core.Life, registered map[uint64]reap
 		delete(registered, uint64(r.id))
 		r.proc = &process{pid: reg.PID, pidfd: reg.PIDFD}
 	}
+	s.adoptNotify(r, l, stored)
+	s.adoptReadyPipe(r, stored)
 	status := storeName("status", uint64(r.id))
 	files := stored[status]
 	delete(stored, status)
 	// A start was under way in Starting, and in Stopping when it was to be given up.
 	if l.Phase != core.Starting && (l.Phase != core.Stopping || l.MainPID != 0) {
 		r.settled, r.spawned = true, true
+		s.adoptMain(r, l, stored)
+		s.listening(r)
 		if l.Config.Cgroup.OOMGroup && ok && r.group != nil {
 			s.killOnOOM(r, r.group, r.oomKills)
 		}
@@ -228,7 +233,7 @@ func (s *Supervisor) settleStart(ctx context.Context, r *run, status []*os.File)
 	case <-s.done:
 		return errInterrupted
 	}
-	if r.exit.Signal == 0 && (r.exit.Code == isolate.ExitGateClosed || r.exit.Code == isolate.ExitFailed) {
+	if r.first.Signal == 0 && (r.first.Code == isolate.ExitGateClosed || r.first.Code == isolate.ExitFailed) {
 		return errInterrupted
 	}
 	return nil

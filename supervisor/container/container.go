@@ -33,6 +33,9 @@ type Environment struct {
 	// IDs gives the first of the idrange.Size ids outside that a unit has for its
 	// user namespace where its maps are automatic; see package idrange.
 	IDs func(unit string) (first uint32, err error)
+	// Notify is the path on the host of the notification socket of a unit that is
+	// to have one (units.Unit.Notify); "": none.
+	Notify string
 	// Sealed: the executable of who forks is as isolate.Spec.SealedStarter says.
 	Sealed bool
 	// Ordinary is the user that berth runs as where that is not root.
@@ -81,6 +84,9 @@ func Build(u *units.Unit, env Environment) (*Container, error) {
 	}
 	if spec.Process, err = process(u); err != nil {
 		return nil, err
+	}
+	if env.Notify != "" {
+		notification(spec, u, env.Notify)
 	}
 	c := &Container{Spec: spec}
 	if spec.Process.Seccomp, spec.Process.SeccompFlags, c.UnknownCalls, err = filter(u); err != nil {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"berth/units"
 )
 
 // Message is what a program tells of itself, see sd_notify(3). A field that it
@@ -26,6 +24,8 @@ type Message struct {
 	Watchdog time.Time
 	Trigger  bool
 	Interval time.Duration
+	// Access is whose messages count from now on, see Notice.Access.
+	Access string
 }
 
 // Notice is what a unit's program has told of itself, for people.
@@ -35,6 +35,8 @@ type Notice struct {
 	BusError  string `json:"bus_error,omitempty"`
 	Reloading bool   `json:"reloading,omitempty"` // it reads its configuration again
 	Stopping  bool   `json:"stopping,omitempty"`  // it is about to end
+	// Access is whose messages count, as it has asked for; "": as configured.
+	Access string `json:"access,omitempty"`
 }
 
 // maxExtend bounds what a program may ask for at once.
@@ -88,6 +90,9 @@ func (n *Notice) take(m Message) {
 	}
 	if m.BusError != nil {
 		n.BusError = *m.BusError
+	}
+	if m.Access != "" {
+		n.Access = m.Access
 	}
 	n.Stopping = n.Stopping || m.Stopping
 }
@@ -178,5 +183,5 @@ func (u *Unit) interval() time.Duration {
 
 // forgetNotice begins anew with a new incarnation.
 func (u *Unit) forgetNotice() {
-	u.Notice, u.WatchdogInterval, u.WatchdogAt = Notice{}, units.Duration(0), time.Time{}
+	u.Notice, u.WatchdogInterval, u.WatchdogAt = Notice{}, 0, time.Time{}
 }
