@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"regexp"
 	"time"
 
 	"berth/supervisor/core"
@@ -26,8 +27,9 @@ func (s *Supervisor) awaitReady(e core.AwaitReady) {
 	ctx, cancel := context.WithCancel(r.alive)
 	r.unawaited = cancel
 	switch ready := e.Config.Ready; {
-	case ready.Notify, ready.FD != nil, ready.Log != "":
-		cancel() // the program tells it by itself
+	case ready.Notify, ready.FD != nil: // listen and readReady tell it
+	case ready.Log != "":
+		s.watchLog(r, ready.Log)
 	default:
 		go s.pollReady(ctx, r, ready)
 	}
@@ -62,6 +64,14 @@ func (s *Supervisor) readiness(r *run, ready bool, why string) {
 	s.post(func() {
 		s.step(core.Readiness{Unit: r.unit, Incarnation: r.id, Ready: ready, Why: why})
 	})
+}
+
+// watchLog waits for a line of the program's output.
+func (s *Supervisor) watchLog(r *run, expr string) {
+	re, err := regexp.Compile(expr) // validated by units
+	if err == nil && r.streams != nil {
+		r.streams.Watch(re, func() { s.tellReady(r, true, "") })
+	}
 }
 
 // readyTimeout bounds one look at whether a unit is ready; what does not answer is

@@ -178,7 +178,7 @@ func sampleKeys(t *rapid.T, prefix string) []string {
 // there and back is tested for all.
 func TestEveryUnitReadsBack(t *testing.T) {
 	kept := map[string]bool{"U014": true, "U021": true, "U023": true, "U024": true, "U025": true, "U028": true, "U030": true,
-		"U031": true, "U032": true, "U033": true, "U041": true, "U020": true, "U046": true, "U047": true, "U049": true, "U008": true, "U003": true}
+		"U031": true, "U032": true, "U033": true, "U041": true, "U020": true, "U046": true, "U047": true, "U049": true, "U055": true, "U008": true, "U003": true}
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(sampleKeys(t, ""), "\n") + "\n"
 		u, ds := Decode("web", []Source{{Path: "web.toml", Text: []byte(text)}})

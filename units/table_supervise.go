@@ -46,15 +46,15 @@ func superviseFields() []Field {
 
 		{Key: "ready", Type: TypeTable, Class: RestartClass,
 			Help: "When the unit counts as ready: at most one probe. Without one it is ready as soon as its program has been executed."},
-		{Key: "ready.notify", Type: TypeBool, Default: "false", Class: RestartClass, Later: true,
+		{Key: "ready.notify", Type: TypeBool, Default: "false", Class: RestartClass,
 			Help: "The program says READY=1 on the socket named by NOTIFY_SOCKET (sd_notify(3))."},
-		{Key: "ready.fd", Type: TypeInteger, Class: RestartClass, Later: true, Min: "3", Max: "1023",
-			Help: "The program writes a line to this descriptor, 3 to 1023."},
+		{Key: "ready.fd", Type: TypeInteger, Class: RestartClass, Min: "3", Max: "63",
+			Help: "The program writes a line to this descriptor, 3 to 63, as s6 has it. Numbers between it and the last before it are /dev/null."},
 	}
 	fields = append(fields, probe("ready.")...)
 	fields = append(fields,
-		Field{Key: "ready.log", Type: TypeText, Class: RestartClass, Later: true,
-			Help: "A regular expression that a line of the program's output matches."},
+		Field{Key: "ready.log", Type: TypeText, Class: RestartClass,
+			Help: "A regular expression (RE2) that a line of the program's output matches, at any place of it."},
 		Field{Key: "ready.timeout", Type: TypeTimeout, Default: `"90s"`, Class: RestartClass, Min: "1ms",
 			Help: "How long it may take to become ready, above zero. \"infinity\" waits for ever."},
 
@@ -75,12 +75,12 @@ func superviseFields() []Field {
 		Field{Key: "health.*.on-failure", Type: TypeChoice, Default: `"restart"`, Class: Live, Values: []string{"restart", "none", "stop", "shutdown"},
 			Help: "What is done with a unit that is unhealthy: restart it, as often as restart.limit allows; stop it, so that it has failed; stop everything and end the daemon; or only tell."},
 
-		Field{Key: "watchdog", Type: TypeTable, Class: RestartClass, Later: true,
-			Help: "The program has to say WATCHDOG=1 again and again (sd_notify(3))."},
-		Field{Key: "watchdog.interval", Type: TypeDuration, Class: RestartClass, Later: true, Min: "1ms", Max: "24h",
-			Help: "The longest time between two messages, above zero and at most 24h.", Aliases: []string{"watchdog-sec"}},
-		Field{Key: "watchdog.on-failure", Type: TypeChoice, Default: `"restart"`, Class: RestartClass, Later: true, Values: []string{"restart", "none", "stop", "shutdown"},
-			Help: "What is done when no message came in time."},
+		Field{Key: "watchdog", Type: TypeTable, Class: RestartClass,
+			Help: "The program has to say WATCHDOG=1 again and again (sd_notify(3)) once it is ready. It finds the interval in WATCHDOG_USEC."},
+		Field{Key: "watchdog.interval", Type: TypeDuration, Class: RestartClass, Min: "100ms", Max: "24h",
+			Help: "The longest time between two messages, 100ms to 24h.", Aliases: []string{"watchdog-sec"}},
+		Field{Key: "watchdog.on-failure", Type: TypeChoice, Default: `"restart"`, Class: RestartClass, Values: []string{"restart", "none", "stop", "shutdown"},
+			Help: "What is done when no message came in time: \"restart\" sends ABRT, kills after stop.timeout, and starts it again as after a failure, whatever restart.policy says; \"stop\" ends it likewise, as failed for good; \"shutdown\" stops all units and the daemon; \"none\" only tells."},
 
 		Field{Key: "stop", Type: TypeTable, Class: Live,
 			Help: "How the program is stopped. Whatever is left of the unit is killed at the end, always."},

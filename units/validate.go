@@ -54,6 +54,7 @@ func (v *validator) validate() {
 	v.duplicates()
 	v.probes()
 	v.timer()
+	v.ready()
 }
 
 // useless reports keys that are written and have no effect.

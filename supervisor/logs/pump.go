@@ -113,6 +113,7 @@ func (s *Streams) pumpStream(sc *scratch, i int, finishing bool) (moved bool, er
 	if err != nil {
 		return false, err
 	}
+	s.look(v.data, v.full)
 	ended, final := false, false
 	for batches := 0; len(v.data) > 0 && batches < batchesPerTurn; batches++ {
 		last := final
@@ -144,6 +145,7 @@ func (s *Streams) pumpStream(sc *scratch, i int, finishing bool) (moved bool, er
 			return moved, err
 		}
 		ended, final = true, v.whole
+		s.look(v.data, final)
 	}
 	return moved, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,8 @@ type Streams struct {
 	limited     bool
 	left        [2]int
 	complain    time.Time
+
+	watched atomic.Pointer[watch]
 
 	mu        sync.Mutex
 	running   bool
