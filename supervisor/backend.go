@@ -139,7 +139,7 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 	var r, other *run
 	err := b.look(ctx, name, func(u *core.Unit, current *run) error {
 		r = current
-		st = &api.Status{Unit: unitLine(u), Incarnation: uint64(u.Incarnation), LastExit: u.LastExit}
+		st = &api.Status{Unit: unitLine(u), Incarnation: uint64(u.Incarnation), LastExit: u.LastExit, Told: b.told(u, current)}
 		st.Checks = checksOf(u)
 		if !u.StartedAt.IsZero() {
 			at := u.StartedAt

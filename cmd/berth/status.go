@@ -175,6 +175,7 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 		state += " (" + safe(st.Reason) + ")"
 	}
 	a.field("Active", state+" since "+since(st.Since))
+	a.told(p, st.Told)
 	if st.RestartAt != nil {
 		a.field("Restart", "in "+age(time.Until(*st.RestartAt)))
 	}
@@ -317,6 +318,48 @@ func timerText(t *api.Timer, now time.Time) string {
 		text += ", last " + since(*t.Last)
 	}
 	return text
+}
+
+// told shows how far a running unit has come, and what it says of itself.
+func (a *app) told(p paint, t *api.Told) {
+	if t == nil {
+		return
+	}
+	switch {
+	case !t.Ready && t.NotReady != "":
+		a.field("Ready", p.in(yellow, "not ready")+": "+safe(t.NotReady))
+	case !t.Ready:
+		a.field("Ready", p.in(yellow, "not ready"))
+	case t.Since != nil:
+		a.field("Ready", "since "+since(*t.Since))
+	}
+	var says []string
+	if t.Stopping {
+		says = append(says, "stopping")
+	}
+	if t.Reloading {
+		says = append(says, "reloading")
+	}
+	if t.Status != "" {
+		says = append(says, "\""+safe(t.Status)+"\"")
+	}
+	if t.Errno != 0 {
+		says = append(says, "errno "+fmt.Sprint(t.Errno)+" ("+syscall.Errno(t.Errno).Error()+")")
+	}
+	if t.BusError != "" {
+		says = append(says, "bus error "+safe(t.BusError))
+	}
+	a.field("Says", strings.Join(says, ", "))
+	if w := t.Watchdog; w != nil {
+		text := "to be heard of every " + (time.Duration(w.IntervalUsec) * time.Microsecond).String()
+		if w.Heard != nil {
+			text += ", last heard of " + age(time.Since(*w.Heard)) + " ago"
+		}
+		a.field("Watchdog", text)
+	}
+	if len(t.Kept) > 0 {
+		a.field("Kept", safe(strings.Join(t.Kept, ", "))+" (descriptors)")
+	}
 }
 
 func bounded(text string, limit *uint64, format func(uint64) string) string {

@@ -66,6 +66,7 @@ type Status struct {
 	LastStop   *core.Stop     `json:"last_stop,omitempty"`
 	Requires   []string       `json:"requires,omitempty"`
 	RequiredBy []string       `json:"required_by,omitempty"`
+	Told       *Told          `json:"told,omitempty"` // while it runs
 	// Beside is the unit's other instance while it is replaced; nil: none.
 	Beside *Instance `json:"beside,omitempty"`
 }

@@ -170,8 +170,8 @@ func (st *step) reviveDependents(u *Unit) {
 	}
 }
 
-// interval is how often the program has to be heard of; 0: it need not.
-func (u *Unit) interval() time.Duration {
+// WatchedEvery is how often the program has to be heard of; 0: it need not.
+func (u *Unit) WatchedEvery() time.Duration {
 	if u.WatchdogInterval > 0 {
 		return time.Duration(u.WatchdogInterval)
 	}

@@ -13,7 +13,7 @@ const watchdogSignal = "ABRT"
 
 // guard begins to listen for the program's WATCHDOG=1, if it has to say that.
 func (st *step) guard(u *Unit) {
-	if interval := u.interval(); interval > 0 {
+	if interval := u.WatchedEvery(); interval > 0 {
 		u.WatchdogAt = st.in.Now
 		st.arm(u, TimerWatchdog, interval)
 	}
@@ -35,7 +35,7 @@ func (st *step) watched(u *Unit, m Message) {
 		st.guard(u)
 	case ok && m.Watchdog.After(u.WatchdogAt):
 		u.WatchdogAt = m.Watchdog
-		if at := m.Watchdog.Add(u.interval()); at.After(armed.At) {
+		if at := m.Watchdog.Add(u.WatchedEvery()); at.After(armed.At) {
 			st.arm(u, TimerWatchdog, at.Sub(st.in.Now))
 		}
 	}
