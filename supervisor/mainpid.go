@@ -166,7 +166,7 @@ func (s *Supervisor) watchMain(r *run, p *process) {
 				break
 			}
 		}
-		status, known := notify.ExitOf(own)
+		status, known := notify.ExitOf(p.pid, own)
 		s.post(func() {
 			if r.exit == nil && r.proc == p && r.registered != p {
 				s.mainGone(r, status, known)
@@ -175,8 +175,8 @@ func (s *Supervisor) watchMain(r *run, p *process) {
 	}()
 }
 
-// mainGone is the end of a main process that the reaper does not wait for. Before
-// Linux 6.15 nobody but its parent knows how it ended: that is taken for success.
+// mainGone is the end of a main process that the reaper does not wait for. How it
+// ended may be known to its parent alone: that is taken for success.
 func (s *Supervisor) mainGone(r *run, status unix.WaitStatus, known bool) {
 	e := reaper.Exit{ID: uint64(r.id), PID: r.proc.pid}
 	if known {

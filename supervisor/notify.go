@@ -111,14 +111,19 @@ func (s *Supervisor) listening(r *run) {
 func (s *Supervisor) listen(r *run) {
 	free := time.Now().Add(-notifyBurst * notifyPause) // until when messages are paid for
 	for {
+		if err := r.notify.Wait(); err != nil {
+			return
+		}
+		r.taking.Lock()
 		m, err := r.notify.Receive()
-		switch {
-		case err == nil:
+		if err == nil {
 			s.take(r, m)
 			m.Close()
-		case errors.Is(err, notify.ErrMalformed):
+		}
+		r.taking.Unlock()
+		if errors.Is(err, notify.ErrMalformed) {
 			s.refuseNotify(r, "it is malformed")
-		default:
+		} else if err != nil {
 			return
 		}
 		now := time.Now()
@@ -211,19 +216,26 @@ func monotonic(usec uint64) time.Time {
 // drained runs f in the loop once everything was taken that lies in the run's
 // socket, or soon in any case. Called by the loop.
 func (s *Supervisor) drained(r *run, f func()) {
-	const looks = 100
-	if r.notify == nil || !r.listens || !r.notify.Waiting() {
+	if r.notify == nil || !r.listens || r.taken() {
 		f()
 		return
 	}
 	go func() {
-		for i := 0; i < looks && r.notify.Waiting(); i++ {
+		const looks = 100
+		for i := 0; i < looks && !r.taken(); i++ {
 			time.Sleep(10 * time.Millisecond)
 		}
-		// What was taken last has been told when this has its turn: listen waits
-		// for the loop with each.
 		s.post(f)
 	}()
+}
+
+// taken tells whether all that was sent has been taken, and the core told.
+func (r *run) taken() bool {
+	if !r.taking.TryLock() {
+		return false
+	}
+	defer r.taking.Unlock()
+	return !r.notify.Waiting()
 }
 
 // watchdogFired is the end of the time in which a unit had to be heard of, as far

@@ -60,6 +60,7 @@ type run struct {
 	exited  chan struct{} // closed with first
 	looks   chan struct{} // has room for one look at the container's files
 
+	taking  sync.Mutex                // held while a notification is taken
 	refused bool                      // belongs to listen
 	heard   atomic.Pointer[time.Time] // when WATCHDOG=1 came last
 

@@ -79,9 +79,18 @@ func (s *Sender) Group() (id uint64, ok bool) {
 	return info.Cgroupid, info.Mask&both == both
 }
 
-// ExitOf tells how a process ended, by its pidfd, as wait(2) has it: known from
-// Linux 6.15 on, also of one that somebody else has waited for.
-func ExitOf(pidfd *os.File) (status unix.WaitStatus, ok bool) {
+// ExitOf tells how a process, which has ended, did so, as wait(2) has it. Of one
+// that its parent has waited for already that is known from Linux 6.15 on.
+func ExitOf(pid int, pidfd *os.File) (status unix.WaitStatus, ok bool) {
+	if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && Exists(pidfd) {
+		// proc_pid_stat(5): the state is field 3, exit_code 52. The name before them
+		// is in parentheses and may have any in it.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) >= 50 && fields[0] == "Z" {
+			code, err := strconv.Atoi(fields[49])
+			return unix.WaitStatus(code), err == nil
+		}
+	}
 	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
 	if err := pidfdInfo(pidfd, &info); err != nil || info.Mask&unix.PIDFD_INFO_EXIT == 0 {
 		return 0, false

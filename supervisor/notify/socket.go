@@ -91,6 +91,20 @@ func (s *Socket) Waiting() bool {
 	return waiting // closed: nothing
 }
 
+// Wait returns when there is something to receive, or an error when nothing will
+// come any more.
+func (s *Socket) Wait() error {
+	conn, err := s.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return conn.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
+}
+
 // ErrMalformed is a datagram that is too long, carries too many descriptors, or
 // does not say who sent it. It was taken and dropped; the next may be received.
 var ErrMalformed = errors.New("a malformed message")
