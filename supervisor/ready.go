@@ -27,9 +27,7 @@ func (s *Supervisor) awaitReady(e core.AwaitReady) {
 	ctx, cancel := context.WithCancel(r.alive)
 	r.unawaited = cancel
 	switch ready := e.Config.Ready; {
-	case ready.Notify, ready.FD != nil: // listen and readReady tell it
-	case ready.Log != "":
-		s.watchLog(r, ready.Log)
+	case ready.Notify, ready.FD != nil, ready.Log != "": // listen, readReady and watchLog tell it
 	default:
 		go s.pollReady(ctx, r, ready)
 	}
@@ -66,12 +64,23 @@ func (s *Supervisor) readiness(r *run, ready bool, why string) {
 	})
 }
 
-// watchLog waits for a line of the program's output.
-func (s *Supervisor) watchLog(r *run, expr string) {
-	re, err := regexp.Compile(expr) // validated by units
-	if err == nil && r.streams != nil {
-		r.streams.Watch(re, func() { s.tellReady(r, true, "") })
+// watchLog looks for the line that [ready] log names, from before the program's
+// first line on. The pump waits with it until the core knows of the start.
+func (s *Supervisor) watchLog(r *run) {
+	if r.cfg.Ready.Log == "" || r.streams == nil {
+		return
 	}
+	re, err := regexp.Compile(r.cfg.Ready.Log)
+	if err != nil {
+		return // units has refused it
+	}
+	r.streams.Watch(re, func() {
+		select {
+		case <-r.known:
+			s.tellReady(r, true, "")
+		case <-s.done:
+		}
+	})
 }
 
 // readyTimeout bounds one look at whether a unit is ready; what does not answer is

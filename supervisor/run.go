@@ -58,6 +58,7 @@ type run struct {
 
 	signals queue         // what the loop has sent; drained before the group is released
 	exited  chan struct{} // closed with first
+	known   chan struct{} // closed when the core was told of the start
 	looks   chan struct{} // has room for one look at the container's files
 
 	taking  sync.Mutex                // held while a notification is taken
@@ -111,7 +112,7 @@ func unitOfGroup(name string) (unit string, side core.Side, ok bool) {
 func storeName(kind string, id uint64) string { return kind + "/" + strconv.FormatUint(id, 10) }
 
 func newRun(unit string, id core.Incarnation, side core.Side, cfg *units.Unit) *run {
-	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{}), looks: make(chan struct{}, 1)}
+	r := &run{unit: unit, id: id, side: side, cfg: cfg, cancel: func() {}, unawaited: func() {}, exited: make(chan struct{}), known: make(chan struct{}), looks: make(chan struct{}, 1)}
 	r.alive, r.dead = context.WithCancel(context.Background())
 	r.checking, r.unchecked = context.WithCancel(r.alive)
 	return r
@@ -176,6 +177,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	if err := s.makeStreams(r); err != nil {
 		return err
 	}
+	s.watchLog(r)
 	files, err := r.stdio()
 	if err != nil {
 		return err
@@ -326,6 +328,7 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 		}
 		s.log.Warn("cannot start unit", zap.String("unit", r.unit), zap.Error(err))
 		s.step(core.SpawnFailed{Unit: r.unit, Incarnation: r.id, Reason: r.failure(err), Temporary: errors.Is(err, errInterrupted)})
+		close(r.known)
 		if r.first != nil {
 			s.ack(r.first.Seq)
 		}
@@ -339,6 +342,7 @@ func (s *Supervisor) spawnEnded(r *run, err error) {
 		r.streams.SetMainPID(r.proc.pid)
 	}
 	s.step(core.Spawned{Unit: r.unit, Incarnation: r.id, PID: r.proc.pid})
+	close(r.known)
 	s.listening(r)
 	if r.first != nil {
 		s.mainExited(r, *r.first)

@@ -55,6 +55,9 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 			s.adopt(name, l, registered, stored)
 		}
 		for _, l := range u.Lives() {
+			if r := s.runs[l.Incarnation]; l.Awaits || !r.settled {
+				s.watchLog(r)
+			}
 			s.beginLog(s.runs[l.Incarnation])
 		}
 	}
@@ -163,6 +166,7 @@ func (s *Supervisor) adopt(unit string, l *core.Life, registered map[uint64]reap
 	// A start was under way in Starting, and in Stopping when it was to be given up.
 	if l.Phase != core.Starting && (l.Phase != core.Stopping || l.MainPID != 0) {
 		r.settled, r.spawned = true, true
+		close(r.known)
 		s.adoptMain(r, l, stored)
 		s.listening(r)
 		if l.Config.Cgroup.OOMGroup && ok && r.group != nil {

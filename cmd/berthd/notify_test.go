@@ -263,22 +263,6 @@ func TestNotifyFlood(t *testing.T) {
 	d.ok("stop", "flood")
 }
 
-// processorTime is that which a process has used.
-func processorTime(t *testing.T, pid int) time.Duration {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, _ := strconv.Atoi(f)
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / 100
-}
-
 // TestMainPID hands the main process over: in the host's PID namespace to one
 // that outlives the first, in its own to one that the first waits for.
 func TestMainPID(t *testing.T) {

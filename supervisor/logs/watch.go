@@ -11,14 +11,13 @@ type watch struct {
 	found func()
 }
 
-// Watch looks in the lines that come from now on, those that wait in the pipes
-// included, for one that expr matches, on either stream. At the first it calls
-// found, and looks no more; the line is delivered when found has returned, so that
-// none is delivered of which the caller has not taken notice. found must not wait
-// for the Streams. Nothing is found with stream = "socket".
+// Watch looks for a line that expr matches, on either stream, in what is written
+// from now on; after Adopt, and before Begin, in what waits in the pipes too. At
+// the first it calls found, and looks no more. The line is delivered when found
+// has returned, so that none is of which the caller has not taken notice; found
+// must not wait for the Streams. Nothing is found with stream = "socket".
 func (s *Streams) Watch(expr *regexp.Regexp, found func()) {
 	s.watched.Store(&watch{expr, found})
-	s.kick(true)
 }
 
 // look does what Watch says. data begins with a line; final: what ends it is one
