@@ -71,10 +71,10 @@
 // The checks of a service begin when it is ready, end with Running, and are each
 // made again an interval after the last one was done. While none has succeeded,
 // failures within the start-period do not count, and the next check comes soon.
-// As many failures in a row as retries says are a failure of the unit where
-// on-failure is restart, and what [restart] says of failures follows; stop makes it
-// failed for good; shutdown stops everything; none only tells. A unit that is
-// ready, and has no checks, counts as healthy.
+// After as many failures in a row as retries says on-failure is done: restart, with
+// the back-off and limit of [restart] but whatever its policy; stop, which makes the
+// unit failed for good; shutdown, which stops everything; none, which only tells. A
+// unit that is ready, and has no checks, counts as healthy.
 //
 // # Replace
 //
