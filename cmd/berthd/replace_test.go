@@ -181,3 +181,32 @@ func TestReplaceTakenOver(t *testing.T) {
 		t.Errorf("the group %s is left", first.Cgroup)
 	}
 }
+
+// TestReplaceNotReady: a new version that runs and does not become ready in its
+// time is stopped again; and when the old one ends meanwhile, the new one goes on
+// as an ordinary start and is given up by the same time, for the last good one.
+func TestReplaceNotReady(t *testing.T) {
+	unit := func(text, before string) string {
+		return sh(fmt.Sprintf("echo %s; %s touch /run/up; exec sleep 1000", text, before), replaces, "[ready]\nfile = '/run/up'\ntimeout = '1s'")
+	}
+	d := start(t, map[string]string{"web.toml": unit("first", "")})
+	first := d.wait("web", core.Running)
+	d.eventually("web is ready", func() bool { return d.status("web").Told.Ready })
+	d.change(func() { d.write("web.toml", unit("second", "sleep 1000;")) })
+	d.eventually("the second version runs", func() bool { return slices.Contains(d.logs("web"), "second") })
+	d.eventually("it is given up", func() bool {
+		st := d.status("web")
+		return strings.Contains(st.Reason, "not ready after 1") && strings.Contains(st.Reason, "the old one stays") && st.Beside == nil
+	})
+	if st := d.status("web"); st.MainPID != first.MainPID || st.Phase != core.Running {
+		t.Errorf("afterwards: %+v", st)
+	}
+	d.change(func() { d.write("web.toml", unit("third", "sleep 1000;")) })
+	d.eventually("the third version runs", func() bool { return slices.Contains(d.logs("web"), "third") })
+	d.ok("kill", "-s", "KILL", "web")
+	d.eventually("the first version is back", func() bool {
+		st := d.status("web")
+		lines := d.logs("web")
+		return st.Phase == core.Running && st.Beside == nil && strings.Contains(st.Reason, "back to the last good one") && lines[len(lines)-1] == "first"
+	})
+}
