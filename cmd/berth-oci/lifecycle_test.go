@@ -296,3 +296,29 @@ func TestSpec(t *testing.T) {
 		w.fails(1, "file exists", append(args, "--bundle", dir)...)
 	}
 }
+
+// A container without process is created, entered and deleted, and cannot be started.
+func TestWithoutProcess(t *testing.T) {
+	w := newWorld(t)
+	bundle := w.bundle(func(c *specs.Spec) { c.Process = nil })
+	id := w.id()
+	w.fails(1, "process: it is missing", "run", "-b", bundle, w.id())
+	w.run("create", "-b", bundle, id)
+	pid := w.want(id, runtime.Created).PID
+	w.fails(1, "has no process", "start", id)
+	w.want(id, runtime.Created)
+	if out := w.run("exec", "--cwd", "/bin", id, "/bin/pwd"); out != "/bin\n" {
+		t.Errorf("%q", out)
+	}
+	w.run("delete", "--force", id)
+	reap(pid)
+}
+
+// What to try is told beside what has failed.
+func TestHint(t *testing.T) {
+	w := newWorld(t)
+	bundle := w.bundle(func(c *specs.Spec) {
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: "/at", Type: "bind", Source: "/nonexistent", Options: []string{"bind"}})
+	}, "true")
+	w.fails(1, "(is the source there on the host?)", "run", "-b", bundle, w.id())
+}

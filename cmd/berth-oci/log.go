@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"time"
+
+	"berth/isolate"
 )
 
 // logger writes the log that callers read for errors: a line per message, in
@@ -57,10 +60,15 @@ func (l *logger) write(level, message string) {
 
 func (l *logger) warn(message string) { l.write("warning", message) }
 
-// fail reports what ends the command.
+// fail reports what ends the command, with what to try where a step of a start
+// has failed that knows.
 func (l *logger) fail(err error) {
-	l.write("error", err.Error())
+	message := err.Error()
+	if step, ok := errors.AsType[*isolate.StepError](err); ok && step.Hint != "" {
+		message += " (" + step.Hint + ")"
+	}
+	l.write("error", message)
 	if l.file {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, message)
 	}
 }

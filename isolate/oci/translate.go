@@ -29,6 +29,9 @@ type Options struct {
 	// Host tells what can be granted: capabilities and labels beyond it are left
 	// out with a warning. nil: everything. ThisHost gives it.
 	Host *Host
+	// NoProcess takes a configuration without process, whose container is created
+	// and never started. Its child fails to execute what is not there.
+	NoProcess bool
 	// Filters keeps compiled seccomp filters from one start to the next; its zero
 	// value does not. It is the only file that Translate touches.
 	Filters seccomp.Files
@@ -59,6 +62,10 @@ type Listener struct {
 	Metadata string // handed on as it is
 }
 
+// nothing is what stands for the program of a container that is made without
+// one. Beginning in the working directory, it is not looked up.
+const nothing = "./none"
+
 // translator goes through one configuration.
 type translator struct {
 	report
@@ -81,7 +88,11 @@ func Translate(config *specs.Spec, opt Options) (*Container, error) {
 	t.names()
 	t.namespaces()
 	t.mounts()
-	t.process(config.Process)
+	p := config.Process
+	if p == nil && opt.NoProcess {
+		p = &specs.Process{Cwd: "/", Args: []string{nothing}}
+	}
+	t.process(p)
 	// The runtime-spec has these for processes that are added, not for the first one.
 	s := &t.spec.Process.Scheduling
 	s.InitialAffinity, s.FinalAffinity, s.AnyProcessor = nil, nil, true

@@ -73,6 +73,7 @@ type creation struct {
 	making   *async[*cgroup.Handles] // what lets the process in when the groups are made
 	pidFile  *pidFile
 	pidfdTo  *os.File // where a pidfd of the process goes
+	notifier *notifier
 	console  *os.File // where the master of the terminal goes
 	near     *os.File // where this process receives it, if it does
 	relay    *relay   // then
@@ -126,6 +127,10 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.spec.Process != nil {
 		c.spec.Process.Env = append(c.spec.Process.Env, env...)
 	}
+	notify := c.spec.Process != nil && notifySocket() != ""
+	if notify {
+		c.withNotify()
+	}
 	if err := c.translate(); err != nil {
 		return c, err
 	}
@@ -145,7 +150,9 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.pidFile, err = newPIDFile(o.PIDFile); err != nil {
 		return c, err
 	}
-	c.dir, err = rt.store.claim(id)
+	if c.dir, err = rt.store.claim(id); err == nil && notify {
+		err = c.dir.makeNotifyDir()
+	}
 	return c, err
 }
 
@@ -181,7 +188,7 @@ func (c *creation) translate() error {
 	c.made, err = oci.Translate(&c.spec, oci.Options{
 		Bundle: c.o.Bundle, ID: c.id,
 		NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring, Rootless: os.Geteuid() != 0,
-		PreserveFDs: len(c.passed), Console: c.spec.Process != nil && c.spec.Process.Terminal, Host: host,
+		NoProcess: c.gated, PreserveFDs: len(c.passed), Console: c.spec.Process != nil && c.spec.Process.Terminal, Host: host,
 		Filters: c.rt.store.filters(),
 	})
 	if err != nil {
@@ -231,7 +238,9 @@ func (c *creation) complete() error {
 	c.record.Creator = nil
 	if c.gated {
 		c.record.Gate, c.record.Steps = true, stepsFrom(gateStep(c.program), c.program)
-		c.record.Args = c.made.Spec.Process.Args
+		if c.spec.Process != nil {
+			c.record.Args = c.made.Spec.Process.Args
+		}
 	}
 	if err := c.dir.write(c.record); err != nil {
 		return err

@@ -36,7 +36,7 @@ type Record struct {
 	Poststop  []specs.Hook `json:"poststop,omitempty"`
 
 	// Steps are those of the process from the gate on, so that Start can tell what
-	// failed, and Args what it executes.
+	// failed, and Args what it executes; nothing for a container without process.
 	Steps []Step   `json:"steps,omitempty"`
 	Args  []string `json:"args,omitempty"`
 }

@@ -43,10 +43,14 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 		return 0, both(err, rt.Delete(id, true))
 	}
 	if o.Detach {
-		return 0, nil
+		return 0, c.notifier.wait(c.child.PID, c.child.PIDFD)
 	}
+	told := c.notifier.begin(c.child.PID, c.child.PIDFD)
 	code, err := front.wait(c.child.PID, c.child.PIDFD, c.relay)
 	c.relay.finish()
+	if err := <-told; err != nil {
+		c.rt.warn(err.Error())
+	}
 	if err != nil || o.Keep {
 		return code, err
 	}
@@ -108,6 +112,9 @@ func (c *creation) run(o RunOptions) (front *foreground, err error) {
 		if c.relay, err = receiveRelay(c.near); err != nil {
 			return nil, err
 		}
+	}
+	if c.notifier, err = c.dir.newNotifier(); err != nil {
+		return nil, err
 	}
 	deadline := time.Now().Add(isolate.DefaultStartTimeout)
 	if err := c.prepared.Proceed(); err != nil {

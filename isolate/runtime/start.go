@@ -20,7 +20,8 @@ func (rt *Runtime) Start(id string) error {
 	if err := CheckID(id); err != nil {
 		return ErrNotExist
 	}
-	r, err := rt.pass(id)
+	r, n, err := rt.pass(id)
+	defer n.close()
 	if err != nil {
 		if failedHook(err) != "" {
 			err = both(err, rt.Delete(id, true))
@@ -31,7 +32,18 @@ func (rt *Runtime) Start(id string) error {
 	if err := rt.poststart(r); err != nil {
 		return both(err, rt.Delete(id, true))
 	}
-	return nil
+	if n == nil {
+		return nil
+	}
+	pidfd, err := r.Process.open()
+	if err == errGone {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeFD(pidfd)
+	return n.wait(r.Process.PID, pidfd)
 }
 
 // poststart runs the hooks after the start. One that fails ends the container;
@@ -54,32 +66,39 @@ func (rt *Runtime) runAll(kind string, hooks []specs.Hook, state specs.State) {
 	}
 }
 
-// pass opens the gate, under the lock.
-func (rt *Runtime) pass(id string) (*Record, error) {
+// pass opens the gate, under the lock. The caller closes the notifier.
+func (rt *Runtime) pass(id string) (*Record, *notifier, error) {
 	l, err := rt.store.lock(id, lockWait)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer l.unlock()
 	r, status, pidfd, err := rt.look(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	closeFD(pidfd)
 	switch status {
 	case Created:
+		if len(r.Args) == 0 {
+			return nil, nil, errors.New("cannot start a container whose configuration has no process; delete it, or execute in it")
+		}
 	case Stopped:
-		return nil, errors.New("cannot start a container that has stopped")
+		return nil, nil, errors.New("cannot start a container that has stopped")
 	case Running:
-		return nil, errors.New("cannot start an already running container")
+		return nil, nil, errors.New("cannot start an already running container")
 	default:
-		return nil, fmt.Errorf("cannot start a container in the %s state", status)
+		return nil, nil, fmt.Errorf("cannot start a container in the %s state", status)
 	}
 	reports, err := l.openStatus()
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the status of container %q: %w", id, err)
+		return nil, nil, fmt.Errorf("cannot open the status of container %q: %w", id, err)
 	}
 	defer reports.Close()
+	n, err := l.newNotifier()
+	if err != nil {
+		return nil, nil, err
+	}
 	gate, err := rt.openGate(id)
 	if err == nil {
 		_, err = gate.Write([]byte{1})
@@ -87,12 +106,12 @@ func (rt *Runtime) pass(id string) (*Record, error) {
 	}
 	switch {
 	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.EPIPE):
-		return nil, errors.New("cannot start a container that has stopped")
+		return nil, n, errors.New("cannot start a container that has stopped")
 	case err != nil:
-		return nil, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
+		return nil, n, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
 	}
 	err = isolate.NewStatusReader(reports, programOf(id, r.Steps)).Until(isolate.AtProgram, time.Time{})
-	return r, startFailure(err, r.Args, true)
+	return r, n, startFailure(err, r.Args, true)
 }
 
 // failedHook names the hook that failed, of those that run in the container; "" is none.

@@ -229,7 +229,7 @@ func (l *locked) clear() error {
 		names, err = l.dir.Readdirnames(-1)
 	}
 	for _, name := range names {
-		err = errors.Join(err, os.Remove(l.file(name)))
+		err = errors.Join(err, os.RemoveAll(l.file(name)))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot clear the directory of container %q: %w", l.id, err)

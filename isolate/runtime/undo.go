@@ -61,6 +61,7 @@ func (c *creation) close() {
 	}
 	c.ahead.close()
 	c.pidFile.close()
+	c.notifier.close()
 	c.listener.close()
 	if c.prepared != nil {
 		c.prepared.Close()
