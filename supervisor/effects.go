@@ -40,6 +40,11 @@ func (s *Supervisor) do(e core.Effect) {
 		if r := s.runs[e.Incarnation]; r != nil {
 			s.killGroup(r)
 			s.tellStep(e.Unit, e.Incarnation)
+			if r.killed.IsZero() {
+				r.killed = time.Now()
+			} else if time.Since(r.killed) >= stuckTime-time.Second { // the core's timer has come again
+				s.tellStuck(r)
+			}
 		}
 	case core.Release:
 		s.release(e)
@@ -111,6 +116,7 @@ func (s *Supervisor) transition(e core.Transition) {
 		r.unchecked()
 	}
 	s.dropFDs(e)
+	s.unstuck(e)
 	fields := []zap.Field{zap.String("unit", e.Unit), zap.String("from", string(e.From)), zap.String("to", string(e.To))}
 	if e.Reason != "" {
 		fields = append(fields, zap.String("reason", e.Reason))

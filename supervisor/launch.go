@@ -163,6 +163,8 @@ func await(ctx context.Context, p *isolate.Prepared) error {
 // giveUp kills a process that did not get to its program and waits for its end.
 func (s *Supervisor) giveUp(p *process, group *cgroup.Group, exited <-chan struct{}) {
 	_ = p.signal(unix.SIGKILL) // it may have ended
+	late := time.AfterFunc(stuckTime, func() { s.post(func() { s.tellStuckIn(p, group) }) })
+	defer late.Stop()
 	for {
 		// A group that was frozen while the child was set up must be thawed for
 		// the signal to take effect (on v1; on v2 it does no harm).

@@ -40,6 +40,7 @@ type run struct {
 	settled bool         // the core was told what became of the start
 	spawned bool         // and that was Spawned
 	first   *reaper.Exit // nil: the process that was started has not ended, or there was none
+	killed  time.Time    // when its group was first
 	exit    *reaper.Exit // nil: the main process, which may have become another, has not ended
 	// registered is the main process that the reaper will tell the end of, if it is
 	// not the one that was started; nil: it is that one, or none.
@@ -455,6 +456,7 @@ func (s *Supervisor) clearGroup(r *run) bool {
 			return true
 		}
 		s.log.Warn("cannot empty the unit's group, will try again", zap.String("unit", r.unit), zap.Error(err))
+		s.post(func() { s.tellStuck(r) })
 		select {
 		case <-time.After(time.Second):
 		case <-s.done:

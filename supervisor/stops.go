@@ -3,9 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"berth/isolate/cgroup"
@@ -25,11 +23,7 @@ func named(group *cgroup.Group) (list []core.Process, more int) {
 	}
 	pids, _ := group.Pids() // gone meanwhile: no processes
 	for _, pid := range pids[:min(len(pids), maxNamed)] {
-		name := "?"
-		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
-			name = strings.TrimSpace(string(text))
-		}
-		list = append(list, core.Process{PID: pid, Name: name})
+		list = append(list, core.Process{PID: pid, Name: comm(pid)})
 	}
 	return list, len(pids) - len(list)
 }

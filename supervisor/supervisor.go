@@ -80,6 +80,7 @@ type Supervisor struct {
 	queues     map[string]*queue
 	timers     map[timerKey]*time.Timer
 	replies    map[uint64]chan core.Reply
+	stuck      map[string]string // by unit: processes that were killed and do not end
 	disk       *config.Set       // the unit files as they were read last, if they were valid
 	sums       map[string]uint64 // of the files of what runs; nil: not known
 	invalid    units.Diagnostics
@@ -152,6 +153,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		queues:     map[string]*queue{},
 		timers:     map[timerKey]*time.Timer{},
 		replies:    map[uint64]chan core.Reply{},
+		stuck:      map[string]string{},
 		execs:      map[uint64]*execution{},
 		zones:      map[string]*time.Location{},
 		fds:        map[string]*fdStore{},
@@ -268,6 +270,9 @@ func (s *Supervisor) step(ev core.Event) {
 	s.stopping = s.stopping || s.state.Shutdown // a unit may have asked for it
 	for _, e := range effects {
 		s.do(e)
+	}
+	if len(s.stuck) > 0 {
+		s.answerStuck()
 	}
 }
 
