@@ -48,7 +48,7 @@ func (r *run) ended() bool {
 		return true
 	}
 	over := true
-	_ = r.proc.use(func(fd int) error {
+	_ = r.main().use(func(fd int) error {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		over = err == nil && n > 0
 		return nil
