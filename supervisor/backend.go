@@ -77,7 +77,7 @@ func unitLine(u *core.Unit) api.Unit {
 		at := u.RestartAt
 		l.RestartAt = &at
 	}
-	l.Timer = timerOf(u)
+	l.Timer, l.Listening = timerOf(u), u.Listening.Listen
 	return l
 }
 
@@ -161,6 +161,9 @@ func (b backend) Status(ctx context.Context, name string) (*api.Status, error) {
 		}
 		if b.disk != nil {
 			st.Files = b.disk.Files[name]
+		}
+		for _, sock := range u.Listening.Sockets {
+			st.Sockets = append(st.Sockets, sock.Listen+" ("+sock.Type+")")
 		}
 		if u.Config != nil {
 			st.Command, st.Requires = u.Config.Service.Command, u.Config.Unit.Requires

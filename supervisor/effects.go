@@ -71,6 +71,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.transition(e)
 	case core.Beside:
 		s.beside(e)
+	case core.Sockets:
+		s.setSockets(e)
 	case core.Stamp:
 		s.stamps.set(e.Unit, e.Run)
 	case core.Report:

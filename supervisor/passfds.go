@@ -14,16 +14,21 @@ import (
 const firstPassed = 3
 
 // passDescriptors gives a start what it is to find beyond its standard streams:
-// first those of LISTEN_FDS, then the one that it tells its readiness with.
+// first those of LISTEN_FDS, the unit's sockets before those that its programs have
+// handed over, then the one that it tells its readiness with.
 func (s *Supervisor) passDescriptors(ctx context.Context, r *run, spec *isolate.Spec, files *fileSet) error {
-	var listen []*os.File
-	var names []string
-	if err := s.ask(ctx, func() { listen, names = s.storedFDs(r.unit) }); err != nil {
+	names, err := s.passSockets(ctx, r, files)
+	if err != nil {
 		return err
 	}
-	files.toClose = append(files.toClose, listen...)
-	files.Extra = append(files.Extra, listen...)
-	container.Listen(spec, names)
+	var kept []*os.File
+	var keptNames []string
+	if err := s.ask(ctx, func() { kept, keptNames = s.storedFDs(r.unit) }); err != nil {
+		return err
+	}
+	files.toClose = append(files.toClose, kept...)
+	files.Extra = append(files.Extra, kept...)
+	container.Listen(spec, append(names, keptNames...))
 	if at := r.cfg.Ready.FD; at != nil {
 		if err := s.makeReadyPipe(r); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"berth/supervisor/core"
 	"berth/supervisor/history"
 	"berth/supervisor/idrange"
+	"berth/supervisor/listen"
 	"berth/supervisor/logs"
 	"berth/units"
 
@@ -93,6 +94,8 @@ type Supervisor struct {
 	stopping   bool
 	abandoned  bool                      // something could not be brought down
 	zones      map[string]*time.Location // that calendars name
+	sockets    map[string]*openSockets
+	poller     *listen.Poller
 }
 
 // handover is what is told of the past, for status.
@@ -157,6 +160,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		execs:      map[uint64]*execution{},
 		zones:      map[string]*time.Location{},
 		fds:        map[string]*fdStore{},
+		sockets:    map[string]*openSockets{},
 	}
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	s.left = leftovers{filepath.Join(cfg.StateDir, "processes"), len(tree.Describe().Hierarchies) == 0, os.Getppid()}
@@ -184,6 +188,10 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	s.stamps.begin(cfg.StateDir, cfg.Log)
+	if s.poller, err = listen.NewPoller(); err != nil {
+		return 1, err
+	}
+	defer s.poller.Close()
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}

@@ -61,6 +61,10 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 			s.beginLog(s.runs[l.Incarnation])
 		}
 	}
+	for _, name := range s.state.Names() {
+		u, _ := s.state.Unit(name)
+		s.adoptSockets(u, stored)
+	}
 	s.killStrangers(registered)
 	s.removeStrangers()
 	for name, files := range stored {

@@ -69,6 +69,7 @@ const (
 	TypeCountMax     Type = "count or max"
 	TypeCPU          Type = "processor time"
 	TypeRate         Type = "rate"
+	TypeListen       Type = "listening address"
 	TypeCalendar     Type = "calendar expression"
 	TypeChoice       Type = "choice"
 	TypeChoices      Type = "list of choices"

@@ -64,6 +64,8 @@ func sample(t *rapid.T, f Field) string {
 		return pick(`"max"`, "2", quoted(CPU(rapid.Int64Range(1, maxCPU).Draw(t, f.Key)).String()), formatFloat(rapid.Float64Range(0.001, 1000).Draw(t, f.Key)))
 	case TypeRate:
 		return pick(`"0"`, quoted(Rate{rapid.IntRange(0, 1<<30).Draw(t, "lines"), Duration(rapid.Int64Range(1, 1<<60).Draw(t, "per"))}.String()))
+	case TypeListen:
+		return pick(`"0.0.0.0:80"`, `"[::1]:80"`, `"/run/x.sock"`, `"@x"`, `"*:80"`, `"80"`)
 	case TypeCalendar:
 		return pick(`"daily"`, `"Mon..Fri *-*~1 08:00:00 Europe/Berlin"`, `"*/5 * * * 1-5"`, `""`)
 	case TypeChoice:
@@ -178,7 +180,7 @@ func sampleKeys(t *rapid.T, prefix string) []string {
 // there and back is tested for all.
 func TestEveryUnitReadsBack(t *testing.T) {
 	kept := map[string]bool{"U014": true, "U021": true, "U023": true, "U024": true, "U025": true, "U028": true, "U030": true,
-		"U031": true, "U032": true, "U033": true, "U041": true, "U020": true, "U046": true, "U047": true, "U049": true, "U055": true, "U008": true, "U003": true}
+		"U031": true, "U032": true, "U033": true, "U061": true, "U041": true, "U020": true, "U046": true, "U047": true, "U049": true, "U055": true, "U008": true, "U003": true}
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(sampleKeys(t, ""), "\n") + "\n"
 		u, ds := Decode("web", []Source{{Path: "web.toml", Text: []byte(text)}})

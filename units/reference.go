@@ -81,6 +81,8 @@ func notation(t Type) string {
 		return `, as "150%", 1.5 or "max"`
 	case TypeRate:
 		return `, as "10000/30s"`
+	case TypeListen:
+		return `, as "127.0.0.1:80", "[::]:80", "80", "/run/app.sock" or "@name"`
 	case TypeCalendar:
 		return `, as "*-*-* 03:00", "Mon..Fri 08:00 Europe/Berlin", "daily" or "0 3 * * 1-5"`
 	case TypeCommand:

@@ -116,7 +116,7 @@ func shapeOf(f Field) object {
 		return either(object{"type": "string", "pattern": `^[0-9]+(\.[0-9]+)?%?$`}, object{"type": "number", "minimum": 0.001}, maximum)
 	case TypeRate:
 		return object{"type": "string", "pattern": `^(0|[0-9]+/.+)$`}
-	case TypeCalendar:
+	case TypeCalendar, TypeListen:
 		return object{"type": "string"}
 	case TypeChoice:
 		return object{"enum": f.Values}

@@ -79,6 +79,10 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 			return fail("U015", suggest(strings.TrimPrefix(strings.ToUpper(s), "SIG"), signalNames(), "see signal(7) for the names"), "unknown signal %s", quote(s))
 		}
 		return name, true
+	case TypeListen:
+		if _, err := ParseListen(s); err != nil {
+			return fail("U061", `write an address and port ("127.0.0.1:80", "[::]:80"), a port, a path ("/run/app.sock") or "@NAME"`, "%v", err)
+		}
 	case TypeCalendar:
 		if _, err := calendar.Parse(s); err != nil {
 			d.calendar(n, f, err)

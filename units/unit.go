@@ -332,11 +332,19 @@ type Network struct {
 	DNS     []string `toml:"dns" json:"dns,omitempty"`
 }
 
-// Socket is one [[socket]]; not supported yet.
+// Socket is one [[socket]]; comparable with ==.
 type Socket struct {
-	Listen   string `toml:"listen" json:"listen"`
-	Name     string `toml:"name" json:"name,omitempty"`
-	Activate bool   `toml:"activate" json:"activate,omitempty"`
+	Listen    string `toml:"listen" json:"listen"` // see ParseListen
+	Type      string `toml:"type" json:"type"`     // stream | datagram | seqpacket | fifo
+	Name      string `toml:"name" json:"name,omitempty"`
+	Activate  bool   `toml:"activate" json:"activate,omitempty"`
+	Mode      string `toml:"mode" json:"mode"`             // octal; of a file
+	User      string `toml:"user" json:"user,omitempty"`   // of a file, on the host; "": berthd's
+	Group     string `toml:"group" json:"group,omitempty"` // likewise
+	Backlog   int    `toml:"backlog" json:"backlog"`
+	ReusePort bool   `toml:"reuse-port" json:"reuse-port,omitempty"`
+	FreeBind  bool   `toml:"free-bind" json:"free-bind,omitempty"`
+	V6Only    bool   `toml:"v6only" json:"v6only,omitempty"`
 }
 
 // Timer is [timer]: one of Calendar and Every, or neither.

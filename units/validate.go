@@ -55,6 +55,7 @@ func (v *validator) validate() {
 	v.probes()
 	v.timer()
 	v.ready()
+	v.sockets()
 }
 
 // useless reports keys that are written and have no effect.

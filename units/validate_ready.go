@@ -34,7 +34,7 @@ func (v *validator) ready() {
 			fail("ready.log", "use another probe", "the output goes to the terminal by itself, so that nobody can look for ready.log in it")
 		}
 	}
-	if fd := u.Ready.FD; fd != nil && *fd < 3+u.Service.FDStoreMax {
-		fail("ready.fd", "choose a higher number", "the descriptors from 3 to %d are those that service.fd-store-max gives back", 2+u.Service.FDStoreMax)
+	if fd := u.Ready.FD; fd != nil && *fd < 3+len(u.Sockets)+u.Service.FDStoreMax {
+		fail("ready.fd", "choose a higher number", "the descriptors from 3 to %d are the sockets, and those that service.fd-store-max gives back", 2+len(u.Sockets)+u.Service.FDStoreMax)
 	}
 }

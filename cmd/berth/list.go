@@ -98,6 +98,9 @@ func (a *app) printList(list []api.Unit) {
 
 // stateCell is a unit's phase, and what its health checks say.
 func stateCell(u api.Unit) cell {
+	if u.Listening {
+		return cell{fmt.Sprintf("%s (listening)", u.Phase), phaseColor(u.Phase)}
+	}
 	if u.Health == "" {
 		return cell{string(u.Phase), phaseColor(u.Phase)}
 	}

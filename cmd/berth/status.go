@@ -165,6 +165,9 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 		a.field("Loaded", strings.Join(st.Files, ", "))
 	}
 	state := p.in(color, string(st.Phase))
+	if st.Listening {
+		state += ", " + p.in(green, "listening")
+	}
 	if st.Paused {
 		state += ", " + p.in(yellow, "paused")
 	}
@@ -179,6 +182,7 @@ func (a *app) card(ctx context.Context, st *api.Status, lines int) error {
 	if st.RestartAt != nil {
 		a.field("Restart", "in "+age(time.Until(*st.RestartAt)))
 	}
+	a.field("Sockets", strings.Join(st.Sockets, ", "))
 	if st.Timer != nil {
 		a.field("Timer", timerText(st.Timer, time.Now()))
 	}

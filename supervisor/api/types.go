@@ -30,7 +30,9 @@ type Unit struct {
 	RestartAt   *time.Time `json:"restart_at,omitempty"`
 	// Health is the state of the worst of its health checks; "": it has none, or is not up.
 	Health core.HealthState `json:"health,omitempty"`
-	Timer       *Timer     `json:"timer,omitempty"`
+	Timer  *Timer           `json:"timer,omitempty"`
+	// Listening: it is down, and traffic on its sockets starts it.
+	Listening bool `json:"listening,omitempty"`
 }
 
 // Timer is a unit's [timer].
@@ -59,8 +61,9 @@ type Status struct {
 	CPUUsec     *uint64          `json:"cpu_usec,omitempty"`
 	Cgroup      string           `json:"cgroup,omitempty"`
 	Processes   []Process        `json:"processes,omitempty"`
-	Paused      bool             `json:"paused,omitempty"` // its processes are frozen
-	Checks      []Check          `json:"checks,omitempty"` // by name
+	Paused      bool             `json:"paused,omitempty"`  // its processes are frozen
+	Sockets     []string         `json:"sockets,omitempty"` // those that are open
+	Checks      []Check          `json:"checks,omitempty"`  // by name
 	// Stop tells how far its stop has got, LastStop of the last one that has ended.
 	Stop       *core.Progress `json:"stop,omitempty"`
 	LastStop   *core.Stop     `json:"last_stop,omitempty"`

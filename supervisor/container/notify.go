@@ -40,12 +40,18 @@ func set(p *isolate.Process, name, value string) {
 }
 
 // Listen tells of descriptors that the program finds from number 3 on, by their
-// names, as sd_listen_fds_with_names(3) has it. No names: there are none.
+// names, as sd_listen_fds_with_names(3) has it. No names: there are none. units
+// holds those that have some to a PID namespace of their own, so the program's
+// number is known: 1, or 2 below the minimal init.
 func Listen(spec *isolate.Spec, names []string) {
 	if len(names) == 0 {
 		return
 	}
 	set(&spec.Process, "LISTEN_FDS", strconv.Itoa(len(names)))
 	set(&spec.Process, "LISTEN_FDNAMES", strings.Join(names, ":"))
-	set(&spec.Process, "LISTEN_PID", "1") // units holds those that need it to a PID namespace of their own
+	pid := "1"
+	if spec.Init {
+		pid = "2"
+	}
+	set(&spec.Process, "LISTEN_PID", pid)
 }

@@ -43,7 +43,7 @@ func TestImports(t *testing.T) {
 
 func touchesMachine(pkg string) bool {
 	for _, p := range []string{"os", "syscall", "net", "unsafe", "go.uber.org", "golang.org/x/sys"} {
-		if pkg == p || strings.HasPrefix(pkg, p+"/") {
+		if pkg != "net/netip" && (pkg == p || strings.HasPrefix(pkg, p+"/")) {
 			return true
 		}
 	}

@@ -78,6 +78,9 @@ func check(u *units.Unit) error {
 	if u.Service.Type == "group" || len(u.Service.Command) == 0 {
 		return fmt.Errorf("cannot run %s: it has no command", u.Name)
 	}
+	if len(u.Sockets) > 0 {
+		return fmt.Errorf("cannot run %s: its [[socket]] are opened by berthd; start it there", u.Name)
+	}
 	if names := container.Joined(u); len(names) > 0 {
 		return fmt.Errorf("cannot run %s: it enters namespaces of %s, which only berthd runs; give [namespaces] other values, or start it there", u.Name, strings.Join(names, ", "))
 	}
