@@ -12,7 +12,7 @@ import (
 // there for all.
 func TestDependencies(t *testing.T) {
 	forbidden := map[string][]string{
-		"berth/units/...":       {"berth/"},
+		"berth/units/...":       {"berth/config", "berth/supervisor", "berth/isolate", "berth/reaper", "berth/cmd"},
 		"berth/config":          {"berth/supervisor", "berth/isolate", "berth/reaper", "berth/cmd"},
 		"berth/supervisor/core": {"berth/supervisor", "berth/isolate", "berth/reaper", "berth/cmd"},
 		"berth/isolate/...":     {"berth/units", "berth/config", "berth/supervisor", "berth/reaper", "berth/cmd"},
