@@ -19,7 +19,18 @@ import (
 // execIn runs a further process in a container to its end.
 func execIn(t *testing.T, target *os.File, p *Process) (out string, ws unix.WaitStatus, err error) {
 	t.Helper()
-	prog, err := CompileExec(&ExecSpec{Name: "test", PID: true, Mount: true, UTS: true, IPC: true, CgroupNS: true, Network: true, Process: *p})
+	return execTo(t, target, &ExecSpec{Name: "test", PID: true, Mount: true, UTS: true, IPC: true, CgroupNS: true, Network: true, Process: *p})
+}
+
+// execInUsers is execIn for a container with a user namespace.
+func execInUsers(t *testing.T, target *os.File, p *Process) (out string, ws unix.WaitStatus, err error) {
+	t.Helper()
+	return execTo(t, target, &ExecSpec{Name: "test", User: true, PID: true, Mount: true, UTS: true, IPC: true, CgroupNS: true, Network: true, Process: *p})
+}
+
+func execTo(t *testing.T, target *os.File, spec *ExecSpec) (out string, ws unix.WaitStatus, err error) {
+	t.Helper()
+	prog, err := CompileExec(spec)
 	if err != nil {
 		return "", 0, err
 	}
@@ -29,7 +40,7 @@ func execIn(t *testing.T, target *os.File, p *Process) (out string, ws unix.Wait
 	}
 	defer r.Close()
 	files := Files{Stdout: w, Stderr: w, Processes: map[string]*os.File{TargetProcess: target}}
-	if p.Console {
+	if spec.Process.Console {
 		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)

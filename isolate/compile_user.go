@@ -332,9 +332,6 @@ func (s *Spec) validateUser() error {
 	if !u.Map.mapsRoot() {
 		return errors.New("the user namespace: root (id 0 inside) must be mapped, for users and groups: it is who sets the container up")
 	}
-	if u.Join == nil && s.Namespaces.PID.Mode == NSJoin && !s.Bare {
-		return errors.New("a container with a new user namespace cannot join a PID namespace, whose /proc it could not mount; join the user namespace of that container too")
-	}
 	if u.DenySetgroups && len(s.Process.Groups) > 0 {
 		return errors.New("supplementary groups cannot be set in a user namespace that denies setgroups(2)")
 	}

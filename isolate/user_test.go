@@ -377,7 +377,6 @@ func TestRefusedUserNamespaces(t *testing.T) {
 		{&UserNamespace{Map: ids(IDRange{0, 4294967290, 10})}, nil, "go beyond 4294967294"},
 		{&UserNamespace{Map: ids(IDRange{1, 100, 10})}, nil, "root (id 0 inside) must be mapped"},
 		{&UserNamespace{Map: ids(IDRange{0, 100, 10}), DenySetgroups: true}, func(s *Spec) { s.Process.Groups = []string{"1"} }, "denies setgroups"},
-		{&UserNamespace{Map: ownIDs()}, func(s *Spec) { s.Namespaces.PID = Namespace{Mode: NSJoin, Process: "x"} }, "cannot join a PID namespace"},
 		{join(Namespace{Mode: NSJoin}), nil, "exactly one of path and process"},
 		{&UserNamespace{Join: &Namespace{Mode: NSJoin, Path: "/x"}, Tools: true}, nil, "has its map already"},
 		{nil, func(s *Spec) { s.RootFS.IDMap = &IDMap{} }, "the map of the root file system: no user ids"},

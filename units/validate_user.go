@@ -3,6 +3,7 @@ package units
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // maxIDRanges is how many ranges the kernel takes in a map (user_namespaces(7)).
@@ -31,8 +32,8 @@ func (v *validator) userNamespace() {
 		}
 	}
 	for _, kind := range namespaceKinds(v.unit) {
-		if kind.name == "pid" && kind.value != "new" && kind.value != "host" {
-			v.rep.add("U031", Error, v.at("namespaces.pid"), `write "new" or "host"`, "with a user namespace of its own the unit cannot join a PID namespace, whose /proc it could not mount",
+		if kind.name == "pid" && strings.HasPrefix(kind.value, "path:") {
+			v.rep.add("U031", Error, v.at("namespaces.pid"), `write "new", "host" or "unit:NAME"`, "with a user namespace of its own the unit can join a PID namespace of another unit only: it would be set up before the eyes of processes that nothing is known of",
 				v.at("namespaces.user").position("the user namespace"))
 		}
 		if kind.name == "time" && kind.value != "new" && kind.value != "host" {

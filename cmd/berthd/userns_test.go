@@ -8,8 +8,37 @@ import (
 	"syscall"
 	"testing"
 
+	"berth/isolate"
 	"berth/supervisor/core"
 )
+
+// TestUserNamespaceInAnothersProcesses runs a unit with ids of its own among the
+// processes of another unit.
+func TestUserNamespaceInAnothersProcesses(t *testing.T) {
+	needRoot(t)
+	const among = "[unit]\nrequires = ['%s']\n[namespaces]\nuser = 'new'\npid = 'unit:%s'\n"
+	d := start(t, map[string]string{
+		"base.toml":   sh("exec sleep 300"),
+		"side.toml":   sh(`echo first is $(tr '\0' ' ' </proc/1/cmdline); exec sleep 301`, fmt.Sprintf(among, "base", "base")),
+		"tracer.toml": sh("exec sleep 300", "[capabilities]\nkeep = ['SYS_PTRACE']"),
+		"seen.toml":   sh("true", strings.Replace(fmt.Sprintf(among, "tracer", "tracer"), "[unit]", "[unit]\nstart = 'demand'", 1)),
+	})
+	if !isolate.ShowsPIDNamespaces() {
+		if st := d.wait("side", core.Failed); !strings.Contains(st.Reason, "6.17") {
+			t.Errorf("on this kernel: %s", st.Reason)
+		}
+		return
+	}
+	d.wait("side", core.Running)
+	d.eventuallyLogs("side", "first is sleep 300")
+	out := d.ok("exec", "side", "sh", "-c", "cut -d' ' -f1 /proc/self/uid_map >/dev/null; id -u; tr '\\0' ' ' </proc/1/cmdline; kill -0 1 2>/dev/null && echo reached; true")
+	if out != "0\nsleep 300 " {
+		t.Errorf("exec: %q", out)
+	}
+	if _, errs, code := d.berth("start", "seen"); code != 1 || !strings.Contains(errs, "SYS_PTRACE") {
+		t.Errorf("among processes that trace: exit code %d, %s", code, errs)
+	}
+}
 
 const ownUsers = "[namespaces]\nuser = 'new'\n"
 
