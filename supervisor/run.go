@@ -154,6 +154,8 @@ var errInterrupted = errors.New("the start was interrupted")
 // spawn does all of a start. On failure the child, if there was one, is dead;
 // group and streams stay for Release.
 func (s *Supervisor) spawn(ctx context.Context, r *run) error {
+	forked := s.turns.take(ctx)
+	defer forked()
 	env := s.env
 	env.Sealed = s.launcher.sealed()
 	if err := s.probesReach(r.cfg); err != nil {
@@ -198,7 +200,7 @@ func (s *Supervisor) spawn(ctx context.Context, r *run) error {
 	_, err = s.launch(ctx, launch{
 		id: uint64(r.id), program: prog, files: files, group: group, furnish: func() error { return s.makeGroup(r, group, c.Limits) },
 		keep: r.kept(), settles: true, delegate: r.cfg.Cgroup.Delegate, exited: r.exited,
-		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock() },
+		forked: func(p *process) { r.mu.Lock(); r.proc = p; r.mu.Unlock(); forked() },
 	})
 	return err
 }

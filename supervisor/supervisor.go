@@ -60,6 +60,7 @@ type Supervisor struct {
 	started  time.Time
 	hand     handover
 	launcher launcherSlot
+	turns    turns
 	// notifyFiles is the directory of the notification sockets' files.
 	notifyFiles *os.File
 	inbox       chan func()
@@ -149,6 +150,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		cfg: cfg, log: cfg.Log, reaper: client, tree: tree, lock: held,
 		started:    time.Now(),
 		hand:       handover{hand.Supervisors, hand.Orphans},
+		turns:      newTurns(),
 		inbox:      make(chan func(), 64),
 		done:       make(chan struct{}),
 		probeForks: make(chan struct{}, probeForks),
