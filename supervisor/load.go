@@ -187,7 +187,7 @@ func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
 		return nil, err
 	}
 	var warnings units.Diagnostics
-	if t.boot {
+	if t.boot && !(t.known && t.record.Good()) { // else all of it came up before
 		t.good = s.lastGood(t.units)
 	}
 	if !t.known {

@@ -89,9 +89,85 @@ func Instances(sources []Source) []string {
 
 // Defaults gives a unit in which nothing is written. Each call makes a new one.
 func Defaults() *Unit {
-	u := &Unit{}
-	applyDefaults(reflect.ValueOf(u).Elem(), "")
-	return u
+	p := prototype()
+	u := p.unit
+	v := reflect.ValueOf(&u).Elem()
+	for _, index := range p.shared {
+		f := v.FieldByIndex(index)
+		f.Set(clone(f))
+	}
+	return &u
+}
+
+// defaults are a unit in which nothing is written, and the fields of it of which
+// a copy would share what they point to.
+type defaults struct {
+	unit   Unit
+	shared [][]int
+}
+
+// prototype spares every unit the walk through the table.
+var prototype = sync.OnceValue(func() *defaults {
+	p := &defaults{}
+	v := reflect.ValueOf(&p.unit).Elem()
+	applyDefaults(v, "")
+	p.find(v, nil)
+	return p
+})
+
+func (p *defaults) find(v reflect.Value, path []int) {
+	for i := range v.NumField() {
+		f, index := v.Field(i), append(slices.Clone(path), i)
+		switch f.Kind() {
+		case reflect.Struct:
+			p.find(f, index)
+		case reflect.Slice, reflect.Map, reflect.Pointer:
+			if !f.IsNil() {
+				p.shared = append(p.shared, index)
+			}
+		}
+	}
+}
+
+// clone copies a slice, map or pointer with all that it leads to.
+func clone(v reflect.Value) reflect.Value {
+	switch v.Kind() {
+	case reflect.Slice:
+		if v.IsNil() {
+			return v
+		}
+		c := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		for i := range v.Len() {
+			c.Index(i).Set(clone(v.Index(i)))
+		}
+		return c
+	case reflect.Map:
+		if v.IsNil() {
+			return v
+		}
+		c := reflect.MakeMapWithSize(v.Type(), v.Len())
+		for _, k := range v.MapKeys() {
+			c.SetMapIndex(k, clone(v.MapIndex(k)))
+		}
+		return c
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v
+		}
+		c := reflect.New(v.Type().Elem())
+		c.Elem().Set(clone(v.Elem()))
+		return c
+	case reflect.Struct:
+		c := reflect.New(v.Type()).Elem()
+		c.Set(v)
+		for i := range v.NumField() {
+			if c.Field(i).CanSet() {
+				c.Field(i).Set(clone(v.Field(i)))
+			}
+		}
+		return c
+	}
+	return v
 }
 
 // applyDefaults writes the table's defaults into a struct of the model.

@@ -20,7 +20,9 @@ func (a *app) eventsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "events [UNIT...]", Short: "Show changes of state as they happen",
 		Long: `Shows each change of a unit's state as it happens, of all units or of those
-named, and each new generation of the unit files, until it is interrupted.`,
+named, each step of a stop, and what happens to the unit files (a generation that
+is applied, what became of it, a change that waits or is not valid), until it is
+interrupted.`,
 		ValidArgsFunction: a.units,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			events, err := a.client().Events(cmd.Context())

@@ -129,10 +129,10 @@ func heldText(out *api.Reload, plan bool) string {
 		return "nothing is applied until berth apply"
 	case out.Applied:
 		return fmt.Sprintf("this is generation %d now", out.Generation)
-	case plan && len(out.Changes) > 0:
-		return "" // taken up as soon as the files have settled
+	case plan && slices.ContainsFunc(out.Changes, func(s config.Step) bool { return s.Rejected != "" }):
+		return "what did not become ready is not tried again until it is changed, or by berth apply"
 	}
-	return ""
+	return "" // of a plan: taken up as soon as the files have settled
 }
 
 func planSummary(out *api.Reload) string {

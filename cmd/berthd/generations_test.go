@@ -317,6 +317,9 @@ func TestNotReadyInTime(t *testing.T) {
 		t.Errorf("the outcome is %+v", r.Outcome)
 	}
 	d.runs("web", 1)
+	if out := d.ok("plan"); !strings.Contains(out, "tried again: the changed version") || !strings.Contains(out, "or by berth apply") {
+		t.Errorf("the plan is\n%s", out)
+	}
 	d.again()
 	d.eventually("it goes back once more", func() bool {
 		st := d.status("web")
