@@ -109,6 +109,30 @@ func (s *Supervisor) tellStop(u *core.Unit) {
 		zap.Bool("killed", stop.Killed), zap.Any("left", stop.Left), zap.Bool("empty", stop.Empty))
 }
 
+const (
+	waitTold = 10 * time.Second // between two times that a shutdown tells what it waits for
+	maxWaits = 20               // units that are told of at a time
+)
+
+// tellWaits logs what a shutdown waits for.
+func (s *Supervisor) tellWaits() {
+	told := 0
+	for _, name := range s.state.Names() {
+		p, ok := s.state.Progress(name)
+		if !ok || len(p.WaitsFor) > 0 || told == maxWaits {
+			continue
+		}
+		told++
+		u, _ := s.state.Unit(name)
+		list, more := named(s.runs[u.Incarnation].groupNow())
+		fields := []zap.Field{zap.String("unit", name), zap.String("phase", string(p.Phase)), zap.String("sent", p.Signal), zap.Any("processes", list), zap.Int("more", more)}
+		if !p.Until.IsZero() {
+			fields = append(fields, zap.Time("until", p.Until), zap.String("then", p.Next))
+		}
+		s.log.Warn("waiting for the unit to stop", fields...)
+	}
+}
+
 // overdue tells what a shutdown that takes too long waits for.
 func (s *Supervisor) overdue(e core.Overdue) {
 	s.abandoned = e.Abandoned

@@ -221,7 +221,13 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 // loop runs until everything is down after a shutdown.
 func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 	defer close(s.done)
+	var waits <-chan time.Time // once everything is being stopped
 	for {
+		if s.stopping && waits == nil {
+			t := time.NewTicker(waitTold)
+			defer t.Stop()
+			waits = t.C
+		}
 		// Also at first: an earlier supervisor may have ended after its last step.
 		if s.stopping && s.state.Done {
 			s.finish()
@@ -241,6 +247,8 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 				return 1
 			}
 			s.onReaper(ev)
+		case <-waits:
+			s.tellWaits()
 		case <-changes:
 			s.reloadLater("files changed")
 		}
