@@ -92,6 +92,9 @@ func (f *Files) copy() (Files, []*os.File, error) {
 			failed = fmt.Errorf("cannot duplicate %s: %w", file.Name(), failed)
 			return nil
 		}
+		// As os.File.Fd leaves it: a program does not expect its standard streams not
+		// to block. (It fails where there is nothing to block on.)
+		_ = unix.SetNonblock(fd, false)
 		dup := os.NewFile(uintptr(fd), file.Name())
 		copies = append(copies, dup)
 		return dup
