@@ -94,6 +94,7 @@ func helper(mode string, args []string) int {
 		fmt.Println("ready")
 		_, _ = os.Stdin.Read(make([]byte, 1))
 	case "bomb": // makes children that make children, until refused
+		time.AfterFunc(5*time.Minute, func() { os.Exit(1) }) // none outlives a test that was killed
 		for {
 			c := exec.Command("/proc/self/exe")
 			if err := c.Start(); err != nil {
