@@ -32,4 +32,7 @@ func relocate(u *units.Unit, dir string) {
 		u.Service.EnvironmentFiles[i] = path
 	}
 	at(&u.Security.Seccomp)
+	for i := range u.Path.Changed {
+		at(&u.Path.Changed[i])
+	}
 }

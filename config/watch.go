@@ -47,16 +47,20 @@ func Watch(ctx context.Context, o WatchOptions) (<-chan struct{}, error) {
 	if len(o.Dirs) == 0 {
 		return nil, errors.New("cannot watch the unit directories: there are none")
 	}
-	if o.Settle <= 0 {
-		o.Settle = defaultSettle
+	return follow(ctx, &watcher{WatchOptions: o, what: "the unit directories", look: survey, print: fingerprint})
+}
+
+func follow(ctx context.Context, w *watcher) (<-chan struct{}, error) {
+	if w.Settle <= 0 {
+		w.Settle = defaultSettle
 	}
-	if o.Poll <= 0 {
-		o.Poll = defaultPoll
+	if w.Poll <= 0 {
+		w.Poll = defaultPoll
 	}
-	if o.Log == nil {
-		o.Log = func(string, ...any) {}
+	if w.Log == nil {
+		w.Log = func(string, ...any) {}
 	}
-	w := &watcher{WatchOptions: o, out: make(chan struct{}, 1)}
+	w.out = make(chan struct{}, 1)
 	w.arm()
 	go w.run(ctx)
 	return w.out, nil
@@ -66,6 +70,11 @@ func Watch(ctx context.Context, o WatchOptions) (<-chan struct{}, error) {
 type watcher struct {
 	WatchOptions
 	out chan struct{}
+
+	what  string                  // is watched, for people
+	look  func([]string) interest // lists what decides what is there
+	print func([]string) string   // digests it
+	every bool                    // any entry of a directory counts, and not only what relevant accepts
 
 	notify *fsnotify.Watcher // nil: polling
 	heard  interest          // what notify listens to
@@ -102,7 +111,7 @@ func (w *watcher) listen(ctx context.Context) {
 			}
 		case err, ok := <-w.notify.Errors:
 			if ok && !errors.Is(err, fsnotify.ErrEventOverflow) {
-				w.Log("cannot follow changes of the unit directories: %v; everything is read again", err)
+				w.Log("cannot follow changes of %s: %v; everything is looked at again", w.what, err)
 			}
 		case <-settled:
 			w.change()
@@ -122,7 +131,8 @@ func (w *watcher) listen(ctx context.Context) {
 // watched directory itself is heard from its parent, which is watched too.
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	name := filepath.Clean(e.Name)
-	return w.heard.wants(filepath.Dir(name), filepath.Base(name))
+	dir, entry := filepath.Dir(name), filepath.Base(name)
+	return w.heard.wants(dir, entry) || w.every && w.heard[dir][anyEntry]
 }
 
 // change arms first and tells then: what happens while the reader reads is
@@ -151,16 +161,16 @@ func (w *watcher) arm() {
 	err := w.subscribe()
 	if err == nil {
 		if w.told {
-			w.Log("inotify is available again: changes of the unit directories are noticed at once")
+			w.Log("inotify is available again: changes of %s are noticed at once", w.what)
 			w.told = false
 		}
 		return
 	}
 	if !w.told {
-		w.Log("cannot listen to changes of the unit directories: %v; looking every %s instead (raise fs.inotify.max_user_watches and fs.inotify.max_user_instances)", err, w.Poll)
+		w.Log("cannot listen to changes of %s: %v; looking every %s instead (raise fs.inotify.max_user_watches and fs.inotify.max_user_instances)", w.what, err, w.Poll)
 		w.told = true
 	}
-	w.seen = fingerprint(w.Dirs)
+	w.seen = w.print(w.Dirs)
 }
 
 func (w *watcher) subscribe() error {
@@ -173,7 +183,7 @@ func (w *watcher) subscribe() error {
 	// this is heard through the watches that are there already.
 	var heard interest
 	for range maxUnsettled {
-		next := survey(w.Dirs)
+		next := w.look(w.Dirs)
 		if heard != nil && next.equal(heard) {
 			break
 		}
@@ -208,7 +218,7 @@ func (w *watcher) poll(ctx context.Context) {
 		if n%retryInotify == 0 {
 			w.arm()
 		}
-		if now := fingerprint(w.Dirs); now != before {
+		if now := w.print(w.Dirs); now != before {
 			w.seen = now
 			w.tell()
 		}

@@ -230,7 +230,7 @@ func TestWatchOverflow(t *testing.T) {
 	units := realTemp(t)
 	w := &watcher{
 		WatchOptions: WatchOptions{Dirs: []string{units}, Settle: testSettle, Poll: defaultPoll, Log: t.Logf},
-		out:          make(chan struct{}, 1),
+		out:          make(chan struct{}, 1), what: "the unit directories", look: survey, print: fingerprint,
 	}
 	w.arm()
 	kernel := w.notify

@@ -73,6 +73,8 @@ func (s *Supervisor) do(e core.Effect) {
 		s.beside(e)
 	case core.Sockets:
 		s.setSockets(e)
+	case core.Watch:
+		s.paths.set(e.Unit, e.Paths)
 	case core.Stamp:
 		s.stamps.set(e.Unit, e.Run)
 	case core.Report:

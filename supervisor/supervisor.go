@@ -97,6 +97,7 @@ type Supervisor struct {
 	zones      map[string]*time.Location // that calendars name
 	sockets    map[string]*openSockets
 	poller     *listen.Poller
+	paths      *pathWatch
 }
 
 // handover is what is told of the past, for status.
@@ -194,6 +195,8 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	defer s.poller.Close()
+	s.paths = newPathWatch()
+	go s.watchPaths()
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}

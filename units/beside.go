@@ -10,7 +10,7 @@ import (
 // Package config puts the directory of the unit file in place of the dot.
 func besideFile(key, s string) bool {
 	switch key {
-	case "mount[].source", "rootfs.path", "rootfs.layers", "service.environment-files", "security.seccomp":
+	case "mount[].source", "rootfs.path", "rootfs.layers", "service.environment-files", "security.seccomp", "path.changed":
 		return strings.HasPrefix(s, "./")
 	}
 	return false

@@ -126,3 +126,16 @@ func (v *validator) sockets() {
 		}
 	}
 }
+
+// path holds [path] to what the unit can do.
+func (v *validator) path() {
+	p, usual := v.unit.Path, Defaults().Path
+	switch {
+	case len(p.Changed) == 0 && p.Action != usual.Action && !v.given("path.changed"):
+		v.rep.fail("U023", v.at("path"), `add changed = ["/etc/app"]`, "path.changed is missing")
+	case len(p.Changed) > 0 && p.Action == "reload" && v.unit.Service.Reload == nil && !v.given("service.reload"):
+		v.rep.fail("U023", v.at("path.action"), `add reload = { signal = "HUP" } to [service], or write "restart"`, "path.action = \"reload\" needs service.reload")
+	case len(p.Changed) > 0 && p.Action == "start" && v.unit.Service.Type == "task" && v.unit.Service.Remain:
+		v.rep.fail("U031", v.at("service.remain"), "leave it out", "a task that remains up is not started again by a path")
+	}
+}

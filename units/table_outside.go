@@ -50,12 +50,12 @@ func outsideFields() []Field {
 		{Key: "timer.missed", Type: TypeChoice, Default: `"run-once"`, Class: Live, Values: []string{"run-once", "skip"},
 			Help: "What happens when starts fell in a time when the machine was off or asleep, or over which the clock was put forward: one start makes up for all of them, or none does. Only for a calendar.", Aliases: []string{"persistent"}},
 
-		{Key: "path", Type: TypeTable, Class: RestartClass, Later: true,
-			Help: "Files that are watched for changes."},
-		{Key: "path.changed", Type: TypePaths, Class: RestartClass, Later: true,
-			Help: "Files and directories on the host.", Aliases: []string{"path-changed"}},
-		{Key: "path.action", Type: TypeChoice, Default: `"restart"`, Class: RestartClass, Later: true, Values: []string{"restart", "reload", "start"},
-			Help: "What is done when one of them has changed."},
+		{Key: "path", Type: TypeTable, Class: Live,
+			Help: "Files of the host that are watched, from the first start of the unit until it is stopped."},
+		{Key: "path.changed", Type: TypePaths, Class: Live,
+			Help: "Files and directories on the host, which need not be there yet. Of a directory its entries count, but not those of directories in it. ./ at the beginning is the unit file's directory.", Aliases: []string{"path-changed", "path-modified"}},
+		{Key: "path.action", Type: TypeChoice, Default: `"restart"`, Class: Live, Values: []string{"restart", "reload", "start"},
+			Help: "What is done when one of them has changed: \"restart\" and \"reload\", which is the unit's own, if it is up, \"start\" if it is not. With \"start\" the unit is not started at boot but by the first change. Between two actions are at least two seconds."},
 
 		{Key: "log", Type: TypeTable, Class: Live,
 			Help: "Where the program's output goes."},

@@ -365,7 +365,7 @@ func (u *Unit) Activated() bool {
 		slices.ContainsFunc(u.Sockets, func(s Socket) bool { return s.Activate })
 }
 
-// Path is [path]; not supported yet.
+// Path is [path].
 type Path struct {
 	Changed []string `toml:"changed" json:"changed,omitempty"`
 	Action  string   `toml:"action" json:"action"`

@@ -56,6 +56,7 @@ func (v *validator) validate() {
 	v.timer()
 	v.ready()
 	v.sockets()
+	v.path()
 }
 
 // useless reports keys that are written and have no effect.
