@@ -92,9 +92,9 @@ func (s *Supervisor) probeExec(ctx context.Context, r *run, command units.Comman
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	near, far, err := os.Pipe()
+	near, far, err := programPipe(false)
 	if err != nil {
-		return "", fmt.Errorf("cannot make a pipe: %w", err)
+		return "", err
 	}
 	defer near.Close()
 	files := &fileSet{toClose: []*os.File{far}, toChown: []*os.File{far}}

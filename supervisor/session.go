@@ -86,16 +86,12 @@ func execFailure(err error) *api.Error {
 func (ss *session) pipes() (*fileSet, error) {
 	files := &fileSet{}
 	for i, near := range []**os.File{&ss.stdin, &ss.stdout, &ss.stderr} {
-		r, w, err := os.Pipe()
+		ours, far, err := programPipe(i == 0)
 		if err != nil {
 			files.close()
-			return nil, fmt.Errorf("cannot make a pipe: %w", err)
+			return nil, err
 		}
-		far := w
-		if i == 0 {
-			r, far = w, r
-		}
-		*near = r
+		*near = ours
 		files.toClose = append(files.toClose, far)
 		files.toChown = append(files.toChown, far)
 	}
