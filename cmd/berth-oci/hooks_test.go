@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/isolate"
 	"berth/isolate/runtime"
 )
 
@@ -117,6 +119,29 @@ func TestFailingHooks(t *testing.T) {
 				t.Errorf("%s: %q", point, got)
 			}
 		}
+	}
+}
+
+// A hook in the container that takes longer than its time ends the start then,
+// also behind the gate, where nobody else waits for anything.
+func TestLateHooks(t *testing.T) {
+	w := newWorld(t)
+	for _, point := range []string{"createContainer", "startContainer"} {
+		id := w.id()
+		bundle := w.bundle(func(c *specs.Spec) {
+			withHooks(filepath.Join(w.dir, "hooks-"+point), map[string]string{point: "exec sleep 1000"})(c)
+			limit := 1
+			c.Hooks.CreateContainer[0].Timeout, c.Hooks.StartContainer[0].Timeout = &limit, &limit
+		}, "true")
+		begin := time.Now()
+		_, stderr, code := w.try("run", "-b", bundle, id)
+		if code != 1 || !strings.Contains(stderr, point+" hook 1") || !strings.Contains(stderr, "took longer than 1s") {
+			t.Errorf("%s: %d, %s", point, code, stderr)
+		}
+		if took := time.Since(begin); took > isolate.DefaultStartTimeout/2 {
+			t.Errorf("%s: it took %v", point, took)
+		}
+		w.fails(1, "container does not exist", "state", id)
 	}
 }
 

@@ -10,11 +10,12 @@ import (
 )
 
 // foreground stands in for a process of a container: signals that this process
-// gets go to it, and its exit code is ours. It is made before the process executes
-// its program, so that no signal is lost, and takes signals and children of this
-// process over for good: who uses it ends when the process has.
+// gets go to it, and its exit code is ours. It is made before anything of the
+// container, so that no signal is lost or leaves it half made, and takes signals
+// and children of this process over for good: who uses it ends when the process has.
 type foreground struct {
 	signals chan os.Signal
+	made    chan error
 }
 
 // maxPending is how many signals may wait for being passed on.
@@ -25,18 +26,29 @@ const maxPending = 2048
 // switches between threads.
 var usual = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2}
 
-// newForeground catches signals. With reap, orphans of the container become this
-// process' children and are reaped. It takes some tenths of a millisecond: the
-// time for it is when the process has been forked and is being set up.
-func newForeground(reap bool) (*foreground, error) {
-	if reap {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return nil, fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
+// newForeground begins to catch signals, while other things are done: see ready.
+// With reap, orphans of the container become this process' children and are reaped.
+func newForeground(reap bool) *foreground {
+	f := &foreground{make(chan os.Signal, maxPending), make(chan error, 1)}
+	go func() {
+		var err error
+		if reap {
+			if err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				err = fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
+			}
 		}
+		signal.Notify(f.signals, usual...)
+		f.made <- err
+	}()
+	return f
+}
+
+// ready waits until signals are caught. It is called once; nil is nothing to wait for.
+func (f *foreground) ready() error {
+	if f == nil {
+		return nil
 	}
-	f := &foreground{make(chan os.Signal, maxPending)}
-	signal.Notify(f.signals, usual...)
-	return f, nil
+	return <-f.made
 }
 
 // wait waits for the end of the child with that pid and reaps it, and whatever

@@ -19,18 +19,18 @@ type RunOptions struct {
 // else it passes signals on, and the terminal if there is one, waits for the end,
 // deletes the container and gives its exit code, 128 and more for a signal.
 func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
+	var front *foreground
 	noConsole := noConsoleSocket
 	if !o.Detach {
-		noConsole = ""
+		front, noConsole = newForeground(!o.NoSubreaper), ""
 	}
 	c, err := rt.begin(id, o.CreateOptions, false, !o.Detach || o.ConsoleSocket != "", noConsole)
 	if err != nil {
 		return 0, err
 	}
 	defer c.close()
-	var front *foreground
 	if err = c.keepTerminal(); err == nil {
-		front, err = c.run(o)
+		err = c.run(front)
 	}
 	if err != nil {
 		c.relay.finish()
@@ -91,48 +91,48 @@ func (c *creation) keepTerminal() (err error) {
 
 // run makes the container and has its program executed. front is nil for one that
 // is detached.
-func (c *creation) run(o RunOptions) (front *foreground, err error) {
+func (c *creation) run(front *foreground) (err error) {
 	if err := c.fork(); err != nil {
-		return nil, err
+		return err
 	}
-	if !o.Detach {
-		if front, err = newForeground(!o.NoSubreaper); err != nil {
-			return nil, err
-		}
+	if err := front.ready(); err != nil {
+		return err
 	}
 	if err := c.setUp(); err != nil {
-		return nil, err
+		return err
 	}
 	if c.needsGate() {
 		if err := c.reachGate(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.near != nil { // the program is to find its terminal with the size that it has
 		if c.relay, err = receiveRelay(c.near); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.notifier, err = c.dir.newNotifier(); err != nil {
-		return nil, err
+		return err
 	}
 	deadline := time.Now().Add(isolate.DefaultStartTimeout)
 	if err := c.prepared.Proceed(); err != nil {
-		return nil, err
+		return err
 	}
 	// While it executes: until this is written it counts as being created.
 	if err := c.complete(); err != nil {
-		return nil, err
+		return err
 	}
-	c.reports.Settle(deadline)
-	if err := c.reports.Until(isolate.AtGate, deadline); err != nil {
-		return nil, c.startFailure(err)
+	if !c.needsGate() {
+		c.reports.Settle(deadline)
+		if err := c.reports.Until(isolate.AtGate, deadline); err != nil {
+			return c.startFailure(err)
+		}
 	}
-	// To read a program into memory may take any time.
+	// From the gate on it may take any time: hooks, and to read a program into memory.
 	if err := c.reports.Until(isolate.AtProgram, time.Time{}); err != nil {
-		return nil, c.startFailure(err)
+		return c.startFailure(err)
 	}
-	return front, nil
+	return nil
 }
 
 // needsGate tells whether something is done while the process stands at the
