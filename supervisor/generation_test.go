@@ -106,8 +106,10 @@ func (l *life) commands() string {
 	return strings.Join(out, " ")
 }
 
+// runs looks at what the units are to run, and waits until the history is whole.
 func (l *life) runs(want string) {
 	l.t.Helper()
+	defer l.writing.drain()
 	if got := l.commands(); got != want {
 		l.t.Errorf("it runs %s, want %s", got, want)
 	}

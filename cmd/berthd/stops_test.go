@@ -20,7 +20,7 @@ const stubborn = `trap "" TERM; echo ready; while :; do sleep 0.2; done`
 func TestStopTells(t *testing.T) {
 	d := start(t, map[string]string{
 		"db.toml":  sh(sleeper),
-		"web.toml": "[unit]\nrequires = ['db']\n[stop]\ntimeout = '4s'\n" + sh(stubborn),
+		"web.toml": "[unit]\nrequires = ['db']\n[stop]\ntimeout = '6s'\n" + sh(stubborn),
 	})
 	d.wait("web", core.Running)
 	d.eventually("web does not act on TERM any more", func() bool { return slices.Contains(d.logs("web"), "ready") })
@@ -64,7 +64,7 @@ func TestStopTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	web, db := result.Stopped["web"], result.Stopped["db"]
-	if took := web.Ended.Sub(web.Began); !web.Killed || took < 4*time.Second || !web.Empty || web.Signal != "KILL" {
+	if took := web.Ended.Sub(web.Began); !web.Killed || took < 6*time.Second || !web.Empty || web.Signal != "KILL" {
 		t.Errorf("the stop of web was %+v", web)
 	}
 	if db.Killed || !db.Empty || db.Signal != "TERM" || len(db.Left) > 0 {
