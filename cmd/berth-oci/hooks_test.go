@@ -135,7 +135,7 @@ func TestLateHooks(t *testing.T) {
 		}, "true")
 		begin := time.Now()
 		_, stderr, code := w.try("run", "-b", bundle, id)
-		if code != 1 || !strings.Contains(stderr, point+" hook 1") || !strings.Contains(stderr, "took longer than 1s") {
+		if code != 1 || !strings.Contains(stderr, point+" hook #0") || !strings.Contains(stderr, "took longer than 1s") {
 			t.Errorf("%s: %d, %s", point, code, stderr)
 		}
 		if took := time.Since(begin); took > isolate.DefaultStartTimeout/2 {
