@@ -92,9 +92,9 @@ func (s *Supervisor) probeExec(ctx context.Context, r *run, command units.Comman
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	near, far, err := programPipe(false)
+	near, far, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("cannot make a pipe: %w", err)
 	}
 	defer near.Close()
 	files := &fileSet{toClose: []*os.File{far}, toChown: []*os.File{far}}

@@ -86,12 +86,16 @@ func execFailure(err error) *api.Error {
 func (ss *session) pipes() (*fileSet, error) {
 	files := &fileSet{}
 	for i, near := range []**os.File{&ss.stdin, &ss.stdout, &ss.stderr} {
-		ours, far, err := programPipe(i == 0)
+		r, w, err := os.Pipe()
 		if err != nil {
 			files.close()
-			return nil, err
+			return nil, fmt.Errorf("cannot make a pipe: %w", err)
 		}
-		*near = ours
+		far := w
+		if i == 0 {
+			r, far = w, r
+		}
+		*near = r
 		files.toClose = append(files.toClose, far)
 		files.toChown = append(files.toChown, far)
 	}
