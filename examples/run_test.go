@@ -115,6 +115,10 @@ func TestWeb(t *testing.T) {
 	d := run(t, "web")
 	d.prints("one: pid 1, uid 65534", "curl", "-sS", "--fail", "http://127.0.0.1:8091/")
 	d.prints("two: pid 1, uid 65534", "curl", "-sS", "--fail", "http://127.0.0.1:8092/")
+	if out := d.berth("restart", "web@one"); !strings.HasPrefix(out, "web@one: replaced") {
+		t.Errorf("berth restart says %q", out)
+	}
+	d.prints("one: pid 1, uid 65534", "curl", "-sS", "--fail", "http://127.0.0.1:8091/")
 	d.berth("stop", "web@one")
 	d.phase("web@one", core.Inactive)
 	d.prints("two: pid 1", "curl", "-sS", "--fail", "http://127.0.0.1:8092/")

@@ -133,7 +133,10 @@ target = "/run/flag"
 	}
 	flag("slow")
 	d.ok("restart", "--no-block", "web")
-	d.eventually("the new instance starts", func() bool { return d.status("web").Beside != nil })
+	d.eventually("the new instance starts", func() bool {
+		b := d.status("web").Beside
+		return b != nil && b.Phase == core.Starting
+	})
 	if out := d.ok("status", "web"); !strings.Contains(out, "New instance: starting (restarted)") {
 		t.Errorf("berth status shows\n%s", out)
 	}
