@@ -225,6 +225,8 @@ func causeText(c core.Cause, up bool, now time.Time) string {
 		by = "by " + c.Unit + ", which wants it"
 	case core.CauseOnFailure:
 		by = "by the failure of " + c.Unit
+	case core.CauseRevived:
+		by = "because " + c.Unit + ", for whose sake it had failed, is up"
 	case core.CauseConflict:
 		by = "for " + c.Unit + ", which it conflicts with"
 	case core.CauseDependency:
