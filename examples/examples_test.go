@@ -15,6 +15,7 @@ func TestUnitsAreValid(t *testing.T) {
 	want := map[string]string{
 		"nginx":      "nginx",
 		"redis":      "redis",
+		"haproxy":    "haproxy",
 		"postgres":   "postgres postgres-init",
 		"web":        "web@one web@two",
 		"tasks":      "gather publish report",

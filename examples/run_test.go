@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"berth/supervisor/api"
 	"berth/supervisor/core"
 )
 
@@ -69,9 +70,16 @@ func TestRedis(t *testing.T) {
 	d := run(t, "redis")
 	client := func(args ...string) []string { return append([]string{"redis-cli", "-p", "6380"}, args...) }
 	d.prints("OK", client("set", "greeting", "hello")...)
-	confined(t, d.phase("redis", core.Running).MainPID)
-	d.berth("restart", "redis")
-	d.prints("hello", client("get", "greeting")...)
+	st := d.phase("redis", core.Running)
+	confined(t, st.MainPID)
+	if st.Told == nil || !strings.Contains(st.Told.Status, "Ready to accept connections") {
+		t.Errorf("redis says %+v", st.Told)
+	}
+	d.berth("restart", "redis") // which waits until it is ready
+	out, err := command(client("get", "greeting")...)
+	if err != nil || !strings.Contains(out, "hello") {
+		t.Errorf("after the restart: %v %s", err, out)
+	}
 
 	// 100 MB into 32.
 	if out, err := command(client("eval", "for i = 1, 100000 do redis.call('set', 'k' .. i, string.rep('x', 1024)) end", "0")...); err == nil && !strings.Contains(out, "closed") {
@@ -87,6 +95,37 @@ func TestRedis(t *testing.T) {
 	d.prints("hello", client("get", "greeting")...)
 }
 
+func TestHAProxy(t *testing.T) {
+	needs(t, "/usr/sbin/haproxy", "curl")
+	d := run(t, "haproxy")
+	d.berth("start", "haproxy") // which waits until it is ready
+	get := func() {
+		t.Helper()
+		out, err := command("curl", "-sS", "--max-time", "5", "http://127.0.0.1:8406/")
+		if err != nil || out != "hello from haproxy\n" {
+			t.Errorf("%v %q", err, out)
+		}
+	}
+	get()
+	before := d.phase("haproxy", core.Running)
+	confined(t, before.MainPID)
+	for range 3 {
+		d.berth("reload", "haproxy")
+		get()
+	}
+	after := d.phase("haproxy", core.Running)
+	if after.MainPID != before.MainPID || after.Restarts != 0 {
+		t.Errorf("a reload has ended the master: %d, was %d", after.MainPID, before.MainPID)
+	}
+	if after.Told == nil || !after.Told.Ready || after.Told.Reloading {
+		t.Errorf("haproxy says %+v", after.Told)
+	}
+	worker := func(s *api.Status) int { return s.Processes[len(s.Processes)-1].PID }
+	if worker(after) == worker(before) {
+		t.Errorf("the worker is the same after three reloads: %+v", after.Processes)
+	}
+}
+
 func TestPostgres(t *testing.T) {
 	needs(t, "/usr/lib/postgresql/15/bin/postgres", "psql")
 	d := run(t, "postgres")
@@ -96,8 +135,11 @@ func TestPostgres(t *testing.T) {
 	d.prints("1", sql("select 1")...)
 	confined(t, d.phase("postgres", core.Running).MainPID)
 	d.prints("", sql("create table ships (name text); insert into ships values ('Argo'), ('Beagle')")...)
-	d.berth("restart", "postgres")
-	d.prints("2", sql("select count(*) from ships")...)
+	d.berth("restart", "postgres") // which waits until it is ready
+	out, err := command(sql("select count(*) from ships")...)
+	if err != nil || !strings.Contains(out, "2") {
+		t.Errorf("after the restart: %v %s", err, out)
+	}
 	d.phase("postgres-init", core.Completed)
 }
 
