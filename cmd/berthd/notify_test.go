@@ -493,3 +493,44 @@ func TestReloadNotify(t *testing.T) {
 		t.Errorf("a command that fails: %d, %s", code, text)
 	}
 }
+
+// TestJournaldNotifies runs systemd-journald, which tells that it is ready, pings
+// its watchdog and stores descriptors, and finds them after a restart.
+func TestJournaldNotifies(t *testing.T) {
+	onHost(t)
+	const program = "/lib/systemd/systemd-journald"
+	if _, err := os.Stat(program); err != nil {
+		if os.Getenv("BERTH_NO_SKIP") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("needs systemd-journald")
+	}
+	conf := filepath.Join(t.TempDir(), "journald.conf")
+	if err := os.WriteFile(conf, []byte("[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, map[string]string{
+		"journald.toml": command([]string{program}, "pre-start = [['/bin/mkdir', '-p', '/run/systemd/journal', '/run/log/journal']]\nfd-store-max = 64") + `
+[rootfs]
+host = true
+[[mount]]
+source = '` + conf + `'
+target = '/etc/systemd/journald.conf'
+[ready]
+notify = true
+[watchdog]
+interval = '2s'
+[capabilities]
+keep = ['SYS_ADMIN', 'SYS_PTRACE', 'DAC_OVERRIDE', 'CHOWN', 'FOWNER', 'SETUID', 'SETGID', 'DAC_READ_SEARCH', 'MAC_OVERRIDE', 'AUDIT_READ']
+`,
+	})
+	d.ready("journald")
+	d.eventually("its watchdog is heard of", func() bool { return d.status("journald").Told.Watchdog.Heard != nil })
+	// A stream to it is what it stores.
+	d.ok("exec", "journald", "--", "/bin/sh", "-c", "systemd-cat --identifier=test sleep 1000 </dev/null >/dev/null 2>&1 &")
+	d.eventually("it stores a stream", func() bool { return len(d.status("journald").Told.Kept) > 0 },
+		func() string { return d.ok("status", "journald") })
+	t.Logf("%+v", d.status("journald").Told)
+	d.ok("restart", "journald")
+	d.ready("journald")
+}

@@ -113,7 +113,7 @@ func (s *Streams) pumpStream(sc *scratch, i int, finishing bool) (moved bool, er
 	if err != nil {
 		return false, err
 	}
-	s.look(v.data, v.full)
+	s.look(v.data, v.full || finishing)
 	ended, final := false, false
 	for batches := 0; len(v.data) > 0 && batches < batchesPerTurn; batches++ {
 		last := final

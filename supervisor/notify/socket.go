@@ -74,7 +74,7 @@ func newSocket(file *os.File) *Socket {
 // File is the socket's descriptor, which stays the Socket's.
 func (s *Socket) File() *os.File { return s.file }
 
-// Close ends the socket, and Receive with os.ErrClosed.
+// Close ends the socket, and Wait and Receive with an error.
 func (s *Socket) Close() { s.file.Close() }
 
 // Waiting tells whether there is something that Receive has not taken yet.
