@@ -109,7 +109,7 @@ func TestFailingHooks(t *testing.T) {
 				args = []string{"start", id}
 			}
 			_, stderr, code := w.try(args...)
-			if code != 1 || !strings.Contains(stderr, "error running "+point+" hook #0:") || point != "startContainer" && !strings.Contains(stderr, "its output: why") {
+			if code != 1 || !strings.Contains(stderr, "error running "+point+" hook #0:") || !strings.Contains(stderr, "its output: why") {
 				t.Errorf("%s %s: %d, %s", verb, point, code, stderr)
 			}
 			w.fails(1, "container does not exist", "state", id)

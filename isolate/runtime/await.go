@@ -120,11 +120,6 @@ func (c *creation) insidePID() int {
 
 // startFailure says that it was the start that failed, and what hooks had to say.
 func (c *creation) startFailure(err error) error {
-	err = startFailure(err, c.made.Spec.Process.Args, true)
-	if failedHook(err) != "" && c.output != nil {
-		if text := tail(c.output); len(text) > 0 {
-			err = fmt.Errorf("%w; its output: %s", err, text)
-		}
-	}
+	err = withOutput(startFailure(err, c.made.Spec.Process.Args, true), c.output)
 	return fmt.Errorf("unable to start container process: %w", err)
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -122,6 +124,49 @@ func memory(name string, data []byte) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// outputName names the file in memory that hooks in the container write to.
+const outputName = "hook output"
+
+// hookOutput opens what startContainer hooks of a created container will write
+// to. The command that has made it is gone, but the process at the gate, of which
+// pidfd is, holds it. nil where there is none, or this user may not see it: only
+// an error then says less.
+func (r *Record) hookOutput(pidfd int) *os.File {
+	if !slices.ContainsFunc(r.Steps, func(s Step) bool { return strings.HasPrefix(s.Why, "startContainer hook #") }) {
+		return nil
+	}
+	dir := fmt.Sprintf("/proc/%d/fd", r.Process.PID)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range all {
+		path := filepath.Join(dir, e.Name())
+		if target, err := os.Readlink(path); err != nil || target != "/memfd:"+outputName+" (deleted)" {
+			continue
+		}
+		file, err := os.Open(path)
+		if err == nil && unix.PidfdSendSignal(pidfd, 0, nil, 0) != nil {
+			file.Close() // the pid may be another process' by now
+			return nil
+		}
+		return file
+	}
+	return nil
+}
+
+// withOutput adds to the failure of a hook in the container what it has written;
+// output may be nil.
+func withOutput(err error, output *os.File) error {
+	if output == nil || failedHook(err) == "" {
+		return err
+	}
+	if text := tail(output); len(text) > 0 {
+		return fmt.Errorf("%w; its output: %s", err, text)
+	}
+	return err
 }
 
 // tail gives the end of what was written to a file.

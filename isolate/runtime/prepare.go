@@ -100,7 +100,7 @@ func (c *creation) prepare() (err error) {
 		if c.state, err = stateMemory(c.record.hookState(Created, 1)); err != nil {
 			return err
 		}
-		if c.output, err = memory("hook output", nil); err != nil {
+		if c.output, err = memory(outputName, nil); err != nil {
 			return err
 		}
 		files.HookState, files.HookOutput = c.state, c.output

@@ -77,7 +77,7 @@ func (rt *Runtime) pass(id string) (*Record, *notifier, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	closeFD(pidfd)
+	defer closeFD(pidfd)
 	switch status {
 	case Created:
 		if len(r.Args) == 0 {
@@ -99,6 +99,10 @@ func (rt *Runtime) pass(id string) (*Record, *notifier, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	output := r.hookOutput(pidfd)
+	if output != nil {
+		defer output.Close()
+	}
 	gate, err := rt.openGate(id)
 	if err == nil {
 		_, err = gate.Write([]byte{1})
@@ -111,7 +115,7 @@ func (rt *Runtime) pass(id string) (*Record, *notifier, error) {
 		return nil, n, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
 	}
 	err = isolate.NewStatusReader(reports, programOf(id, r.Steps)).Until(isolate.AtProgram, time.Time{})
-	return r, n, startFailure(err, r.Args, true)
+	return r, n, withOutput(startFailure(err, r.Args, true), output)
 }
 
 // failedHook names the hook that failed, of those that run in the container; "" is none.
