@@ -226,6 +226,9 @@ func (c *compiler) user() {
 		if c.denied != program.None {
 			s.If, s.Unless = c.denied+1, true
 		}
+		if c.proc.IDs != nil && len(c.proc.IDs.Groups) == 0 {
+			s = c.mayKeepGroups(s)
+		}
 		c.in(s)
 	}
 	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "the group", Args: []program.Arg{program.L(c.gid), program.L(c.gid), program.L(c.gid)}},

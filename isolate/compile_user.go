@@ -144,9 +144,19 @@ func (c *compiler) userNamespace() {
 	c.in(program.Step{Sys: program.SysSetresgid, Dst: program.None, Why: "root's group of the user namespace", Args: []program.Arg{program.N(0), program.N(0), program.N(0)}},
 		program.Step{Sys: program.SysSetresuid, Dst: program.None, Why: "root of the user namespace", Args: []program.Arg{program.N(0), program.N(0), program.N(0)}})
 	if !u.DenySetgroups {
-		c.in(program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "none of the starter's groups is kept", Args: []program.Arg{program.N(0), program.Null()}})
+		c.in(c.mayKeepGroups(program.Step{Sys: program.SysSetgroups, Dst: program.None, Why: "none of the starter's groups is kept", Args: []program.Arg{program.N(0), program.Null()}}))
 	}
 	c.in(c.prctl(prctlOp(unix.PR_SET_DUMPABLE), program.N(0), program.N(0), "the change of user may have made this process traceable"))
+}
+
+// mayKeepGroups lets a setgroups fail in a user namespace that an ordinary user
+// joins: whether it denies that (user_namespaces(7)) cannot be read from outside.
+// The groups that are kept then are the user's own.
+func (c *compiler) mayKeepGroups(s program.Step) program.Step {
+	if c.spec == nil || !c.spec.Unprivileged || c.spec.Namespaces.User == nil || c.spec.Namespaces.User.Join == nil {
+		return s
+	}
+	return ignoring(s, unix.EPERM)
 }
 
 // childPID is the late value that holds the child's pid beside.

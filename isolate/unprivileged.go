@@ -245,12 +245,13 @@ func (pr *Prepared) rootDirs(d rootDirsData) error {
 
 // sharesHost makes a file system that shows a namespace of the host in the
 // place of the steps that would make a new one: the host's own, with all that is
-// mounted on it. False when nothing is shared.
+// mounted on it. False when nothing is shared, or the child may make a new one:
+// of what is joined together with its user namespace.
 func (c *compiler) sharesHost(kind string, ns Namespace, mount int) bool {
-	if !c.spec.Unprivileged || ns.Mode == NSNew {
+	p := map[string]string{"network": "/sys", "ipc": "/dev/mqueue"}[kind]
+	if !c.spec.Unprivileged || p == "" || ns.Mode == NSNew || ns.Mode == NSJoin && c.spec.Namespaces.User.Join != nil {
 		return false
 	}
-	p := map[string]string{"network": "/sys", "ipc": "/dev/mqueue"}[kind]
 	s := because(c.openTree(program.CWD(), p, mount, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE), "the host's "+p+", whose namespace is shared")
 	attr := because(c.setattr(mount, true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, 0, unix.MS_PRIVATE), "what is not allowed on it")
 	if kind == "ipc" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +143,26 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 	if out, err := call("exec", id, "id"); err != nil || out != "uid=0 gid=0\n" {
 		t.Error(err, out)
+	}
+	// A second container in the user and PID namespaces of the first one.
+	for i, n := range config.Linux.Namespaces {
+		if n.Type == specs.UserNamespace || n.Type == specs.PIDNamespace {
+			config.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/%s", s.PID, n.Type)
+		}
+	}
+	config.Linux.UIDMappings, config.Linux.GIDMappings, config.Process.Args = nil, nil, []string{"readlink", "/proc/1/ns/user"}
+	if text, err = json.Marshal(config); err == nil {
+		err = os.WriteFile(file, text, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", s.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := call("run", "berth-oci-user-second"); err != nil || !strings.HasPrefix(out, joined+"\n") || !strings.Contains(out, "strongly discouraged") {
+		t.Errorf("%v, %q, want %s", err, out, joined)
 	}
 	if out, err := call("kill", id, "KILL"); err != nil {
 		t.Error(err, out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -222,6 +223,11 @@ func (c *creation) fork() error {
 	var err error
 	c.child, err = doAhead(c.ahead, c.forkWhenReady).wait()
 	c.far.Close() // else its end would not be seen
+	if errors.Is(err, isolate.ErrSetupEnded) {
+		if failed := c.reports.Until(isolate.AtGate, time.Now().Add(isolate.DefaultStartTimeout)); failed != nil {
+			err = c.startFailure(failed)
+		}
+	}
 	return err
 }
 

@@ -68,6 +68,9 @@ func (c *creation) prepare() (err error) {
 		}
 		if c.group.None() {
 			c.record.Groups = nil
+			if c.record.SharedPID {
+				c.rt.warn("the container has neither a PID namespace nor control groups of its own: nobody can tell all of its processes. Such configuration is strongly discouraged")
+			}
 		}
 	}
 	spec.Cgroup = isolate.Cgroup{Unified: c.group.Unified(), Legacy: c.group.Legacy()}
