@@ -83,20 +83,28 @@ func (s *Supervisor) unlisten(o *openSockets) {
 }
 
 // exchange keeps what stays, and closes the rest; what is new is not open yet.
+// While a unit is replaced by a version that gives a socket another name, both
+// names stand for the one that there is.
 func (s *Supervisor) exchange(unit string, o *openSockets, defs []units.Socket) {
 	open := make([]*listen.Socket, len(defs))
 	for i, def := range defs {
-		if j := slices.Index(o.defs, def); j >= 0 {
-			open[i], o.open[j] = o.open[j], nil
+		if j := slices.IndexFunc(o.defs, func(was units.Socket) bool { return sameSocket(was, def) }); j >= 0 {
+			open[i] = o.open[j]
 		}
 	}
 	for _, sock := range o.open {
-		if sock != nil {
+		if sock != nil && !slices.Contains(open, sock) {
 			sock.Close()
 		}
 	}
 	o.defs, o.open = defs, open
 	s.storeSockets(unit, o)
+}
+
+// sameSocket tells whether an open socket is all that both ask for.
+func sameSocket(a, b units.Socket) bool {
+	a.Name, a.Activate = b.Name, b.Activate
+	return a == b
 }
 
 // openMissing opens what is not open. It fails with the first that cannot be.
@@ -157,6 +165,11 @@ func (s *Supervisor) adoptSockets(u *core.Unit, stored map[string][]*os.File) {
 	delete(stored, name)
 	o := &openSockets{defs: defs, stored: name}
 	for i, def := range defs {
+		if j := slices.IndexFunc(defs[:i], func(d units.Socket) bool { return sameSocket(d, def) }); j >= 0 {
+			files[i].Close() // a duplicate of that one
+			o.open = append(o.open, o.open[j])
+			continue
+		}
 		o.open = append(o.open, listen.Adopt(def, files[i]))
 	}
 	s.sockets[u.Name] = o

@@ -103,6 +103,7 @@ environment = { NAME = "web ` + strconv.Itoa(n) + `" }
 path = "` + root + `"
 [[socket]]
 listen = "` + address + `"
+name = "http` + strconv.Itoa(n) + `"
 [ready]
 notify = true
 [restart]

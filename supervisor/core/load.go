@@ -197,11 +197,7 @@ func (l *loading) propagate() {
 	for _, r := range l.renewed {
 		if r.unit.Up {
 			st.cause = Cause{Kind: CauseChange, Keys: r.keys, Generation: st.s.Generation}
-			if r.unit.replaceable() {
-				st.replace(r.unit, changeReason(r.keys))
-			} else {
-				st.renew(r.unit, changeReason(r.keys))
-			}
+			st.refurbish(r.unit, changeReason(r.keys))
 		}
 	}
 	for _, name := range sortedNames(l.was) {

@@ -57,7 +57,7 @@ func (st *step) pathAction(u *Unit, path string) {
 		}
 	default:
 		if u.Up && !u.Phase.down() && u.Phase != Waiting {
-			st.under(c, func() { st.renew(u, path+" changed") })
+			st.under(c, func() { st.refurbish(u, path+" changed") })
 		}
 	}
 }

@@ -144,6 +144,16 @@ func (st *step) replace(u *Unit, reason string) {
 	st.touch(u)
 }
 
+// refurbish restarts a unit that is up in the way that its [restart] says. It is
+// not for a restart that takes those that require the unit with it.
+func (st *step) refurbish(u *Unit, reason string) {
+	if u.replaceable() {
+		st.replace(u, reason)
+	} else {
+		st.renew(u, reason)
+	}
+}
+
 // tryReplace keeps the heir's rule, and begins the replace that is due as soon
 // as there is room for it and the unit could be started now.
 func (st *step) tryReplace(u *Unit) {
