@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -328,4 +331,97 @@ func TestActivation(t *testing.T) {
 	if s, err := say("tcp", address, "x"); s != "lazy 1 x" || err != nil {
 		t.Errorf("after a start: %q, %v", s, err)
 	}
+}
+
+// TestSocketNginx gives nginx its socket as it takes one from a predecessor of its
+// own (NGINX), and lets it be restarted, and the supervisor be killed, under
+// requests of which none may fail.
+func TestSocketNginx(t *testing.T) {
+	if vmtest.Current() != "" {
+		t.Skip("nginx is not in the virtual machine")
+	}
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		if os.Getenv("BERTH_NO_SKIP") != "" {
+			t.Fatal("nginx is not installed: .ci/install does it")
+		}
+		t.Skip("nginx is not installed")
+	}
+	port := freePort(t)
+	address := fmt.Sprint("127.0.0.1:", port)
+	conf := filepath.Join(t.TempDir(), "nginx.conf")
+	text := "worker_processes 1;\npid /tmp/nginx.pid;\nevents {}\nhttp { access_log off;\n"
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		text += fmt.Sprintf("%s_temp_path /tmp/%s;\n", kind, kind)
+	}
+	text += fmt.Sprintf("server { listen %s; location / { return 200 \"hello\\n\"; } } }\n", address)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, map[string]string{"nginx.toml": fmt.Sprintf(`
+[service]
+command = ["%s", "-e", "stderr", "-c", "/run/nginx.conf", "-g", "daemon off;"]
+user = "nobody"
+environment = { NGINX = "3;" }
+[stop]
+signal = "QUIT"
+[rootfs]
+host = true
+[[mount]]
+source = "%s"
+target = "/run/nginx.conf"
+[[socket]]
+listen = "%s"
+activate = true
+`, nginx, conf, address)})
+	if st := d.status("nginx"); st.Phase != core.Inactive || !st.Listening {
+		t.Errorf("before the first request: %+v", st)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	get := func() error {
+		r, err := client.Get("http://" + address + "/")
+		if err != nil {
+			return err
+		}
+		defer r.Body.Close()
+		if body, err := io.ReadAll(r.Body); err != nil || string(body) != "hello\n" {
+			return fmt.Errorf("%q, %w", body, err)
+		}
+		return nil
+	}
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	d.wait("nginx", core.Running)
+	stop, ended, asked := make(chan struct{}), make(chan error, 4), atomic.Int64{}
+	for range cap(ended) {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					ended <- nil
+					return
+				default:
+				}
+				if err := get(); err != nil {
+					ended <- err
+					return
+				}
+				asked.Add(1)
+			}
+		}()
+	}
+	for i := range 6 {
+		if i%2 == 1 {
+			d.killSupervisor(func() {})
+		}
+		d.ok("restart", "nginx")
+	}
+	close(stop)
+	for range cap(ended) {
+		if err := <-ended; err != nil {
+			t.Errorf("a request failed: %v", err)
+		}
+	}
+	t.Logf("%d requests over 6 restarts and 3 killed supervisors", asked.Load())
 }
