@@ -20,8 +20,8 @@ func shiftClock(t *testing.T, by time.Duration) {
 	}
 }
 
-// TestGuestClock sets the clock, forward over runs and back, while timers wait.
-func TestGuestClock(t *testing.T) {
+// TestClockSet sets the clock, forward over runs and back, while timers wait.
+func TestClockSet(t *testing.T) {
 	if !guest(t) {
 		return
 	}

@@ -13,6 +13,7 @@ const guestPrograms = "/usr/lib/berth-test"
 // first one it is also put to what does not depend on the place.
 var stages = []vmtest.Stage{
 	{Name: "root", Tests: "^(TestGuest.*|TestKills|TestReexec|TestDevices|TestDefaultContainer|TestHealth(Kinds|Hostile|Kill)?|TestReadyProbes)$", Skip: "^TestDefaultContainer$/^capsh$"},
+	{Name: "clock", Tests: "^TestClockSet$"},
 	{Name: delegated, Group: "system.slice/tests.service", Tests: "^TestGuestGroups$"},
 	{Name: "shell", Group: "user.slice/session.scope", Others: true, Tests: "^TestGuestGroups$"},
 	{Name: "container", Group: "machine.slice/container", Others: true, Namespace: true, Tests: "^TestGuestGroups$"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestActivationLimit: a program that ends without taking what came is not
@@ -54,4 +55,28 @@ func TestManyRuns(t *testing.T) {
 	if len(runs) != 365 {
 		t.Errorf("runs on %d days", len(runs))
 	}
+}
+
+// TestWallClock: what a calendar is compared by has no reading of the monotonic
+// clock, which time.Now gives and which knows nothing of a clock that is set.
+func TestWallClock(t *testing.T) {
+	p := play(t, "unit x type=task timer=hourly jitter=1m")
+	p.now = time.Now()
+	look := func(when string) {
+		t.Helper()
+		u := p.s.Units["x"]
+		for what, at := range map[string]time.Time{"the timer": u.Timers[TimerCalendar].At, "the base": u.Schedule.Base, "the due run": u.Schedule.Due, "the last run": u.Schedule.LastRun} {
+			if at != at.Round(0) {
+				t.Errorf("%s, %s is %v", when, what, at)
+			}
+		}
+	}
+	act(p, "load boot")
+	look("at first")
+	p.now = p.now.Add(2 * time.Hour)
+	p.step(TimerFired{"x", TimerCalendar, p.s.Units["x"].Timers[TimerCalendar].Seq})
+	look("after a run")
+	p.now = p.now.Add(2 * time.Hour)
+	p.step(ClockChanged{})
+	look("after the clock was set")
 }

@@ -86,6 +86,22 @@
 // program or a failed health check: what has no instance that works is restarted
 // in the ordinary way.
 //
+// # What starts units by itself
+//
+// A unit's timer, sockets and watched paths, its triggers, are in force from its
+// first start, or from boot with start = "boot", until it is stopped; and a unit
+// that is started by one of them is not started at boot itself. A start that falls
+// due while the unit is up, on its way, or in back-off is left out, and told.
+//
+// A calendar's runs are counted from the last one that was made or left out
+// (Schedule.Base), which the shell keeps over boots (Stamp). What lies between it
+// and now when the machine boots, or the wall clock was set, was missed: one run
+// makes up for it, or none. A clock that is put back makes no run a second time.
+//
+// Sockets are open from Starting on, over every restart, until the unit is down
+// for good, or beyond, if traffic on them is to start it again. Too many such
+// starts in a short time end that.
+//
 // # Changes of the configuration
 //
 // The graph is always that of the newest generation; all other keys of a unit

@@ -20,8 +20,8 @@ type Edge struct {
 // it, and the tests hold Step to it.
 func Transitions() []Edge {
 	return []Edge{
-		{Inactive, Waiting, "start: asked for, pulled in, at boot or by a new file"},
-		{Inactive, Failed, "on-failure start beyond the start limit"},
+		{Inactive, Waiting, "start: asked for, pulled in, at boot, by a new file, or by its timer, socket or path"},
+		{Inactive, Failed, "on-failure start beyond the start limit; its sockets cannot be opened, or start it too often"},
 		{Waiting, Starting, "what it needs is up: Spawn"},
 		{Waiting, Running, "a group: what it needs is up"},
 		{Waiting, Inactive, "stop"},
@@ -48,9 +48,9 @@ func Transitions() []Edge {
 		{Completed, Waiting, "started again"},
 		{Completed, Inactive, "stop"},
 		{Completed, Cleaning, "stop of a task that remains: post-stop"},
-		{Completed, Failed, "a task that remains: a required unit failed"},
+		{Completed, Failed, "a task that remains: a required unit failed; its sockets cannot be opened, or start it too often"},
 		{Failed, Waiting, "start, a changed file, or what it failed for is up"},
-		{Failed, Failed, "on-failure start beyond the start limit"},
+		{Failed, Failed, "on-failure start beyond the start limit; its sockets start it too often"},
 		{Failed, Inactive, "reset-failed"},
 	}
 }

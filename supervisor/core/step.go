@@ -194,6 +194,9 @@ func (st *step) arm(u *Unit, t Timer, wait time.Duration) {
 func (st *step) set(u *Unit, t Timer, wait time.Duration) {
 	st.s.TimerSeq++
 	armed := Armed{st.s.TimerSeq, st.in.Now.Add(max(wait, 0))}
+	if t == TimerCalendar {
+		armed.At = wall(armed.At)
+	}
 	if u.Timers == nil {
 		u.Timers = map[Timer]Armed{}
 	}

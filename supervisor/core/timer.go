@@ -69,7 +69,7 @@ func (st *step) scheduleCalendar(u *Unit, t units.Timer, anew bool) {
 		}
 		return
 	}
-	s, now := &u.Schedule, st.in.Now
+	s, now := &u.Schedule, wall(st.in.Now)
 	fresh := s.Text != t.Calendar
 	if fresh || s.Base.IsZero() || s.Base.After(now.Add(clockWrong)) {
 		st.disarm(u, TimerCalendar)
@@ -130,6 +130,10 @@ func (st *step) armEvery(u *Unit, wait time.Duration, t units.Timer) {
 	st.arm(u, TimerEvery, wait+st.spread(t))
 }
 
+// wall is a time by the wall clock alone: one that has a reading of the monotonic
+// clock too would be compared by that, as if nobody had set the other.
+func wall(t time.Time) time.Time { return t.Round(0) }
+
 // spread is the random delay of a run.
 func (st *step) spread(t units.Timer) time.Duration {
 	return time.Duration(st.in.Rand * float64(t.Jitter))
@@ -159,7 +163,7 @@ func (st *step) startedNow(u *Unit) {
 
 // elapsed is the moment of a run.
 func (st *step) elapsed(u *Unit, timer Timer) {
-	s, t, now := &u.Schedule, u.newest().Timer, st.in.Now
+	s, t, now := &u.Schedule, u.newest().Timer, wall(st.in.Now)
 	if timer == TimerCalendar && s.Due.After(now.Add(clockSlack)) { // the clock was put back
 		st.schedule(u, true)
 		return

@@ -103,3 +103,21 @@ func (e Expr) matches(t time.Time) bool {
 	next, ok := e.nextWall(w)
 	return ok && next.Equal(w)
 }
+
+func BenchmarkNext(b *testing.B) {
+	berlin := zone(b, "Europe/Berlin")
+	for _, text := range []string{"*-*-* 03:00", "Mon *-02-29 12:00", "0 3 13 * 5"} {
+		b.Run(text, func(b *testing.B) {
+			at := moment(b, "2024-03-30T20:00:00Z").In(berlin)
+			for b.Loop() {
+				e, err := Parse(text)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, ok := e.Next(at); !ok {
+					b.Fatal("none")
+				}
+			}
+		})
+	}
+}
