@@ -58,23 +58,33 @@ func (s *Supervisor) member(r *run, pid int, id uint64) (*process, error) {
 		return nil, fmt.Errorf("cannot look at process %d: %w", pid, err)
 	}
 	p := &process{pid: pid, pidfd: os.NewFile(uintptr(fd), fmt.Sprint("pidfd of ", pid))}
+	if err := s.mayBeMain(r, p, id); err != nil {
+		p.pidfd.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// mayBeMain tells why a process cannot be the unit's main one.
+func (s *Supervisor) mayBeMain(r *run, p *process, id uint64) error {
+	ours, err := s.within(r, p.pid)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return fmt.Errorf("process %d is none of the unit's", p.pid)
+	}
 	var st unix.Stat_t
-	switch ours, err := s.within(r, pid); {
-	case err != nil:
-	case !ours:
-		err = fmt.Errorf("process %d is none of the unit's", pid)
-	case id != 0 && unix.Fstat(fd, &st) == nil && st.Ino != id:
-		err = fmt.Errorf("process %d is another one than MAINPIDFDID tells", pid)
-	case !notify.Exists(p.pidfd):
-		err = fmt.Errorf("process %d has ended", pid)
-	default:
-		return p, nil
+	if err := unix.Fstat(int(p.pidfd.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
 	}
-	p.pidfd.Close()
-	if err == nil {
-		err = fmt.Errorf("process %d is none that could be the main one", pid)
+	if id != 0 && st.Ino != id {
+		return fmt.Errorf("process %d is another one than MAINPIDFDID tells", p.pid)
 	}
-	return nil, err
+	if !notify.Exists(p.pidfd) { // what was found may be about another of its pid
+		return fmt.Errorf("process %d has ended", p.pid)
+	}
+	return nil
 }
 
 // seenBySender gives the pid, in our PID namespace, of the process that has the
