@@ -92,7 +92,7 @@ func (s *Supervisor) closeNotify(r *run) {
 // More of them wait in the socket, and then whoever sends them.
 const (
 	notifyBurst = 256
-	notifyPause = 5 * time.Millisecond
+	notifyPause = 10 * time.Millisecond
 )
 
 // listening begins to take the messages of a run, once the core knows of its

@@ -253,7 +253,7 @@ func TestNotifyFlood(t *testing.T) {
 	first, _ := strconv.Atoi(d.status("flood").Told.Status)
 	d.eventually("the flood goes on, in measure", func() bool {
 		n, _ := strconv.Atoi(d.status("flood").Told.Status)
-		return n > first+600
+		return n > first+300
 	})
 	used, took := cpu()-before, time.Since(begin)
 	t.Logf("the supervisor used %v of %v", used, took)
