@@ -17,6 +17,7 @@ const (
 	ActionLive    Action = "live"    // changed keys are written to the running unit
 	ActionReload  Action = "reload"  // the unit's own [service] reload
 	ActionRestart Action = "restart" // stop and start
+	ActionReplace Action = "replace" // a new instance beside the old one, which is then stopped
 	ActionStart   Action = "start"   // new, and to be up
 	ActionStop    Action = "stop"    // its file is gone
 )
@@ -78,15 +79,23 @@ func step(name string, old, new *units.Unit) Step {
 			s.Action = ActionLive
 		case units.ReloadClass:
 			// Without a reload of its own a unit takes up the change by a restart.
-			s.Action = ActionRestart
+			s.Action = restart(old, new)
 			if new.Service.Reload != nil {
 				s.Action = ActionReload
 			}
 		case units.RestartClass:
-			s.Action = ActionRestart
+			s.Action = restart(old, new)
 		}
 	}
 	return s
+}
+
+// restart is how a service is restarted that is up.
+func restart(old, new *units.Unit) Action {
+	if new.Restart.Mode == "replace" && old.Service.Type == "service" && new.Service.Type == "service" {
+		return ActionReplace
+	}
+	return ActionRestart
 }
 
 // Empty tells whether the plan leaves everything as it is, descriptions included.

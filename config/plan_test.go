@@ -19,9 +19,11 @@ func TestPlan(t *testing.T) {
 	}
 	plain := unit("d", "/c", "e", "64M")
 	tree(t, top, "== old/same.toml\n"+plain+"== old/described.toml\n"+plain+"== old/limited.toml\n"+plain+
-		"== old/changed.toml\n"+plain+"== old/gone.toml\n"+plain+"== old/secret.toml\n"+plain)
+		"== old/changed.toml\n"+plain+"== old/gone.toml\n"+plain+"== old/secret.toml\n"+plain+
+		"== old/replaced.toml\n"+plain)
 	tree(t, top, "== new/same.toml\n"+plain+"== new/described.toml\n"+unit("other", "/c", "e", "64M")+
 		"== new/limited.toml\n"+unit("d", "/c", "e", "128M")+"== new/changed.toml\n"+unit("d", "/other", "e", "32M")+
+		"== new/replaced.toml\n"+unit("d", "/other", "e", "64M")+"[restart]\nmode = \"replace\"\n"+
 		"== new/secret.toml\n"+unit("d", "/c", "hunter2", "64M")+
 		"== new/added.toml\n"+plain+"== new/asked.toml\n[unit]\nstart = \"demand\"\n"+strings.Replace(plain, "[unit]\n", "", 1))
 	read := func(dir string) *Set {

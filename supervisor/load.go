@@ -291,7 +291,7 @@ func newest(u *core.Unit) *units.Unit {
 // asItIs looks at where the unit is: one that is down is not restarted.
 func asItIs(step *config.Step, u *core.Unit) {
 	switch step.Action {
-	case config.ActionLive, config.ActionReload, config.ActionRestart:
+	case config.ActionLive, config.ActionReload, config.ActionRestart, config.ActionReplace:
 	case config.ActionStop:
 		step.Down = u.Phase == core.Inactive || u.Phase == core.Failed || u.Phase == core.Completed && !u.Config.Service.Remain
 		return
@@ -310,6 +310,9 @@ func asItIs(step *config.Step, u *core.Unit) {
 		}
 	case core.Inactive, core.Waiting:
 	default:
+		if step.Action == config.ActionReplace && !(u.Phase == core.Running && u.Ready) {
+			step.Action = config.ActionRestart // there is nothing that could stay
+		}
 		return
 	}
 	step.Action, step.Down = config.ActionNone, true

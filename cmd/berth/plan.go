@@ -137,7 +137,7 @@ func heldText(out *api.Reload, plan bool) string {
 
 func planSummary(out *api.Reload) string {
 	var parts []string
-	for _, action := range []config.Action{config.ActionStop, config.ActionRestart, config.ActionReload, config.ActionLive, config.ActionStart} {
+	for _, action := range []config.Action{config.ActionStop, config.ActionRestart, config.ActionReplace, config.ActionReload, config.ActionLive, config.ActionStart} {
 		n := 0
 		for _, s := range out.Changes {
 			if s.Action == action {
