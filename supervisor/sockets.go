@@ -62,7 +62,7 @@ func (s *Supervisor) setSockets(e core.Sockets) {
 		if name == "" {
 			name = def.Listen
 		}
-		if err := s.poller.Add(o.open[i].File, func() { s.post(func() { s.step(core.Activated{Unit: e.Unit, Seq: e.Seq, Socket: name}) }) }); err != nil {
+		if err := s.poller.Add(o.open[i].File, func() { s.later(core.Activated{Unit: e.Unit, Seq: e.Seq, Socket: name}) }); err != nil {
 			s.later(core.Activated{Unit: e.Unit, Seq: e.Seq, Err: err.Error()})
 			return
 		}
@@ -70,7 +70,7 @@ func (s *Supervisor) setSockets(e core.Sockets) {
 	s.log.Info("listening for the unit", zap.String("unit", e.Unit))
 }
 
-// later gives the core an event after what it is doing now.
+// later gives the core an event after what it is doing now, without waiting.
 func (s *Supervisor) later(e core.Event) { go s.post(func() { s.step(e) }) }
 
 // unlisten stops to wait for traffic.
