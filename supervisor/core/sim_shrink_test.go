@@ -227,7 +227,7 @@ func eventUnit(e Event) string {
 func (c covered) missed() (pairs int, missed []string) {
 	for _, phase := range Phases() {
 		for _, e := range []Event{
-			Command{}, Spawned{}, SpawnFailed{}, Exited{}, Released{}, HookDone{}, Readiness{}, Probed{}, Notified{}, TimerFired{},
+			Command{}, Spawned{}, SpawnFailed{}, Exited{}, Released{}, HookDone{}, Readiness{}, Probed{}, Notified{}, TimerFired{}, Activated{}, PathChanged{},
 		} {
 			pairs++
 			if c[[2]string{string(phase), eventKind(e)}] == 0 {

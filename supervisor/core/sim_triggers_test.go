@@ -55,6 +55,8 @@ func (w *sim) outside() {
 		w.step(Activated{name, o.seq, "a", "cannot listen"})
 	case o.listen:
 		w.step(Activated{name, o.seq, "a", ""})
+	case w.chance(0.3):
+		w.step(Activated{name, 0, "a", ""}) // of a time when somebody listened
 	default:
 		w.step(PathChanged{name, "/p"})
 	}
