@@ -12,7 +12,7 @@ const guestPrograms = "/usr/lib/berth-test"
 // stages are the places that berthd is started in in the virtual machine. In the
 // first one it is also put to what does not depend on the place.
 var stages = []vmtest.Stage{
-	{Name: "root", Tests: "^(TestGuest.*|TestKills|TestReexec|TestDevices|TestDefaultContainer|TestHealth(Kinds|Hostile|Kill)?|TestReadyProbes)$", Skip: "^TestDefaultContainer$/^capsh$"},
+	{Name: "root", Tests: "^(TestGuest.*|TestKills|TestReexec|TestDevices|TestDefaultContainer|TestHealth(Kinds|Hostile|Kill)?|TestReadyProbes|TestNotify(Roots|Access|WithoutSupervisor)|TestMainPID|TestFDStore|TestWatchdog)$", Skip: "^TestDefaultContainer$/^capsh$"},
 	{Name: "clock", Tests: "^TestClockSet$"},
 	{Name: delegated, Group: "system.slice/tests.service", Tests: "^TestGuestGroups$"},
 	{Name: "shell", Group: "user.slice/session.scope", Others: true, Tests: "^TestGuestGroups$"},
@@ -55,6 +55,7 @@ func guestFiles(t *testing.T) ([]vmtest.File, error) {
 		vmtest.Copy("usr/lib/berth-test/berthd", binary(t, "berthd")),
 		vmtest.Copy("usr/lib/berth-test/berth", binary(t, "berth")),
 		vmtest.Copy("usr/lib/berth-test/probe", probe(t)),
+		vmtest.Copy("usr/lib/berth-test/notify", notifier(t)),
 	}
 	busybox, err := vmtest.BusyBox()
 	return append(files, busybox...), err
