@@ -11,9 +11,41 @@ import (
 )
 
 // Format writes the unit as a unit file, for `berth spec`: every key that has a
-// value, whether it was written or is a default. Decode of the result, under
-// the same name, gives the same unit.
+// value, whether it was written or is a default, but for defaults that have no
+// effect in this unit and would be refused. Decode of the result, under the same
+// name, gives the same unit.
 func Format(u *Unit) []byte {
+	text := formatAll(u)
+	useless := map[int]bool{} // lines
+	_, ds := Decode(u.Name, []Source{{Path: u.Name + ".toml", Text: text}})
+	for _, d := range ds {
+		if d.Code == "U031" {
+			useless[d.Line] = true
+		}
+	}
+	if len(useless) == 0 {
+		return text
+	}
+	var out bytes.Buffer
+	number, dropped := 0, false // dropped: a whole table
+	for line := range bytes.Lines(text) {
+		number++
+		if line[0] == '[' {
+			dropped = useless[number]
+		}
+		if !dropped && !useless[number] {
+			out.Write(line)
+		}
+	}
+	short := append(bytes.TrimSpace(out.Bytes()), '\n')
+	// A unit that was refused for such a key has more in it than defaults.
+	if again, _ := Decode(u.Name, []Source{{Path: u.Name + ".toml", Text: short}}); len(Diff(u, again)) > 0 {
+		return text
+	}
+	return short
+}
+
+func formatAll(u *Unit) []byte {
 	var out bytes.Buffer
 	v := reflect.ValueOf(u).Elem()
 	defaults := reflect.ValueOf(Defaults()).Elem()

@@ -201,3 +201,30 @@ func TestEveryUnitReadsBack(t *testing.T) {
 		}
 	})
 }
+
+// TestFormatIsValid: what Format writes of a valid unit is one, also where
+// defaults that it would write have no effect.
+func TestFormatIsValid(t *testing.T) {
+	for _, text := range []string{
+		"[service]\ntype = 'group'\n[unit]\nwants = ['a']\n",
+		"[service]\ncommand = '/x'\n[rootfs]\nhost = true\n[stop]\nsteps = [{ signal = 'QUIT', wait = '5s' }]\n",
+		"[service]\ncommand = '/x'\n[rootfs]\npath = '/r'\n[namespaces]\nuts = 'host'\n",
+		"[service]\ncommand = '/x'\ntype = 'task'\n[rootfs]\npath = '/r'\n[[mount]]\ntype = 'tmpfs'\ntarget = '/t'\n[[mount]]\ntype = 'volume'\nsource = 'v'\ntarget = '/v'\n",
+		"[service]\ncommand = '/x'\n[rootfs]\npath = '/r'\n[[socket]]\nlisten = '127.0.0.1:80'\ntype = 'datagram'\n[[socket]]\nlisten = '/run/x.fifo'\ntype = 'fifo'\n[[socket]]\nlisten = '/run/x.sock'\n",
+		"[service]\ncommand = '/x'\n[rootfs]\npath = '/r'\n[timer]\nevery = '5s'\n[path]\nchanged = ['/etc/x']\naction = 'start'\n[ready]\nnotify = true\n[watchdog]\ninterval = '5s'\n[health.a]\ntcp = '127.0.0.1:80'\n",
+	} {
+		u, ds := Decode("web", []Source{{Path: "web.toml", Text: []byte(text)}})
+		if ds.HasErrors() {
+			t.Errorf("the sample is refused: %v\n%s", ds, text)
+			continue
+		}
+		formatted := Format(u)
+		again, ds := Decode("web", []Source{{Path: "web.toml", Text: formatted}})
+		if ds.HasErrors() {
+			t.Errorf("what was written is refused: %v\n%s", ds, formatted)
+		}
+		if changes := Diff(u, again); len(changes) > 0 {
+			t.Errorf("it is another one: %+v\n%s", changes, formatted)
+		}
+	}
+}
