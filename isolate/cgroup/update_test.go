@@ -136,10 +136,14 @@ func TestUpdateOnDemand(t *testing.T) {
 		defer func() { _ = late.Process.Kill(); _ = late.Wait() }()
 		if !tree.by["cpuset"].unified {
 			handles := &Handles{group: g, without: []*hierarchy{tree.by["cpuset"]}}
+			ctx := deadline(t)
 			for pids := []int(nil); len(pids) < len(processes); { // v1: it enters by itself
 				var err error
 				if pids, err = g.Pids(); err != nil {
 					t.Fatal(err)
+				}
+				if ctx.Err() != nil {
+					t.Fatalf("%d processes are in the group, and not %d", len(pids), len(processes))
 				}
 			}
 			handles.Close()
