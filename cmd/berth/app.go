@@ -73,7 +73,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 			root.AddCommand(c)
 		}
 	}
-	add("look", a.listCommand(), a.statusCommand(), a.whyCommand(), a.logsCommand(), a.statsCommand(), a.eventsCommand(), a.waitCommand(), a.historyCommand(), a.graphCommand(), a.analyzeCommand())
+	add("look", a.listCommand(), a.statusCommand(), a.whyCommand(), a.logsCommand(), a.statsCommand(), a.metricsCommand(), a.eventsCommand(), a.waitCommand(), a.historyCommand(), a.graphCommand(), a.analyzeCommand())
 	add("act", a.verbCommand("start", "Start units and what they require"), a.verbCommand("stop", "Stop units and what requires them"),
 		a.restartCommand(), a.reloadCommand(), a.applyCommand(), a.rollbackCommand(), a.killCommand(), a.pauseCommand(), a.resumeCommand(), a.verbCommand("reset-failed", "Forget failures and start limits"),
 		a.execCommand(), a.runCommand(), a.reexecCommand())

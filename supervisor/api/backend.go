@@ -38,6 +38,8 @@ type Backend interface {
 	Stats(ctx context.Context, units []string) ([]Stats, error)
 	// Containers gives the same figures in the shape of nsinit's stats, by unit.
 	Containers(ctx context.Context, units []string) (map[string]*nsinit.Container, error)
+	// Metrics gives those of the daemon and of all units.
+	Metrics(ctx context.Context) (*Metrics, error)
 	// Events yields events until ctx ends; a slow reader loses the oldest.
 	Events(ctx context.Context) iter.Seq[Event]
 	Logs(ctx context.Context, q LogQuery) iter.Seq2[LogEntry, error]

@@ -185,6 +185,16 @@ func (c *Client) Containers(ctx context.Context, units []string) (map[string]*ns
 	return call[map[string]*nsinit.Container](ctx, c, "GET", "/v1/stats", url.Values{"unit": units, "form": {"nsinit"}}, nil)
 }
 
+// Metrics gives those of the daemon and of all units in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	resp, err := c.do(ctx, "GET", "/metrics", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
 // Reexec has the daemon replace itself by the program on disk.
 func (c *Client) Reexec(ctx context.Context) error {
 	_, err := call[struct{}](ctx, c, "POST", "/v1/daemon/reexec", nil, nil)

@@ -45,6 +45,7 @@ func (stub) Containers(context.Context, []string) (map[string]*nsinit.Container,
 	return map[string]*nsinit.Container{}, nil
 }
 func (stub) Stats(context.Context, []string) ([]Stats, error) { return []Stats{}, nil }
+func (stub) Metrics(context.Context) (*Metrics, error)        { return &Metrics{}, nil }
 func (stub) Events(context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) { yield(Event{Unit: "web"}) }
 }

@@ -68,10 +68,10 @@ func Listen(path string, backend Backend, roles Roles) (*Server, error) {
 // Close ends the server and every connection, and removes the socket.
 func (s *Server) Close() error { return s.http.Close() }
 
-// Handler gives the routes.
+// Handler serves the routes of the API and answers everything else with an Error.
 func (s *Server) Handler() http.Handler {
 	m := http.NewServeMux()
-	handle := func(pattern string, role Role, f func(w http.ResponseWriter, r *http.Request) error) {
+	handle := func(pattern string, role Role, f handler) {
 		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			p := peerOf(r.Context())
 			if s.roles.of(p) < role {
@@ -88,73 +88,50 @@ func (s *Server) Handler() http.Handler {
 			}
 		})
 	}
-	handle("GET /v1/daemon", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		d, err := s.backend.Daemon(r.Context())
-		return answer(w, d, err)
-	})
-	handle("GET /v1/units", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		l, err := s.backend.List(r.Context())
-		return answer(w, l, err)
-	})
-	handle("GET /v1/units/{unit}", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		st, err := s.backend.Status(r.Context(), r.PathValue("unit"))
-		return answer(w, st, err)
-	})
-	handle("GET /v1/units/{unit}/spec", RoleRead, s.spec)
-	handle("GET /v1/graph", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		nodes, err := s.backend.Graph(r.Context())
-		return answer(w, nodes, err)
-	})
-	handle("GET /v1/units/{unit}/why", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		why, err := s.backend.Why(r.Context(), r.PathValue("unit"))
-		return answer(w, why, err)
-	})
-	handle("POST /v1/units/{unit}/exec", RoleAdmin, s.exec)
-	handle("POST /v1/command", RoleOperate, s.command)
-	handle("GET /v1/stops", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		out, err := s.backend.Stops(r.Context(), r.URL.Query()["unit"])
-		return answer(w, out, err)
-	})
-	handle("POST /v1/reload", RoleOperate, s.changes(s.backend.Reload))
-	handle("POST /v1/apply", RoleOperate, s.changes(s.backend.Apply))
-	handle("POST /v1/rollback", RoleOperate, func(w http.ResponseWriter, r *http.Request) error {
-		var to Rollback
-		if err := decode(w, r, &to); err != nil {
-			return err
-		}
-		return s.changes(func(ctx context.Context) (*Reload, error) { return s.backend.Rollback(ctx, to.Generation) })(w, r)
-	})
-	handle("GET /v1/plan", RoleRead, s.changes(s.backend.Plan))
-	handle("GET /v1/history", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		out, err := s.backend.History(r.Context())
-		return answer(w, out, err)
-	})
-	handle("GET /v1/stats", RoleRead, func(w http.ResponseWriter, r *http.Request) error {
-		units := r.URL.Query()["unit"]
-		switch form := r.URL.Query().Get("form"); form {
-		case "":
-			out, err := s.backend.Stats(r.Context(), units)
-			return answer(w, out, err)
-		case "nsinit":
-			out, err := s.backend.Containers(r.Context(), units)
-			return answer(w, out, err)
-		default:
-			return &Error{Code: "usage", Message: fmt.Sprintf("form=%q is no form of statistics; there is nsinit", form)}
-		}
-	})
-	handle("GET /v1/events", RoleRead, s.eventStream)
-	handle("GET /v1/logs", RoleRead, s.logStream)
-	handle("POST /v1/daemon/reexec", RoleAdmin, func(w http.ResponseWriter, r *http.Request) error {
-		return answer(w, struct{}{}, s.backend.Reexec(r.Context()))
-	})
+	for _, route := range s.routes() {
+		handle(route.method+" "+route.path, route.role, route.serve)
+	}
 	handle("/", RoleNone, func(w http.ResponseWriter, r *http.Request) error {
 		return &Error{Code: "usage", Message: fmt.Sprintf("there is no %s %s in this API", r.Method, r.URL.Path)}
 	})
 	return m
 }
 
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.backend.Metrics(r.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", metricsType)
+	bounded(w)
+	_, err = w.Write(m.Text())
+	return ignoreWrite(err)
+}
+
+func (s *Server) stats(w http.ResponseWriter, r *http.Request) error {
+	units := r.URL.Query()["unit"]
+	switch form := r.URL.Query().Get("form"); form {
+	case "":
+		out, err := s.backend.Stats(r.Context(), units)
+		return answer(w, out, err)
+	case "nsinit":
+		out, err := s.backend.Containers(r.Context(), units)
+		return answer(w, out, err)
+	default:
+		return &Error{Code: "usage", Message: fmt.Sprintf("form=%q is no form of statistics; there is nsinit", form)}
+	}
+}
+
+func (s *Server) rollback(w http.ResponseWriter, r *http.Request) error {
+	var to Rollback
+	if err := decode(w, r, &to); err != nil {
+		return err
+	}
+	return s.changes(func(ctx context.Context) (*Reload, error) { return s.backend.Rollback(ctx, to.Generation) })(w, r)
+}
+
 // changes answers with what changes, without secrets for who is not admin.
-func (s *Server) changes(f func(context.Context) (*Reload, error)) func(http.ResponseWriter, *http.Request) error {
+func (s *Server) changes(f func(context.Context) (*Reload, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		out, err := f(r.Context())
 		if err == nil && s.roles.of(peerOf(r.Context())) < RoleAdmin {
