@@ -13,7 +13,7 @@ func (a *app) metricsCommand() *cobra.Command {
 GET /metrics on the control socket does. berthd listens on no port: a collector
 reads the socket itself, or what this prints.`,
 		Example: `  berth metrics
-  berth metrics > /var/lib/node-exporter/berth.prom`,
+  cd /var/lib/node-exporter && berth metrics > .new && mv .new berth.prom`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.json() {

@@ -39,3 +39,14 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 }
+
+// TestGeneratorsAreNotLinked: what only makes documents is in no program.
+func TestGeneratorsAreNotLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "berth/cmd/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if strings.Contains(string(out), "invopop/jsonschema") {
+		t.Error("a program is linked with invopop/jsonschema")
+	}
+}

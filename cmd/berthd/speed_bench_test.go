@@ -24,7 +24,8 @@ const thousand = 1000
 
 // BenchmarkThousandUnits starts 1,000 trivial containers: as units of one
 // berthd, from the execution of the daemon until the last one runs, and by a
-// shell loop over crun with the configuration that `crun spec` makes.
+// shell loop over crun with the configuration that `crun spec` makes. It also
+// takes the time of GET /metrics while they all run.
 func BenchmarkThousandUnits(b *testing.B) {
 	needRoot(b)
 	root := busyboxRoot(b)
@@ -47,8 +48,15 @@ func BenchmarkThousandUnits(b *testing.B) {
 			time.Sleep(2 * time.Millisecond)
 		}
 		ours := thousand / time.Since(began).Seconds()
+		began = time.Now()
+		text, err := d.api.Metrics(b.Context())
+		if err != nil || strings.Count(string(text), "\nberth_unit_up{") != thousand {
+			b.Fatalf("the metrics are not those of all units: %v", err)
+		}
+		metrics := time.Since(began)
 		d.stop()
 		b.ReportMetric(ours, "berth-units/s")
+		b.ReportMetric(float64(metrics.Microseconds())/1000, "berth-metrics-ms")
 		theirs, err := crunLoop(b, root)
 		if err != nil {
 			b.Logf("not compared with crun: %v", err)

@@ -60,7 +60,7 @@ var unitFamilies = []family{
 		}},
 	{"berth_unit_restarts_total", "counter", "Automatic restarts since the unit was last started by hand.",
 		func(u *UnitMetrics) (string, bool) { return strconv.Itoa(u.Restarts), true }},
-	{"berth_unit_start_seconds", "gauge", "When the unit last came up, in seconds since 1970.",
+	{"berth_unit_start_seconds", "gauge", "When the unit was last started, in seconds since 1970.",
 		func(u *UnitMetrics) (string, bool) {
 			return thousandths(u.Started.UnixMilli()), !u.Started.IsZero()
 		}},
