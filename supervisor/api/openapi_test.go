@@ -156,7 +156,7 @@ func parameters(r route) []any {
 		if p.repeated {
 			schema = object{"type": "array", "items": schema}
 		}
-		list = append(list, object{"name": p.name, "in": "query", "description": p.help, "schema": schema})
+		list = append(list, object{"name": p.name, "in": "query", "description": p.help, "required": p.required, "schema": schema})
 	}
 	return list
 }

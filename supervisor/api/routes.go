@@ -30,6 +30,7 @@ type parameter struct {
 	format     string   // as in JSON schema; "": none
 	values     []string // nil: any
 	repeated   bool
+	required   bool
 }
 
 // answerForm is what a success looks like.
@@ -111,7 +112,8 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/v1/events", role: RoleRead, summary: "What happens from now on; a slow reader loses the oldest",
 			serve: s.eventStream, answer: streamOf[Event]()},
 		{method: "GET", path: "/v1/logs", role: RoleRead, summary: "Log lines in order of time",
-			query: []parameter{units,
+			query: []parameter{
+				{name: "unit", help: "of these units", kind: "string", repeated: true, required: true},
 				{name: "lines", help: "the last so many; all if it is left out, or -1", kind: "integer"},
 				{name: "since", help: "not before this time (RFC 3339)", kind: "string", format: "date-time"},
 				{name: "follow", help: "go on with the lines that come", kind: "boolean"}},
