@@ -55,6 +55,7 @@ type conn struct {
 	next      []byte
 	nextFDs   []int
 	relaying  syscall.Signal // next is this signal
+	ending    syscall.Signal // asks for an end, and was told; 0: none was
 	launching bool           // next is the launcher's connection
 
 	full  bool      // wait until there is room
@@ -79,9 +80,7 @@ func (r *reaper) disconnect() {
 	c := r.conn
 	r.conn = nil
 	unix.Close(c.fd)
-	if c.relaying != 0 {
-		r.signals = slices.Insert(r.signals, 0, c.relaying)
-	}
+	r.signals = c.untold(r.signals)
 	r.table.abandonAll()
 	r.reapReleased()
 	if r.supervisor.pid != 0 {
@@ -124,8 +123,23 @@ func (r *reaper) flush(now time.Time) {
 	}
 }
 
+// untold puts the signals that the next supervisor is to be told before others:
+// the one that was about to be sent, and one that asks for an end, for this
+// supervisor may have died before it wrote that down. Told twice it is no more.
+func (c *conn) untold(others []syscall.Signal) []syscall.Signal {
+	for _, s := range []syscall.Signal{c.relaying, c.ending} {
+		if s != 0 && !slices.Contains(others, s) {
+			others = slices.Insert(slices.Clone(others), 0, s)
+		}
+	}
+	return others
+}
+
 // sent makes room for the next message.
 func (c *conn) sent() {
+	if slices.Contains(ending, c.relaying) {
+		c.ending = c.relaying
+	}
 	c.next, c.nextFDs, c.relaying, c.launching = c.next[:0], nil, 0, false
 }
 

@@ -8,7 +8,8 @@ package reaper
 // one connection it is told once. A supervisor that keeps what it has done
 // (by Seq) before it acknowledges therefore acts on each exactly once. A Signal
 // is told to the supervisor that is connected, or to the next one when there is
-// none; one that a supervisor took and died over is not repeated.
+// none. One that a supervisor took and died over is not repeated, unless it asks
+// for an end (TERM, INT, QUIT, PWR): that is told to every supervisor from then on.
 
 import (
 	"os"

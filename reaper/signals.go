@@ -31,6 +31,9 @@ func relayed() []os.Signal {
 	return list
 }
 
+// ending are those of them that ask for an end of everything.
+var ending = []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR}
+
 // swallowed are those that must not end PID 1, though nobody acts on them. (As
 // another process, the reaper dies of them as everybody else.)
 func swallowed() []os.Signal {

@@ -95,8 +95,8 @@ func (r *reaper) saveState() []byte {
 		}
 	})
 	signals := r.signals
-	if r.conn != nil && r.conn.relaying != 0 {
-		signals = append([]syscall.Signal{r.conn.relaying}, signals...)
+	if r.conn != nil {
+		signals = r.conn.untold(signals)
 	}
 	for _, s := range signals {
 		add(recordSignal, func(e *wire.Encoder) { e.U8(uint8(s)) })
