@@ -147,6 +147,7 @@ func (st *step) revert(u *Unit, reason string) (Phase, string) {
 	old.Unit = u.Rejected.Unit
 	u.Next, u.Good = &old, nil
 	st.inForce(u, false)
+	st.inForce(u, false)
 	return Waiting, u.Rejection
 }
 

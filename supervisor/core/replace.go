@@ -395,6 +395,7 @@ func (st *step) heirFailed(u *Unit, reason string) {
 		old.Unit = u.Next.Unit // the graph is that of the newest generation
 		u.Rejected, u.Rejection = u.Next, text
 		u.Config, u.Next, u.Good = &old, nil, nil
+		st.inForce(u, false)
 	}
 	u.Reason = text
 	st.emit(Transition{u.Name, u.Incarnation, Running, Running, text})

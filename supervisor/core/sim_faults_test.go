@@ -331,7 +331,7 @@ func (w *sim) edit() {
 
 // chaos runs n events with faults of every kind, or the turns that the cut gives.
 func (w *sim) chaos(n int) {
-	w.calm = false
+	w.calm, w.stage = false, simChaos
 	round := len(w.turns)
 	w.turns = append(w.turns, 0)
 	rare := min(1, 100/float64(w.size+1)) // what costs as much as there are units

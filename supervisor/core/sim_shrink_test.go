@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A simulation's randomness does not run on from one decision to the next: each
@@ -38,9 +39,20 @@ type simPlan struct {
 	users         float64 // how much more users do than in a common world, 0 to 1
 }
 
+// simStage is a part of a run: after each chaos the world is settled, and after
+// the last one it is finished.
+type simStage int
+
+const (
+	simChaos simStage = iota
+	simSettle
+	simFinish
+)
+
 // simCut is what is left of a whole run, and what is left out of it.
 type simCut struct {
 	turns   []int           // of each chaos of the whole run; nil: it is the whole run
+	stage   simStage        // where the fault was, after the last of them
 	given   map[string]bool // its stimuli
 	stimuli map[string]bool // left out, by the names of their turns
 	units   map[string]bool // left out
@@ -69,26 +81,33 @@ func trySim(t testing.TB, p simPlan, cut simCut, traced bool) (w *sim, fault *si
 	} else {
 		for i := range cut.turns {
 			w.chaos(0)
-			if i < len(cut.turns)-1 {
+			if i < len(cut.turns)-1 || cut.stage == simSettle {
 				w.settle()
 			}
+		}
+		if cut.stage != simFinish {
+			return w, nil
 		}
 	}
 	w.finish()
 	return w, nil
 }
 
+// shrinkTime is how long a failed run is made smaller.
+const shrinkTime = time.Minute
+
 // shrink leaves out as much as it can of a run that ended with a fault, as long
 // as it ends with one of the same kind.
 func shrink(t testing.TB, p simPlan, w *sim, fault *simFault) simCut {
-	cut := simCut{turns: slices.Clone(w.turns), given: map[string]bool{}, stimuli: map[string]bool{}, units: map[string]bool{}}
+	cut := simCut{turns: slices.Clone(w.turns), stage: w.stage, given: map[string]bool{}, stimuli: map[string]bool{}, units: map[string]bool{}}
 	for _, s := range w.stimuli {
 		cut.given[s] = true
 	}
-	cut.turns[len(cut.turns)-1]++ // the one that it ended in
-	tries := 0
+	if w.stage == simChaos {
+		cut.turns[len(cut.turns)-1]++ // the one that it ended in
+	}
+	until := time.Now().Add(shrinkTime)
 	same := func(c simCut) (*sim, bool) {
-		tries++
 		again, f := trySim(t, p, c, false)
 		return again, f != nil && f.kind == fault.kind
 	}
@@ -99,8 +118,8 @@ func shrink(t testing.TB, p simPlan, w *sim, fault *simFault) simCut {
 	without := func(of func(*sim) []string, set func(*simCut) *map[string]bool) {
 		last, _ := same(cut)
 		list := of(last)
-		for size := (len(list) + 1) / 2; size > 0 && tries < 2000; size /= 2 {
-			for at := 0; at < len(list) && tries < 2000; {
+		for size := (len(list) + 1) / 2; size > 0 && time.Now().Before(until); size /= 2 {
+			for at := 0; at < len(list) && time.Now().Before(until); {
 				c := cut
 				m := maps.Clone(*set(&cut))
 				*set(&c) = m
@@ -119,8 +138,8 @@ func shrink(t testing.TB, p simPlan, w *sim, fault *simFault) simCut {
 	}
 	for range 3 {
 		before := len(cut.stimuli) + len(cut.units)
-		without(func(w *sim) []string { return w.stimuli }, func(c *simCut) *map[string]bool { return &c.stimuli })
 		without(func(w *sim) []string { return w.made }, func(c *simCut) *map[string]bool { return &c.units })
+		without(func(w *sim) []string { return w.stimuli }, func(c *simCut) *map[string]bool { return &c.stimuli })
 		for len(cut.turns) > 1 { // whole rounds at the end
 			c := cut
 			c.turns = cut.turns[:len(cut.turns)-1]

@@ -37,6 +37,7 @@ type sim struct {
 	size   int // units at the beginning
 	// What a run is made small by: see simCut.
 	cut     simCut
+	stage   simStage // it is in
 	turns   []int    // of each chaos
 	stimuli []string // those that were given
 	made    []string // units that had a file
@@ -476,6 +477,7 @@ func mustJSON(t testing.TB, v any) string {
 
 // settle lets the faults stop and demands that the world comes to rest.
 func (w *sim) settle() {
+	w.stage = simSettle
 	w.calm = true
 	start := w.now
 	for n := 0; len(w.queue) > 0; n++ {
@@ -579,6 +581,7 @@ func (w *sim) checkRest() {
 }
 
 func (w *sim) finish() {
+	w.stage = simFinish
 	w.ended = true
 	w.throw("shutdown")
 	if w.chance(0.5) {
