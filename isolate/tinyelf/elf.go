@@ -72,7 +72,8 @@ func In(label string, code []byte, to, text string) Instruction {
 
 // Machine is a kind of processor.
 type Machine struct {
-	elf   uint16
+	elf uint16
+	// patch completes a jump, given the distance from its beginning to its target in bytes.
 	patch func(code []byte, distance int) []byte
 }
 
@@ -81,9 +82,6 @@ var (
 	X86_64  = Machine{elfX86_64, patchX86_64}
 	AArch64 = Machine{elfAArch64, patchAArch64}
 )
-
-// Patch completes a jump, given the distance from its beginning to its target in bytes.
-func (m Machine) Patch(code []byte, distance int) []byte { return m.patch(code, distance) }
 
 // patchX86_64 adds the distance, in one byte, counted from the end of the jump.
 func patchX86_64(code []byte, distance int) []byte {
