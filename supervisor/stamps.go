@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"berth/supervisor/core"
+	"berth/supervisor/durable"
 	"berth/units"
 
 	"go.uber.org/zap"
@@ -127,35 +128,10 @@ func (k *stampKeeper) write() {
 	text, err := json.Marshal(stamps{k.runs})
 	k.mu.Unlock()
 	if err == nil {
-		err = writeStamps(k.dir, text)
+		path := filepath.Join(k.dir, stampsFile)
+		err = durable.Replace(path, path+".new", append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		k.log.Error("cannot keep where the timers stand", zap.Error(err))
 	}
-}
-
-// writeStamps replaces the file so that after a crash it is either as before or as now.
-func writeStamps(dir string, text []byte) error {
-	path := filepath.Join(dir, stampsFile)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err = f.Write(append(text, '\n')); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		_ = os.Remove(path + ".new")
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

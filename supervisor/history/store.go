@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"berth/supervisor/durable"
 	"berth/units"
 
 	"golang.org/x/sys/unix"
@@ -174,7 +175,7 @@ func (s *Store) Add(r Record, all map[string]*units.Unit) error {
 			return fmt.Errorf("cannot write the generation down: its units take %d bytes", len(text))
 		}
 		r.Sum = crc32.ChecksumIEEE(text)
-		if err := s.write(s.path(r.Generation, unitsSuffix), text); err != nil {
+		if err := write(s.path(r.Generation, unitsSuffix), text); err != nil {
 			return fmt.Errorf("cannot write the generation down: %w", err)
 		}
 	}
@@ -190,32 +191,11 @@ func (s *Store) writeRecord(r *Record) error {
 	if err != nil {
 		return err
 	}
-	return s.write(s.path(r.Generation, recordSuffix), append(text, '\n'))
+	return write(s.path(r.Generation, recordSuffix), append(text, '\n'))
 }
 
-// write replaces a file so that after a crash it is either as before or as now.
-func (s *Store) write(path string, text []byte) error {
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err = f.Write(text); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(path+newSuffix, path)
-	}
-	if err != nil {
-		_ = os.Remove(path + newSuffix)
-		return err
-	}
-	dir, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+func write(path string, text []byte) error {
+	return durable.Replace(path, path+newSuffix, text, 0o600)
 }
 
 // newest gives the last record; nil: there is none.

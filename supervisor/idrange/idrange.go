@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/supervisor/durable"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -158,39 +160,11 @@ func (r *Ranges) write(all entries) error {
 	for _, e := range all {
 		fmt.Fprintf(&text, "%d %s\n", e.first, e.unit)
 	}
-	if err := r.replace(text.Bytes()); err != nil {
+	temp := filepath.Join(r.Dir, "."+file+".new") // one at a time: the lock is held
+	if err := durable.Replace(filepath.Join(r.Dir, file), temp, text.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("cannot keep the ranges of ids: %w", err)
 	}
 	return nil
-}
-
-// replace writes the file so that a crash leaves either the old or the new one.
-func (r *Ranges) replace(text []byte) error {
-	temp := filepath.Join(r.Dir, "."+file+".new") // one at a time: the lock is held
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(temp, filepath.Join(r.Dir, file))
-	}
-	if err != nil {
-		os.Remove(temp)
-		return err
-	}
-	dir, err := os.Open(r.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }
 
 // span is a range of ids, end not included.
