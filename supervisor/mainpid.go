@@ -246,26 +246,24 @@ func alive(p *process) bool {
 // adoptMain goes on with a main process that was told to an earlier supervisor.
 // Registered is the one that the reaper knows, nil for none.
 func (s *Supervisor) adoptMain(r *run, l *core.Life, stored map[string][]*os.File) {
-	name := storeName("main", uint64(r.id))
-	files := stored[name]
-	delete(stored, name)
-	if len(files) != 1 {
+	kept := takeStored(stored, storeName("main", uint64(r.id)))
+	if kept == nil {
 		return
 	}
-	pid, err := notify.PIDOf(files[0])
+	pid, err := notify.PIDOf(kept)
 	if err != nil { // it has ended
 		pid = l.MainPID
 	}
 	if r.proc != nil && r.proc.pid == pid {
 		r.registered = r.proc
-		files[0].Close()
+		kept.Close()
 		return
 	}
 	if r.proc == nil {
 		r.first = &reaper.Exit{}
 		close(r.exited)
 	}
-	s.watchMain(r, &process{pid: pid, pidfd: files[0]})
+	s.watchMain(r, &process{pid: pid, pidfd: kept})
 	if r.first != nil {
 		s.register(r, func() {})
 	}

@@ -68,13 +68,11 @@ func (s *Supervisor) hideNotify(r *run) {
 
 // adoptNotify goes on with the socket that the reaper kept.
 func (s *Supervisor) adoptNotify(r *run, l *core.Life, stored map[string][]*os.File) {
-	name := storeName("notify", uint64(r.id))
-	files := stored[name]
-	delete(stored, name)
-	if len(files) != 1 {
+	kept := takeStored(stored, storeName("notify", uint64(r.id)))
+	if kept == nil {
 		return
 	}
-	r.notify, r.access = notify.Adopt(files[0]), r.cfg.Notify()
+	r.notify, r.access = notify.Adopt(kept), r.cfg.Notify()
 	if l.Notice.Access != "" {
 		r.access = l.Notice.Access
 	}

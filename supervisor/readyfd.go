@@ -31,11 +31,7 @@ func (s *Supervisor) makeReadyPipe(r *run) error {
 
 // adoptReadyPipe goes on with the pipe that the reaper kept.
 func (s *Supervisor) adoptReadyPipe(r *run, stored map[string][]*os.File) {
-	name := storeName("ready", uint64(r.id))
-	if files := stored[name]; len(files) == 1 {
-		r.readyNear = files[0]
-		delete(stored, name)
-	}
+	r.readyNear = takeStored(stored, storeName("ready", uint64(r.id)))
 }
 
 // readReady waits for the line, and then takes whatever else is written, so that

@@ -92,6 +92,17 @@ func (s *Supervisor) takeOver(hand *reaper.Handover) error {
 	return nil
 }
 
+// takeStored takes the one descriptor that the reaper kept under the name; nil:
+// there is none. What is not taken is closed and dropped at the end of takeOver.
+func takeStored(stored map[string][]*os.File, name string) *os.File {
+	files := stored[name]
+	if len(files) != 1 {
+		return nil
+	}
+	delete(stored, name)
+	return files[0]
+}
+
 // lastIncarnation gives the highest that the reaper has heard of.
 func lastIncarnation(hand *reaper.Handover) core.Incarnation {
 	var last uint64
