@@ -247,11 +247,12 @@ func (b backend) Why(ctx context.Context, name string) (*api.Why, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := denials()
 	for _, l := range w.Chain {
-		if l.Seen {
+		if l.Seen || l.LastPID == 0 {
 			continue
 		}
-		if calls := denials(l.LastPID, l.Times.Starting); len(calls) > 0 {
+		if calls := callsDenied(all, l.LastPID, l.Times.Starting); len(calls) > 0 {
 			w.Denied[l.Unit] = calls
 		}
 	}

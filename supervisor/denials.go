@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,20 +22,22 @@ var denialLine = regexp.MustCompile(`type=1326 audit\((\d+)\.(\d{3}):\d+\):.* pi
 // be written faster than it is read.
 const maxKernelLog = 100_000
 
-// denials gives the system calls of a process that the kernel's log says were
-// refused or logged by its seccomp filter, since a moment, by name, each once.
-// The log is a ring of limited size, and goes to auditd alone where that runs.
-func denials(pid int, since time.Time) []string {
-	if pid == 0 {
-		return nil
-	}
+// denied is a system call that a process's seccomp filter refused or logged.
+type denied struct {
+	pid  int
+	at   time.Time
+	call string
+}
+
+// denials gives what the kernel's log has of them, oldest first. It is a ring of
+// limited size, and goes to auditd alone where that runs.
+func denials() []denied {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	var calls []string
-	seen := map[string]bool{}
+	var all []denied
 	buf := make([]byte, 8192) // one record; kernel: PRINTKRB_RECORD_MAX is 2048
 	for range maxKernelLog {
 		n, err := unix.Read(fd, buf)
@@ -44,39 +47,48 @@ func denials(pid int, since time.Time) []string {
 		if err != nil || n <= 0 {
 			break
 		}
-		if call := denial(string(buf[:n]), pid, since); call != "" && !seen[call] {
-			seen[call] = true
-			calls = append(calls, call)
+		if d, ok := denial(string(buf[:n])); ok {
+			all = append(all, d)
 		}
 	}
-	return calls
+	return all
 }
 
-// denial gives the call of a line of the kernel's log, "" if it is not about
-// that process or from before.
-func denial(line string, pid int, since time.Time) string {
+// denial reads a line of the kernel's log; not ok: it is about something else.
+func denial(line string) (d denied, ok bool) {
 	if !strings.Contains(line, "type=1326 ") {
-		return ""
+		return d, false
 	}
 	m := denialLine.FindStringSubmatch(line)
-	if m == nil || m[3] != strconv.Itoa(pid) {
-		return ""
+	if m == nil {
+		return d, false
 	}
 	seconds, _ := strconv.ParseInt(m[1], 10, 64) // digits, by the pattern
 	millis, _ := strconv.ParseInt(m[2], 10, 64)
-	if time.Unix(seconds, millis*int64(time.Millisecond)).Before(since.Truncate(time.Millisecond)) {
-		return ""
-	}
+	d.at = time.Unix(seconds, millis*int64(time.Millisecond))
+	d.pid, _ = strconv.Atoi(m[3])
 	arch, err := strconv.ParseUint(m[4], 16, 32)
 	if err != nil {
-		return ""
+		return d, false
 	}
 	number, err := strconv.ParseUint(m[5], 10, 32)
 	if err != nil {
-		return ""
+		return d, false
 	}
-	if name := seccomp.CallName(uint32(arch), uint32(number)); name != "" {
-		return name
+	if d.call = seccomp.CallName(uint32(arch), uint32(number)); d.call == "" {
+		d.call = fmt.Sprintf("system call %d", number)
 	}
-	return fmt.Sprintf("system call %d", number)
+	return d, true
+}
+
+// callsDenied gives the calls among them of one process since a moment, each once.
+func callsDenied(all []denied, pid int, since time.Time) []string {
+	var calls []string
+	since = since.Truncate(time.Millisecond) // as the log has it
+	for _, d := range all {
+		if d.pid == pid && !d.at.Before(since) && !slices.Contains(calls, d.call) {
+			calls = append(calls, d.call)
+		}
+	}
+	return calls
 }
