@@ -40,23 +40,13 @@ func TestVM(t *testing.T) {
 
 // guestFiles are a small Unix, with things in it that no container may see.
 func guestFiles(t *testing.T) ([]vmtest.File, error) {
-	files := []vmtest.File{
-		vmtest.Directory("usr", 0o755), vmtest.Directory("usr/bin", 0o755), vmtest.Directory("usr/sbin", 0o755),
-		vmtest.Directory("usr/lib", 0o755), vmtest.Directory("usr/lib/berth-test", 0o755),
-		vmtest.Link("bin", "usr/bin"), vmtest.Link("sbin", "usr/sbin"), vmtest.Link("lib", "usr/lib"),
-		vmtest.Directory("var", 0o755), vmtest.Directory("var/lib", 0o755), vmtest.Directory("var/tmp", 0o1777), vmtest.Directory("srv", 0o755),
-		vmtest.Directory("root", 0o700), vmtest.Text("root/secret", "x", 0o600),
-		vmtest.Directory("home", 0o755), vmtest.Directory("home/user", 0o755),
-		vmtest.Directory("boot", 0o755), vmtest.Text("boot/secret", "x", 0o600),
-		vmtest.Text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", 0o644),
-		vmtest.Text("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n", 0o644),
-		vmtest.Text("etc/shadow", "root:secret:1::::::\n", 0o600),
-		vmtest.Text("etc/hostname", "vm\n", 0o644),
+	files, err := vmtest.SmallUnix()
+	return append(files,
+		vmtest.Directory("usr/lib/berth-test", 0o755),
+		vmtest.Text("root/secret", "x", 0o600), vmtest.Directory("home/user", 0o755), vmtest.Text("boot/secret", "x", 0o600),
 		vmtest.Copy("usr/lib/berth-test/berthd", binary(t, "berthd")),
 		vmtest.Copy("usr/lib/berth-test/berth", binary(t, "berth")),
 		vmtest.Copy("usr/lib/berth-test/probe", probe(t)),
 		vmtest.Copy("usr/lib/berth-test/notify", notifier(t)),
-	}
-	busybox, err := vmtest.BusyBox()
-	return append(files, busybox...), err
+	), err
 }

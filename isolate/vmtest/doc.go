@@ -8,6 +8,10 @@
 // ready and runs the test binary again, once for each Stage, that is for each
 // kind of place in the control groups that a daemon is started in. What the
 // tests say goes to the serial console, and from there into the log of Run.
+//
+// Boot is for tests of the machine itself: its init is berthd, the test has the
+// console and the buttons, and an agent in the machine runs what the test asks
+// for, outside of all units.
 package vmtest
 
 import "os"

@@ -87,6 +87,11 @@ func prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return err
 	}
+	return loadModules()
+}
+
+// loadModules loads the modules that the host packed, in their order.
+func loadModules() error {
 	modules, err := filepath.Glob("/modules/*.ko")
 	if err != nil {
 		return err

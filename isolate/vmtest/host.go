@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ const bound = 5 * time.Minute
 // Need ends the test where no machine can be run: it skips it, or fails if
 // BERTH_NO_SKIP is set. It skips under go test -short, on other processors than
 // x86_64, and in the machine.
-func Need(t *testing.T) {
+func Need(t testing.TB) {
 	t.Helper()
 	switch {
 	case Current() != "":
@@ -43,8 +45,27 @@ func Need(t *testing.T) {
 
 const qemu = "qemu-system-x86_64"
 
+// hardware gives the arguments for a machine with so many MiB of memory and two
+// processors. KVM is there where /dev/kvm opens and the processor has what it
+// takes; else QEMU translates the machine's code. cx16 makes kernel 6.12 panic
+// then.
+func hardware(memory int) []string {
+	accel, cpu := "tcg", "max,-cx16"
+	if kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
+		kvm.Close()
+		info, err := os.ReadFile("/proc/cpuinfo")
+		if flags := strings.Fields(string(info)); err == nil && (slices.Contains(flags, "vmx") || slices.Contains(flags, "svm")) {
+			accel, cpu = "kvm", "host"
+		}
+	}
+	return []string{
+		"-accel", accel, "-cpu", cpu, "-machine", "q35", "-m", strconv.Itoa(memory), "-smp", "2",
+		"-nodefaults", "-display", "none",
+	}
+}
+
 // SkipOrFail skips a test that lacks something, or fails it if BERTH_NO_SKIP is set.
-func SkipOrFail(t *testing.T, err error) {
+func SkipOrFail(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv("BERTH_NO_SKIP") != "" {
 		t.Fatal(err)
@@ -69,26 +90,16 @@ func Run(t *testing.T, m Machine) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the init: %v\n%s", err, out)
 	}
-	modules, err := kernel.files(m.Modules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var files []File
-	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "etc", "modules"} {
-		files = append(files, Directory(name, 0o755))
-	}
-	files = append(append(files, modules...), File{Name: "dev/console", Mode: device | 0o600, Major: 5, Minor: 1}, Copy("init", program))
 	initrd := filepath.Join(dir, "initrd")
-	if err := writeInitramfs(initrd, append(files, m.Files...)); err != nil {
+	if err := kernel.pack(initrd, m.Modules, append([]File{Copy("init", program)}, m.Files...)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
-	machine := exec.CommandContext(ctx, qemu,
-		"-accel", "tcg", "-cpu", "max,-cx16", "-machine", "q35", "-m", "1024", "-smp", "2",
-		"-no-reboot", "-nodefaults", "-display", "none", "-serial", "stdio",
+	machine := exec.CommandContext(ctx, qemu, append(hardware(1024),
+		"-no-reboot", "-serial", "stdio",
 		"-kernel", kernel.image, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 "+stageEnv+"=init")
+		"-append", "console=ttyS0 quiet panic=-1 "+stageEnv+"=init")...)
 	var console bytes.Buffer
 	machine.Stdout, machine.Stderr = &console, &console
 	start := time.Now()

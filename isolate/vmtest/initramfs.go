@@ -75,6 +75,25 @@ func BusyBox() ([]File, error) {
 	return files, nil
 }
 
+// SmallUnix gives the usual directories, users and groups, and BusyBox, which
+// has to be on the host. /bin, /sbin and /lib are links into /usr.
+func SmallUnix() ([]File, error) {
+	var files []File
+	for _, name := range []string{"usr", "usr/bin", "usr/sbin", "usr/lib", "var", "var/lib", "srv", "home", "boot", "mnt"} {
+		files = append(files, Directory(name, 0o755))
+	}
+	files = append(files,
+		Link("bin", "usr/bin"), Link("sbin", "usr/sbin"), Link("lib", "usr/lib"),
+		Directory("var/tmp", 0o1777), Directory("root", 0o700),
+		Text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", 0o644),
+		Text("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n", 0o644),
+		Text("etc/shadow", "root:secret:1::::::\n", 0o600),
+		Text("etc/hostname", "vm\n", 0o644),
+	)
+	busybox, err := BusyBox()
+	return append(files, busybox...), err
+}
+
 // writeInitramfs writes a cpio archive (newc, see
 // Documentation/driver-api/early-userspace/buffer-format.rst).
 func writeInitramfs(path string, files []File) error {

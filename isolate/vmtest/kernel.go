@@ -76,6 +76,20 @@ func fetchKernel(tree string) error {
 	return nil
 }
 
+// pack writes an initramfs of files, with modules and what every machine has.
+func (k kernel) pack(path string, modules []string, files []File) error {
+	loaded, err := k.files(modules)
+	if err != nil {
+		return err
+	}
+	var all []File
+	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "etc", "modules"} {
+		all = append(all, Directory(name, 0o755))
+	}
+	all = append(append(all, loaded...), File{Name: "dev/console", Mode: device | 0o600, Major: 5, Minor: 1})
+	return writeInitramfs(path, append(all, files...))
+}
+
 // files gives modules as files of the machine, named so that their order is one
 // in which they can be loaded.
 func (k kernel) files(names []string) ([]File, error) {
