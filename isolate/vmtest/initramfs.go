@@ -1,13 +1,15 @@
 package vmtest
 
 import (
-	"bufio"
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+
+	"berth/isolate/fsimage"
 )
 
 // File is one file of the machine's root file system. A directory comes before
@@ -20,12 +22,12 @@ type File struct {
 	From         string // a path on the host that has the contents instead
 }
 
-// Kinds of files, as st_mode has them (inode(7)).
+// Kinds of files.
 const (
-	regular   = 0o100000
-	directory = 0o040000
-	device    = 0o020000 // a character device
-	link      = 0o120000
+	regular   = fsimage.KindRegular
+	directory = fsimage.KindDir
+	device    = fsimage.KindChar
+	link      = fsimage.KindLink
 )
 
 // Directory is an empty directory.
@@ -94,36 +96,33 @@ func SmallUnix() ([]File, error) {
 	return append(files, busybox...), err
 }
 
-// writeInitramfs writes a cpio archive (newc, see
-// Documentation/driver-api/early-userspace/buffer-format.rst).
+// writeInitramfs writes the machine's files as an initramfs.
 func writeInitramfs(path string, files []File) error {
+	tree := fsimage.New()
+	for _, f := range files {
+		n := &fsimage.Inode{Mode: f.Mode, Major: f.Major, Minor: f.Minor}
+		switch {
+		case f.From != "":
+			info, err := os.Stat(f.From)
+			if err != nil {
+				return err
+			}
+			n.Size, n.Open = info.Size(), func() (io.ReadCloser, error) { return os.Open(f.From) }
+		case f.Mode&fsimage.KindMask == fsimage.KindLink:
+			n.Target = string(f.Data)
+		case len(f.Data) > 0:
+			n.Size, n.Open = int64(len(f.Data)), fsimage.Bytes(f.Data, 0).Open
+		}
+		if err := tree.Add(f.Name, n); err != nil {
+			return err
+		}
+	}
 	out, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	w := bufio.NewWriter(out) // keeps its first error for Flush
-	written := 0
-	write := func(data []byte) {
-		_, _ = w.Write(data)
-		written += len(data)
-		pad := -written & 3
-		_, _ = w.Write(make([]byte, pad))
-		written += pad
-	}
-	for i, f := range append(files, File{Name: "TRAILER!!!"}) {
-		data := f.Data
-		if f.From != "" {
-			if data, err = os.ReadFile(f.From); err != nil {
-				return err
-			}
-		}
-		header := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-			i+1, f.Mode, 0, 0, 1, 0, len(data), 0, 0, f.Major, f.Minor, len(f.Name)+1, 0)
-		write([]byte(header + f.Name + "\x00"))
-		write(data)
-	}
-	if err := w.Flush(); err != nil {
+	if err := tree.WriteCpio(out); err != nil {
 		return err
 	}
 	return out.Close()
