@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"berth/reaper/internal/wire"
 )
@@ -23,10 +26,11 @@ const (
 // Client is a supervisor's connection to its reaper. All methods may be called
 // by many goroutines at once; requests are in flight together, and are carried
 // out in the order in which they were sent. Methods that return an error other
-// than Abandon and Ack return once the reaper has carried the request out: what
+// than Abandon, Ack and Beat return once the reaper has carried the request out: what
 // it then keeps survives the end of the supervisor.
 type Client struct {
-	conn *wire.Conn
+	conn     *wire.Conn
+	revision int // up to which the reaper offers requests
 
 	mu       sync.Mutex
 	last     uint64                  // number of the last request
@@ -76,10 +80,11 @@ func Connect(fd int) (*Client, *Handover, error) {
 		return nil, nil, fmt.Errorf("cannot take over from the reaper: %w", err)
 	}
 	c := &Client{
-		conn:    conn,
-		waiting: map[uint64]chan message{},
-		events:  make(chan Event),
-		arrived: make(chan struct{}, 1),
+		conn:     conn,
+		revision: offered(),
+		waiting:  map[uint64]chan message{},
+		events:   make(chan Event),
+		arrived:  make(chan struct{}, 1),
 	}
 	c.closed, c.close = context.WithCancel(context.Background())
 	go c.receive()
@@ -188,6 +193,64 @@ func (c *Client) Reexec() error {
 	return err
 }
 
+// Beat says that this supervisor is alive, and will say so again within that
+// time; else the reaper takes it for hung: it sends SIGABRT, at which a Go
+// program tells where each goroutine is, then SIGKILL, and starts another. From
+// one Beat to the next counts time in which the machine runs (CLOCK_MONOTONIC,
+// clock_gettime(2)) and the reaper with it: after a pause of both there is a
+// whole period again. 0 ends the watch; up to 24 hours are taken. The watch goes
+// on over the end of the supervisor: the next one is to Beat for the first time
+// within three times as long. It returns when the request is sent.
+func (c *Client) Beat(within time.Duration) error {
+	if within < 0 {
+		within = 0
+	}
+	return c.send(message{Kind: kindBeat, Within: uint64(within)}, nil)
+}
+
+// Finish says how the reaper goes on at its end, as PID 1 of a machine or of a
+// container: it then executes this binary in its place, with these 1 to 64
+// arguments (the first is the program's name). That comes when this supervisor,
+// or a later one, has called Exit and has ended, and when the time within is over
+// whatever the supervisor does. All descriptors are closed then but the standard
+// streams and those that were stored under a name that begins with KeptPrefix,
+// which the binary finds with Kept; no signal is blocked. What runs goes on to
+// run as its children.
+//
+// A second Finish gives other arguments, and counts only if it makes the time
+// shorter: a supervisor that dies and asks again does not put the end off. No
+// arguments withdraw it. It fails with EPERM where the reaper is not PID 1.
+func (c *Client) Finish(argv []string, within time.Duration) error {
+	const op = "have the end prepared"
+	total := 0
+	for _, a := range argv {
+		total += len(a)
+		if strings.IndexByte(a, 0) >= 0 {
+			return &Error{Op: op, Text: fmt.Sprintf("an argument with a zero byte, %q", a), Errno: syscall.EINVAL}
+		}
+	}
+	if len(argv) > maxArgs || total > maxArgBytes || within < 0 {
+		return &Error{Op: op, Text: fmt.Sprint(len(argv), " arguments of ", total, " bytes within ", within), Errno: syscall.EINVAL}
+	}
+	_, err := c.call(op, message{Kind: kindFinish, Args: argv, Within: uint64(within)}, nil)
+	return err
+}
+
+// Emergency asks for Config.Emergency to be started, unless it runs. Its end is
+// told as EmergencyEnded. It fails with EPERM where the reaper is not PID 1, or
+// has none.
+func (c *Client) Emergency() error {
+	_, err := c.call("start the emergency shell", message{Kind: kindEmergency}, nil)
+	return err
+}
+
+// ReplaceLauncher has the launcher killed and another started, which comes as a
+// Launcher event: for a launcher that does not answer.
+func (c *Client) ReplaceLauncher() error {
+	_, err := c.call("replace the launcher", message{Kind: kindReplace}, nil)
+	return err
+}
+
 func checkName(op, name string) error {
 	if name == "" || len(name) > maxName {
 		return &Error{Op: op, Text: fmt.Sprintf("a name of %d bytes", len(name)), Errno: syscall.EINVAL}
@@ -195,8 +258,21 @@ func checkName(op, name string) error {
 	return nil
 }
 
+// offered is the revision that the reaper of this process has told.
+func offered() int {
+	n, err := strconv.Atoi(os.Getenv(revisionVariable))
+	os.Unsetenv(revisionVariable) // not for others
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
+
 // send sends one message.
 func (c *Client) send(m message, files []*os.File) error {
+	if m.Kind.since() > c.revision {
+		return &Error{Op: "ask the reaper", Text: "it is of an older version, and cannot do that until berth daemon-reexec", Errno: syscall.ENOSYS}
+	}
 	data := m.encode(nil)
 	err := wire.Descriptors(files, func(fds []int) error { return c.conn.Send(data, fds) })
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
@@ -264,7 +340,13 @@ func (c *Client) receive() {
 			c.post(Signal{syscall.Signal(m.Number)})
 		case kindLauncher:
 			c.post(Launcher{files[0]})
+		case kindEmergencyEnded:
+			c.post(EmergencyEnded{})
 		default:
+			if !m.Kind.known() { // of a newer reaper
+				closeFiles(files)
+				continue
+			}
 			c.end(fmt.Errorf("message of kind %d out of place", m.Kind))
 			return
 		}

@@ -157,6 +157,9 @@ func (r *reaper) compose(c *conn) bool {
 	case r.launcherConn >= 0:
 		c.launching = true
 		r.ready(c, message{Kind: kindLauncher}, r.launcherConn)
+	case r.emergencyOver:
+		r.emergencyOver = false
+		r.ready(c, message{Kind: kindEmergencyEnded})
 	case len(r.signals) > 0:
 		c.relaying = r.signals[0]
 		r.signals = pop(r.signals)

@@ -71,7 +71,7 @@ type Exit struct {
 	Rusage *syscall.Rusage // nil where unknown
 }
 
-// Event is what comes on Client.Events: one of Exit, Signal, Launcher.
+// Event is what comes on Client.Events: one of Exit, Signal, Launcher, EmergencyEnded.
 type Event interface{}
 
 // Signal was received by the reaper (TERM, INT, HUP, USR1, USR2, PWR, WINCH …), and is the supervisor's to act on.
@@ -80,3 +80,7 @@ type Signal struct{ Signal syscall.Signal }
 // Launcher is a new connection to a new launcher; the old one is gone, and what
 // was asked of it and not answered did not happen or exits by itself at its gate.
 type Launcher struct{ Conn *os.File }
+
+// EmergencyEnded tells that the emergency role has ended, whoever it was started
+// for. It is told to the supervisor that is connected then, or to the next one.
+type EmergencyEnded struct{}

@@ -35,6 +35,12 @@ type Config struct {
 	// Exe is the path of this binary, which Reexec executes anew; "": what the
 	// kernel says it was executed from.
 	Exe string
+	// Emergency are the arguments with which this binary is executed as the
+	// emergency role: by a reaper that is PID 1 whose supervisor cannot be kept
+	// alive, or when that asks for it (Client.Emergency). It finds standard
+	// streams of the reaper's own, a session of its own, and the reason in
+	// EmergencyVariable; taking a console is its own doing. nil: there is none.
+	Emergency []string
 	// Log takes one line for the administrator, without an end of line. nil:
 	// to /dev/kmsg as PID 1, else to standard error. It must not block.
 	Log func(line string)
@@ -53,6 +59,11 @@ type reaper struct {
 	table  *table
 
 	supervisor, launcher process
+	emergency            process
+	emergencyWanted      string       // why it is to be started; "": it is not
+	emergencyOver        bool         // it ended, and the supervisor is to be told
+	watch                watchdog     // over the supervisor
+	finish               finish       // how PID 1 goes on at the end
 	retired              map[int]bool // launchers that were killed and not yet reaped
 	conn                 *conn        // nil: no supervisor is connected
 	launcherConn         int          // not yet given to the supervisor; -1: none
@@ -86,6 +97,7 @@ func Run(config Config) int {
 	}
 	r.supervisor = process{name: "supervisor", argv: config.Supervisor, backoff: config.Backoff}
 	r.launcher = process{name: "launcher", argv: config.Launcher, backoff: config.Backoff, apart: true}
+	r.emergency = process{name: "emergency shell", argv: config.Emergency, backoff: config.Backoff}
 	if err := r.prepare(); err != nil {
 		r.log("cannot begin as the reaper: " + err.Error())
 		return 1
@@ -170,7 +182,9 @@ func (r *reaper) loop() {
 			r.reap()
 		}
 		r.flush(now)
-		if r.exiting && r.supervisor.pid == 0 {
+		r.guard(now)
+		r.tryFinish(now)
+		if r.ended() && !r.finish.set() {
 			r.reapRest()
 			return
 		}
@@ -233,9 +247,20 @@ func (r *reaper) timeout(now time.Time) int {
 			due, planned = t, true
 		}
 	}
+	if r.finish.set() {
+		sooner(r.finish.due(r.ended()))
+	}
+	if r.watch.armed() && r.supervisor.pid != 0 {
+		sooner(r.watch.due)
+	}
 	if r.exiting {
-		sooner(r.exitBy)
+		if r.supervisor.pid != 0 {
+			sooner(r.exitBy)
+		}
 	} else {
+		if r.emergencyWanted != "" && r.emergency.pid == 0 {
+			sooner(r.emergency.due)
+		}
 		if r.supervisor.pid == 0 {
 			sooner(r.supervisor.due)
 		}
@@ -246,7 +271,7 @@ func (r *reaper) timeout(now time.Time) int {
 	if c := r.conn; c != nil && now.Before(c.retry) {
 		sooner(c.retry)
 	} else if c != nil && !c.full && (len(c.next) > 0 || c.stage != stageLive || len(c.replies) > 0 ||
-		len(c.exits) > 0 || len(r.signals) > 0 || r.launcherConn >= 0) {
+		len(c.exits) > 0 || len(r.signals) > 0 || r.launcherConn >= 0 || r.emergencyOver) {
 		return 0
 	}
 	if !planned {
@@ -262,6 +287,7 @@ func (r *reaper) timeout(now time.Time) int {
 // exit begins the reaper's end.
 func (r *reaper) exit(code int) {
 	r.exiting, r.exitCode, r.exitBy = true, code, time.Now().Add(exitGrace)
+	r.watch = watchdog{} // exitBy watches from here on
 	r.retireLauncher()
 	r.log("ends with status " + strconv.Itoa(code) + " when the supervisor has ended")
 }

@@ -1,18 +1,32 @@
 package reaper
 
 import (
+	"strings"
 	"syscall"
 
 	"berth/reaper/internal/wire"
 )
 
-// protocol is the version that both ends must speak. They are the same binary
-// but for a daemon-reexec, and that ends the connection.
-const protocol = 1
+// protocol is the version that both ends must speak; it changes only when
+// nothing else is possible. Both ends are in general the same binary: a
+// daemon-reexec ends the connection, and the new reaper starts a supervisor of
+// its own version. They are not where the reaper has to execute its binary by a
+// path (no /proc) whose file was replaced. So kinds are only ever added, and the
+// body of a kind never changes: an end that gets a kind it does not know passes
+// over it, and answers it with ENOSYS if it is a request. A supervisor asks for
+// nothing that its reaper does not offer: the environment says up to which
+// revision that goes.
+const (
+	protocol         = 1
+	revision         = 2 // 1: up to kindReexec. 2: up to kindReplace
+	revisionVariable = "BERTH_REAPER_REVISION"
+)
 
 const (
 	maxName       = 255     // bytes in the name of a stored set
 	maxText       = 1024    // bytes in the text of a reply
+	maxArgs       = 64      // arguments of a Finish
+	maxArgBytes   = 4096    // of all of them together
 	intentsPerMsg = 4096    // abandoned intents in one message of a handover
 	maxPID        = 4 << 20 // PID_MAX_LIMIT, proc_sys_kernel(5)
 )
@@ -20,8 +34,8 @@ const (
 // kind is the type of a message.
 type kind uint8
 
-// What the supervisor sends. All but kindAbandon and kindAck are answered by
-// kindReply with the same request number.
+// What the supervisor sends. All but kindAbandon, kindAck and kindBeat are
+// answered by kindReply with the same request number.
 const (
 	kindBegin kind = iota + 1
 	kindRegister
@@ -32,6 +46,11 @@ const (
 	kindStats
 	kindExit
 	kindReexec
+	kindBeat
+	kindFinish
+	kindEmergency
+	kindReplace
+	lastRequest = kindReplace
 )
 
 // What the reaper sends. A connection begins with kindHello, then everything
@@ -46,6 +65,8 @@ const (
 	kindExited
 	kindSignal
 	kindLauncher
+	kindEmergencyEnded
+	lastTold = kindEmergencyEnded
 )
 
 // message is any message; which fields count is told by its kind.
@@ -63,6 +84,8 @@ type message struct {
 	Stats   Stats    // Hello, and Reply to a kindStats
 	Intents []uint64 // Intents
 	Exit    Exit     // Exited
+	Within  uint64   // Beat, Finish: nanoseconds
+	Args    []string // Finish: none withdraws
 }
 
 // fdCount gives how many descriptors a message of the kind carries.
@@ -72,6 +95,9 @@ func (k kind) fdCount() (least, most int) {
 		return 1, 1
 	case kindStore, kindStored:
 		return 1, wire.MaxFDs
+	}
+	if !k.known() {
+		return 0, wire.MaxFDs
 	}
 	return 0, 0
 }
@@ -107,11 +133,17 @@ func (m *message) encode(buf []byte) []byte {
 		}
 	case kindExited:
 		encodeExit(&e, &m.Exit)
+	case kindBeat:
+		e.U64(m.Within)
+	case kindFinish:
+		e.U64(m.Within)
+		encodeArgs(&e, m.Args)
 	}
 	return e.Bytes
 }
 
-// decode reads one message. It accepts only what encode can have written.
+// decode reads one message. It accepts only what encode can have written; of a
+// kind that is not known, only the kind and the number.
 func decode(data []byte) (message, bool) {
 	d := wire.Decoder{Bytes: data}
 	if d.U8() != protocol {
@@ -149,9 +181,14 @@ func decode(data []byte) (message, bool) {
 	case kindExited:
 		m.Exit = decodeExit(&d)
 		valid = m.Exit.PID > 0 && m.Exit.PID <= maxPID && m.Exit.Seq > 0
-	case kindStats, kindReexec, kindDone, kindLauncher:
+	case kindBeat:
+		m.Within = d.U64()
+	case kindFinish:
+		m.Within = d.U64()
+		m.Args, valid = decodeArgs(&d)
+	case kindStats, kindReexec, kindDone, kindLauncher, kindEmergency, kindReplace, kindEmergencyEnded:
 	default:
-		valid = false
+		return m, m.Kind != 0 && d.OK()
 	}
 	// Only requests and replies are numbered, and those that want an answer must be.
 	if answered := m.Kind.wantsReply() || m.Kind == kindReply; answered != (m.Request != 0) {
@@ -160,13 +197,51 @@ func decode(data []byte) (message, bool) {
 	return m, valid && d.Complete()
 }
 
-// wantsReply tells the requests that are answered.
-func (k kind) wantsReply() bool {
-	return k >= kindBegin && k <= kindReexec && k != kindAbandon && k != kindAck
+// known tells the kinds of this revision.
+func (k kind) known() bool {
+	return k >= kindBegin && k <= lastRequest || k >= kindHello && k <= lastTold
 }
 
-// fromSupervisor tells the kinds that only the supervisor may send.
-func (k kind) fromSupervisor() bool { return k >= kindBegin && k <= kindReexec }
+// wantsReply tells the requests that are answered.
+func (k kind) wantsReply() bool {
+	return k >= kindBegin && k <= lastRequest && k != kindAbandon && k != kindAck && k != kindBeat
+}
+
+// fromSupervisor tells the kinds that only the supervisor may send, those of
+// later revisions included.
+func (k kind) fromSupervisor() bool { return k >= kindBegin && k < kindHello }
+
+// since is the revision that a request came with.
+func (k kind) since() int {
+	if k > kindReexec {
+		return 2
+	}
+	return 1
+}
+
+// encodeArgs and decodeArgs are used for the saved state too (state.go).
+func encodeArgs(e *wire.Encoder, args []string) {
+	e.U16(uint16(len(args)))
+	for _, a := range args {
+		e.String(a)
+	}
+}
+
+func decodeArgs(d *wire.Decoder) ([]string, bool) {
+	n, total := int(d.U16()), 0
+	if n > maxArgs {
+		return nil, false
+	}
+	var args []string
+	for range n {
+		a := d.String()
+		if total += len(a); total > maxArgBytes || strings.IndexByte(a, 0) >= 0 {
+			return nil, false
+		}
+		args = append(args, a)
+	}
+	return args, d.OK()
+}
 
 func (s *Stats) encode(e *wire.Encoder) {
 	for _, n := range [...]int{s.Supervisors, s.Launchers, s.Registered, s.Unacknowledged, s.Held, s.Intents, s.Descriptors} {

@@ -3,9 +3,11 @@ package reaper
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // samples holds a message of every kind, with every field that the kind has.
@@ -30,6 +32,12 @@ var samples = []message{
 		Utime: syscall.Timeval{Sec: 1, Usec: 2}, Stime: syscall.Timeval{Sec: 3, Usec: 4}, Maxrss: 5, Minflt: 6, Majflt: 7, Inblock: 8, Oublock: 9, Nvcsw: 10, Nivcsw: 11}}},
 	{Kind: kindSignal, Number: 64},
 	{Kind: kindLauncher},
+	{Kind: kindBeat, Within: 60e9},
+	{Kind: kindFinish, Request: 10, Within: 1, Args: []string{"berthd", "--role=final", ""}},
+	{Kind: kindFinish, Request: 11},
+	{Kind: kindEmergency, Request: 12},
+	{Kind: kindReplace, Request: 13},
+	{Kind: kindEmergencyEnded},
 }
 
 func TestMessagesSurviveTheWire(t *testing.T) {
@@ -41,7 +49,7 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 			t.Errorf("sent %+v, received %+v (%v)", m, got, ok)
 		}
 	}
-	if want := int(kindReexec-kindBegin) + 1 + int(kindLauncher-kindHello) + 1; len(kinds) != want {
+	if want := int(lastRequest-kindBegin) + 1 + int(lastTold-kindHello) + 1; len(kinds) != want {
 		t.Errorf("%d of %d kinds have a sample", len(kinds), want)
 	}
 }
@@ -67,6 +75,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"no intents":              {Kind: kindIntents},
 		"an exit without a seq":   {Kind: kindExited, Exit: Exit{PID: 1}},
 		"kind 0":                  {},
+		"too many arguments":      {Kind: kindFinish, Request: 1, Args: make([]string, maxArgs+1)},
+		"long arguments":          {Kind: kindFinish, Request: 1, Args: []string{strings.Repeat("x", maxArgBytes), "x"}},
+		"an argument with a zero": {Kind: kindFinish, Request: 1, Args: []string{"a\x00b"}},
 		"an event with a request": {Kind: kindDone, Request: 1},
 	} {
 		if _, ok := decode(m.encode(nil)); ok {
@@ -83,7 +94,7 @@ func FuzzReaperProtocol(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, ok := decode(data)
-		if ok && !bytes.Equal(m.encode(nil), data) {
+		if ok && m.Kind.known() && !bytes.Equal(m.encode(nil), data) {
 			t.Errorf("%x is read as %+v, which is written as %x", data, m, m.encode(nil))
 		}
 	})
@@ -112,6 +123,9 @@ func stateSample() *reaper {
 	t.put("a", []int{22, 23})
 	t.begin(9)
 	t.abandoned = []uint64{8}
+	r.watch.within = time.Minute
+	r.finish = finish{argv: []string{"berthd", "--role=final"}, by: time.Now().Add(time.Hour)}
+	r.emergency.pid = 62
 	return r
 }
 
@@ -131,6 +145,9 @@ func TestStateSurvivesExecve(t *testing.T) {
 		t.Errorf("saved %+v, loaded %+v", want, got.table)
 	}
 	if got.supervisor.pid != 60 || !reflect.DeepEqual(got.retired, map[int]bool{61: true, 70: true}) || !reflect.DeepEqual(got.signals, r.signals) {
+		t.Errorf("loaded %+v", got)
+	}
+	if left := time.Until(got.finish.by); got.watch != r.watch || !slices.Equal(got.finish.argv, r.finish.argv) || left > time.Hour || left < 59*time.Minute || got.emergency.pid != 62 {
 		t.Errorf("loaded %+v", got)
 	}
 	for n := range len(data) - 1 {

@@ -64,7 +64,20 @@ func (r *reaper) spawn(p *process, now time.Time) (int, bool) {
 		r.spawnFailed(p, now, err)
 		return -1, false
 	}
-	path, env := r.executable(), os.Environ()
+	env := append(os.Environ(), revisionVariable+"="+strconv.Itoa(revision))
+	started := r.execute(p, now, env, uintptr(theirs))
+	unix.Close(theirs)
+	if !started {
+		unix.Close(mine)
+		return -1, false
+	}
+	return mine, true
+}
+
+// execute starts the process with the reaper's standard streams and, from
+// descriptor 3 on, more.
+func (r *reaper) execute(p *process, now time.Time, env []string, more ...uintptr) bool {
+	path := r.executable()
 	if p.apart {
 		// It is what children are copies of until they execute something.
 		env = []string{}
@@ -75,22 +88,19 @@ func (r *reaper) spawn(p *process, now time.Time) (int, bool) {
 			}
 		}
 	}
-	p.pid, err = syscall.ForkExec(path, p.argv, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(path, p.argv, &syscall.ProcAttr{
 		Env:   env,
-		Files: []uintptr{0, 1, 2, uintptr(theirs)},
+		Files: append([]uintptr{0, 1, 2}, more...),
 		// A session of its own: what is typed at a terminal is for the reaper
 		// to pass on.
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
-	unix.Close(theirs)
 	if err != nil {
-		p.pid = 0
-		unix.Close(mine)
 		r.spawnFailed(p, now, err)
-		return -1, false
+		return false
 	}
-	p.started = now
-	return mine, true
+	p.pid, p.started = pid, now
+	return true
 }
 
 // sealed gives a file for executing it that cannot be opened for writing by way
@@ -115,7 +125,11 @@ func (r *reaper) spawnFailed(p *process, now time.Time, err error) {
 	// Never at once: what failed just now would fail again.
 	p.failures = max(p.failures, 1)
 	delay := p.fail(now)
-	r.log("cannot start the " + p.name + ": " + err.Error() + "; next try in " + delay.String())
+	why := "cannot start the " + p.name + ": " + err.Error()
+	r.log(why + "; next try in " + delay.String())
+	if p == &r.supervisor {
+		r.despair(why)
+	}
 }
 
 // executable is the path by which the running binary can be executed again, even
@@ -132,6 +146,7 @@ func (r *reaper) startDue(now time.Time) {
 	if r.exiting {
 		return
 	}
+	r.startEmergency(now)
 	starting := r.supervisor.pid == 0 && !now.Before(r.supervisor.due)
 	if (starting || r.conn != nil) && r.launcher.pid == 0 && !now.Before(r.launcher.due) {
 		if fd, ok := r.spawn(&r.launcher, now); ok {
@@ -143,6 +158,7 @@ func (r *reaper) startDue(now time.Time) {
 		if fd, ok := r.spawn(&r.supervisor, now); ok {
 			r.table.supervisors++
 			r.connect(fd)
+			r.watch.begin(now)
 		}
 	}
 }
@@ -150,6 +166,10 @@ func (r *reaper) startDue(now time.Time) {
 // supervisorEnded is called when the supervisor has been reaped.
 func (r *reaper) supervisorEnded(info childInfo, now time.Time) {
 	pid := r.supervisor.pid
+	if r.watch.barked {
+		// It may have lived for long, but was not well.
+		r.supervisor.started = now
+	}
 	delay := r.supervisor.ended(now)
 	if r.conn != nil {
 		// What it sent before it ended still counts.
@@ -160,7 +180,9 @@ func (r *reaper) supervisorEnded(info childInfo, now time.Time) {
 	}
 	r.retireLauncher()
 	if !r.exiting {
-		r.log("supervisor " + strconv.Itoa(pid) + " " + describe(info) + "; next start in " + delay.String())
+		why := "supervisor " + strconv.Itoa(pid) + " " + describe(info)
+		r.log(why + "; next start in " + delay.String())
+		r.despair(why)
 	}
 }
 

@@ -56,6 +56,11 @@ func (r *reaper) settle(pid int) bool {
 			r.launcherEnded(info, time.Now())
 		}
 		return true
+	case pid == r.emergency.pid:
+		if info, gone := reapPID(pid); gone {
+			r.emergencyEnded(info, time.Now())
+		}
+		return true
 	case r.retired[pid]:
 		reapPID(pid)
 		delete(r.retired, pid)

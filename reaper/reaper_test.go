@@ -571,13 +571,7 @@ func TestLauncherIsApart(t *testing.T) {
 // As PID 1 the reaper survives every signal that another may send, and takes in
 // orphans without being a subreaper.
 func TestAsPID1(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorldWith(t, exe, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", exe, "role-reaper")
-	// Pids that the supervisor tells are of the namespace: nothing here may
-	// signal them.
+	w := newInit(t)
 	inits := w.children()
 	if len(inits) != 1 {
 		t.Fatalf("children of unshare: %v", inits)

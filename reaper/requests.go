@@ -4,6 +4,7 @@ import (
 	"io"
 	"strconv"
 	"syscall"
+	"time"
 
 	"berth/reaper/internal/wire"
 
@@ -61,7 +62,10 @@ func (r *reaper) request(got wire.Received) {
 	refuse := func(errno syscall.Errno, text string) {
 		reply.Errno, reply.Text = uint32(errno), text
 	}
-	if got.Lost || (most > 0 && !r.room(len(got.FDs))) {
+	if !m.Kind.known() {
+		wire.CloseAll(got.FDs)
+		refuse(syscall.ENOSYS, "this reaper is older than its supervisor, and does not know such a request")
+	} else if got.Lost || (most > 0 && !r.room(len(got.FDs))) {
 		wire.CloseAll(got.FDs)
 		refuse(syscall.EMFILE, "the reaper can keep no more descriptors")
 	} else {
@@ -90,9 +94,17 @@ func (r *reaper) request(got wire.Received) {
 			r.exit(m.Number)
 		case kindReexec:
 			refuse(r.reexec())
+		case kindBeat:
+			r.beat(m.Within, time.Now())
+		case kindFinish:
+			refuse(r.finishBy(m.Args, m.Within, time.Now()))
+		case kindEmergency:
+			refuse(r.wantEmergency("the supervisor asks for it"))
+		case kindReplace:
+			r.retireLauncher()
 		}
 	}
-	if m.Kind.wantsReply() && r.conn != nil {
+	if m.Request != 0 && r.conn != nil {
 		r.conn.replies = append(r.conn.replies, reply)
 	}
 }
@@ -108,7 +120,7 @@ func (r *reaper) register(id uint64, pid, pidfd int) (syscall.Errno, string) {
 	if errno == 0 {
 		errno = r.table.registrable(id, pid)
 	}
-	if errno == 0 && (pid == r.supervisor.pid || pid == r.launcher.pid || r.retired[pid]) {
+	if errno == 0 && (pid == r.supervisor.pid || pid == r.launcher.pid || pid == r.emergency.pid || r.retired[pid]) {
 		errno, text = syscall.EINVAL, "the process is the reaper's own"
 	}
 	if errno != 0 {

@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 		os.Exit(Run(Config{
 			Supervisor: []string{"test-supervisor", "role-supervisor"},
 			Launcher:   []string{"test-launcher", "role-launcher"},
+			Emergency:  []string{"test-emergency", "role-emergency"},
 			Exe:        os.Getenv("BERTH_TEST_EXE"),
 			// Not to the machine's own log, also as PID 1 of a namespace.
 			Log:     func(line string) { unix.Write(2, []byte("reaper: "+line+"\n")) },
@@ -58,6 +59,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "launcher:", err)
 			os.Exit(1)
 		}
+	case "role-emergency":
+		playLast(report{Emergency: os.Getenv(EmergencyVariable)})
+	case "role-final":
+		playLast(report{Final: lookAround()})
 	case "role-orphans":
 		count, _ := strconv.Atoi(os.Args[2])
 		makeOrphans(count)
@@ -111,6 +116,8 @@ type order struct {
 	ID     uint64
 	Script string
 	Name   string
+	Args   []string
+	Within time.Duration
 	Data   string
 	Number int
 }
@@ -126,7 +133,57 @@ type report struct {
 	Exit   *Exit
 	Signal int
 	// Launcher: there is a new one.
-	Launcher bool
+	Launcher       bool
+	EmergencyEnded bool
+	// Of the emergency role, why it was started; of the last stage, what it finds.
+	Emergency string
+	Final     *surroundings
+}
+
+// surroundings are what a program finds that was executed in the reaper's place.
+type surroundings struct {
+	Args    []string
+	PID     int
+	Open    []string          // descriptors, but for the standard streams
+	Kept    map[string]string // the contents of the first file of each name
+	Blocked string            // signals, as /proc/PID/status has them
+}
+
+func lookAround() *surroundings {
+	s := &surroundings{Args: os.Args, PID: os.Getpid(), Kept: map[string]string{}}
+	for fd := 3; fd < 1024; fd++ {
+		// Those of the Go runtime's poller and of its view of the CPU limits are
+		// this process's own.
+		to, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd))
+		if err == nil && !strings.HasPrefix(to, "anon_inode:[event") && !strings.Contains(to, "/cpu.") {
+			s.Open = append(s.Open, to)
+		}
+	}
+	for _, name := range []string{"watchdog", "other"} {
+		for _, f := range Kept(name) {
+			data, _ := io.ReadAll(io.NewSectionReader(f, 0, 100))
+			s.Kept[name] += string(data)
+		}
+	}
+	status, _ := os.ReadFile("/proc/thread-self/status")
+	_, rest, _ := strings.Cut(string(status), "\nSigBlk:\t")
+	s.Blocked, _, _ = strings.Cut(rest, "\n")
+	return s
+}
+
+// playLast tells the test of a process that is neither supervisor nor launcher,
+// and ends it when the test says so.
+func playLast(r report) {
+	conn, err := net.Dial("unix", os.Getenv(socketVariable))
+	if err != nil {
+		os.Exit(2)
+	}
+	_ = json.NewEncoder(conn).Encode(r)
+	var o order
+	if err := json.NewDecoder(conn).Decode(&o); err != nil {
+		os.Exit(2)
+	}
+	os.Exit(o.Number)
 }
 
 // hello is a Handover without descriptors.
@@ -219,6 +276,8 @@ func (s *testSupervisor) watch() {
 		case Launcher:
 			s.use(e.Conn)
 			s.tell(report{Launcher: true})
+		case EmergencyEnded:
+			s.tell(report{EmergencyEnded: true})
 		}
 	}
 	os.Exit(0) // the reaper is gone
@@ -339,6 +398,25 @@ func (s *testSupervisor) try(o order) (r report, err error) {
 		return r, s.client.Exit(o.Number)
 	case "reexec":
 		return r, s.client.Reexec()
+	case "beat":
+		return r, s.client.Beat(o.Within)
+	case "finish":
+		return r, s.client.Finish(o.Args, o.Within)
+	case "emergency":
+		return r, s.client.Emergency()
+	case "replace":
+		return r, s.client.ReplaceLauncher()
+	case "future": // a request of a later revision
+		var files []*os.File
+		for range o.Number {
+			files = append(files, os.Stdin)
+		}
+		_, err := s.client.call("do", message{Kind: lastRequest + 1}, files)
+		return r, err
+	case "die":
+		os.Exit(9)
+	case "stop":
+		return r, unix.Kill(os.Getpid(), unix.SIGSTOP)
 	case "raw": // bytes of no known message, with a descriptor
 		r, w, err := os.Pipe()
 		if err != nil {

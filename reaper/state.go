@@ -36,6 +36,9 @@ const (
 	recordStored                       // name, descriptors
 	recordAbandoned                    // start ids
 	recordSignal                       // a signal that waits for a supervisor
+	recordWatch                        // what the supervisor's last Beat said
+	recordFinish                       // nanoseconds left, arguments
+	recordEmergency                    // pid of the emergency role
 )
 
 // saveState writes everything that a new reaper needs.
@@ -94,6 +97,18 @@ func (r *reaper) saveState() []byte {
 			e.U64(id)
 		}
 	})
+	if r.watch.armed() {
+		add(recordWatch, func(e *wire.Encoder) { e.U64(uint64(r.watch.within)) })
+	}
+	if r.finish.set() {
+		add(recordFinish, func(e *wire.Encoder) {
+			e.U64(uint64(max(0, time.Until(r.finish.by))))
+			encodeArgs(e, r.finish.argv)
+		})
+	}
+	if r.emergency.pid != 0 {
+		add(recordEmergency, func(e *wire.Encoder) { e.U32(uint32(r.emergency.pid)) })
+	}
 	signals := r.signals
 	if r.conn != nil {
 		signals = r.conn.untold(signals)
@@ -164,6 +179,17 @@ func (r *reaper) loadRecord(kind record, d *wire.Decoder) bool {
 		}
 	case recordSignal:
 		r.queueSignal(syscall.Signal(d.U8()))
+	case recordWatch:
+		r.watch.within = span(d.U64())
+	case recordFinish:
+		left := span(d.U64())
+		args, ok := decodeArgs(d)
+		if !ok || len(args) == 0 {
+			return false
+		}
+		r.finish = finish{argv: args, by: time.Now().Add(left)}
+	case recordEmergency:
+		r.emergency.pid = int(d.U32())
 	}
 	return d.OK()
 }
@@ -238,6 +264,12 @@ func (r *reaper) resume() {
 	}
 	if r.supervisor.pid != 0 && !r.killOld(r.supervisor.pid) {
 		r.supervisor.pid = 0
+	}
+	if r.emergency.pid != 0 {
+		if _, errno := peek(r.emergency.pid); errno != 0 {
+			r.emergency.pid = 0 // whatever it was, it is no child
+		}
+		r.emergency.started = time.Now()
 	}
 	r.log("goes on after execve with " + strconv.Itoa(len(r.table.byID)) + " processes and " +
 		strconv.Itoa(r.table.stored) + " descriptors")

@@ -41,6 +41,10 @@ func takeOver(conn *wire.Conn) (*Handover, error) {
 		case kindDone:
 			return h, nil
 		default:
+			if !m.Kind.known() { // of a newer reaper
+				closeFiles(files)
+				continue
+			}
 			h.close()
 			return nil, fmt.Errorf("message of kind %d out of place", m.Kind)
 		}

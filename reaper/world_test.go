@@ -23,12 +23,15 @@ type world struct {
 	t           *testing.T
 	cmd         *exec.Cmd
 	supervisors chan *link
-	now         *link // the current supervisor
+	others      chan *link // of the emergency role and of the last stage
+	now         *link      // the current supervisor
+	logFile     string
 }
 
 // link is the test's connection to one supervisor.
 type link struct {
 	hello   *hello
+	first   report // of another process
 	conn    net.Conn
 	out     *json.Encoder
 	answers chan report
@@ -69,14 +72,14 @@ func newWorldWith(t *testing.T, reexec string, command ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, supervisors: make(chan *link, 1000)}
+	w := &world{t: t, supervisors: make(chan *link, 1000), others: make(chan *link, 100)}
 	w.cmd = exec.Command(command[0], command[1:]...)
 	w.cmd.Env = append(os.Environ(), socketVariable+"="+filepath.Join(dir, "s"), "BERTH_TEST_EXE="+reexec)
 	stderr, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cmd.Stderr = stderr
+	w.cmd.Stderr, w.logFile = stderr, stderr.Name()
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +146,9 @@ func (w *world) listen(conn net.Conn) {
 		case r.Hello != nil:
 			l.hello = r.Hello
 			w.supervisors <- l
+		case r.Emergency != "" || r.Final != nil:
+			l.first = r
+			w.others <- l
 		case r.Answer:
 			l.answers <- r
 		default:
@@ -162,6 +168,24 @@ func (w *world) next() *hello {
 		w.t.Fatal("no supervisor has come")
 	}
 	return nil
+}
+
+// other waits for the emergency role or the last stage.
+func (w *world) other() *link {
+	w.t.Helper()
+	select {
+	case l := <-w.others:
+		return l
+	case <-time.After(deadline):
+		w.t.Fatal("no other role has come")
+	}
+	return nil
+}
+
+// log gives what the reaper and its processes have said.
+func (w *world) log() string {
+	text, _ := os.ReadFile(w.logFile)
+	return string(text)
 }
 
 // tell gives an order and its answer; false: the supervisor has died over it.
@@ -316,4 +340,15 @@ func (w *world) fds() int {
 		w.t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// newInit starts a reaper that is PID 1 of a PID namespace. Pids that the
+// supervisor tells are of that namespace: nothing here may signal them.
+func newInit(t *testing.T) *world {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorldWith(t, exe, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", exe, "role-reaper")
 }

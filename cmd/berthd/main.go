@@ -13,10 +13,11 @@ import (
 // version is set by the linker (make build).
 var version = "development"
 
-// The hidden first arguments of the other two processes.
+// The hidden first arguments of the other processes.
 const (
 	roleSupervisor = "--role=supervisor"
 	roleLauncher   = "--role=launcher"
+	roleEmergency  = "--role=emergency"
 )
 
 func main() {

@@ -44,6 +44,7 @@ func runReaper(args []string) (int, error) {
 		Backoff:    backoff,
 		Supervisor: append([]string{"berthd", roleSupervisor}, args...),
 		Launcher:   []string{"berthd", roleLauncher},
+		Emergency:  []string{"berthd", roleEmergency},
 	}
 	if place == machine.Container {
 		config.Log = toStandardError
