@@ -33,6 +33,7 @@ type Settings struct {
 	// ShutdownTimeout bounds the stop of everything when the daemon ends.
 	// Negative: nothing does.
 	ShutdownTimeout units.Duration `json:"shutdown-timeout"`
+	ExitUnit        string         `json:"exit-unit"` // whose end for good is the daemon's; "": none
 }
 
 // MaxHistory is how many generations may be kept.
@@ -80,6 +81,8 @@ func AllSettings() []Setting {
 			Help: "How many generations of the units are kept for berth history and berth rollback, 1 to 1000."},
 		{Key: "shutdown-timeout", Default: `"5m"`, span: func(s *Settings) *units.Duration { return &s.ShutdownTimeout },
 			Help: "How long the stop of all units may take when the daemon ends, 1s to 24h. What is left then is killed at once and named in the log. \"infinity\" waits for ever."},
+		{Key: "exit-unit", Default: `""`, text: func(s *Settings) *string { return &s.ExitUnit }, check: unitName,
+			Help: "The unit that berthd runs for: when it has ended for good, by itself or by failing, everything else is stopped and berthd ends with its exit code, 128 and the signal if one killed it. As PID 1 of a machine berthd powers it off. Empty: none."},
 	}
 }
 
@@ -183,6 +186,13 @@ func cgroupPath(path string) string {
 	}
 	if strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return "contains a space or a control character"
+	}
+	return ""
+}
+
+func unitName(name string) string {
+	if name != "" && !units.ValidName(name) {
+		return "is not the name of a unit"
 	}
 	return ""
 }

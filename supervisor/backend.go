@@ -45,6 +45,7 @@ func (b backend) Daemon(ctx context.Context) (*api.Daemon, error) {
 		if p := b.pending; p != nil {
 			d.Pending = &api.Pending{Since: p.since, Units: p.units, Held: p.why}
 		}
+		d.Shutdown = b.shuttingDown()
 		if r, ok := b.history.Record(b.generation); ok {
 			d.RolledBackTo, d.Outcome = r.Of, &r.Outcome
 		}

@@ -20,6 +20,7 @@ import (
 	"berth/supervisor/idrange"
 	"berth/supervisor/listen"
 	"berth/supervisor/logs"
+	"berth/supervisor/machine"
 	"berth/units"
 
 	"go.uber.org/zap"
@@ -42,7 +43,12 @@ type Config struct {
 	// ShutdownTimeout is how long the stop of everything may take before what is
 	// left is killed; 0: for ever.
 	ShutdownTimeout time.Duration
-	Log             *zap.Logger
+	// Place is where berthd runs: what a shutdown comes to.
+	Place machine.Place
+	// ExitUnit is the unit whose end for good is everybody's, and whose exit code
+	// is the daemon's; "": none.
+	ExitUnit string
+	Log      *zap.Logger
 }
 
 // Supervisor is one running supervisor. All fields below "loop" belong to the
@@ -207,7 +213,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	defer server.Close()
-	s.state.ShutdownLimit = cfg.ShutdownTimeout
+	s.state.ShutdownLimit, s.state.ExitUnit = cfg.ShutdownTimeout, cfg.ExitUnit
 	clock, err := s.watchClock()
 	if err != nil {
 		return 1, err
@@ -234,10 +240,7 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 		// Also at first: an earlier supervisor may have ended after its last step.
 		if s.stopping && s.state.Done {
 			s.finish()
-			if s.abandoned {
-				return 1
-			}
-			return 0
+			return s.exitCode()
 		}
 		select {
 		case f := <-s.inbox:
@@ -320,19 +323,10 @@ func (s *Supervisor) onReaper(ev reaper.Event) {
 func (s *Supervisor) onSignal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR:
-		s.shutdown("received SIG" + signalName(sig))
+		s.shutdownTo(core.ActionExit, "SIG"+signalName(sig), false)
 	case syscall.SIGHUP:
 		s.reloadLater("received SIGHUP")
 	}
-}
-
-func (s *Supervisor) shutdown(why string) {
-	if s.stopping {
-		return
-	}
-	s.log.Info("stopping everything", zap.String("because", why))
-	s.stopping = true
-	s.step(core.Shutdown{})
 }
 
 // finish releases what the supervisor itself holds, at an orderly end.
@@ -343,6 +337,9 @@ func (s *Supervisor) finish() {
 	s.logs.Close()
 	s.writing.drain()
 	s.stamps.jobs.drain()
+	if e := s.state.Ending; e != nil && e.Force {
+		return // what is left in the groups is not waited for
+	}
 	if err := s.tree.Remove(); err != nil {
 		s.log.Warn("cannot remove the cgroup tree", zap.Error(err))
 	}

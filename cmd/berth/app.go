@@ -77,6 +77,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 	add("act", a.verbCommand("start", "Start units and what they require"), a.verbCommand("stop", "Stop units and what requires them"),
 		a.restartCommand(), a.reloadCommand(), a.applyCommand(), a.rollbackCommand(), a.killCommand(), a.pauseCommand(), a.resumeCommand(), a.verbCommand("reset-failed", "Forget failures and start limits"),
 		a.execCommand(), a.runCommand(), a.reexecCommand())
+	add("act", a.shutdownCommands()...)
 	root.AddCommand(a.keeperCommand())
 	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand(), a.calendarCommand())
 	return root

@@ -90,7 +90,7 @@ func flagLine(f *pflag.Flag) (names, usage string) {
 	if value != "" {
 		names += " " + value
 	}
-	if d := f.DefValue; d != "" && d != "false" && d != "[]" && d != "0s" {
+	if d := f.DefValue; d != "" && d != "false" && d != "[]" && d != "0s" && f.Value.Type() != "count" {
 		usage += " (default " + d + ")"
 	}
 	return names, usage

@@ -14,6 +14,7 @@ import (
 	"berth/reaper"
 	"berth/supervisor"
 	"berth/supervisor/logs"
+	"berth/supervisor/machine"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -34,11 +35,12 @@ func runSupervisor(args []string) (int, error) {
 	// signal on, and that is the one that is acted on. Not signal.Ignore, which
 	// services would inherit.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	place := machine.Where() // before the connection: see there
 	client, hand, err := reaper.Connect(reaper.SupervisorFD)
 	if err != nil {
 		return 1, err
 	}
-	code, err := supervise(args, client, hand)
+	code, err := supervise(args, place, client, hand)
 	if err == nil {
 		return code, client.Exit(code)
 	}
@@ -51,7 +53,7 @@ func runSupervisor(args []string) (int, error) {
 	return code, err
 }
 
-func supervise(args []string, client *reaper.Client, hand *reaper.Handover) (int, error) {
+func supervise(args []string, place machine.Place, client *reaper.Client, hand *reaper.Handover) (int, error) {
 	opt, err := parse(args)
 	if err != nil {
 		return 2, err
@@ -80,7 +82,7 @@ func supervise(args []string, client *reaper.Client, hand *reaper.Handover) (int
 	if err != nil {
 		return 1, err
 	}
-	cfg.Log = log
+	cfg.Log, cfg.Place = log, place
 	return supervisor.Run(context.Background(), *cfg, client, hand)
 }
 
@@ -91,6 +93,7 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 		Cgroup: s.CgroupParent, Slice: opt.slice, Version: version,
 		Manual: s.Reload == "manual", History: s.History,
 		ShutdownTimeout: max(0, time.Duration(s.ShutdownTimeout)), // infinity: none
+		ExitUnit:        s.ExitUnit,
 	}
 	if len(opt.units) > 0 {
 		c.Directories = opt.units

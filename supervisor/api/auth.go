@@ -23,7 +23,7 @@ const (
 	RoleNone    Role = iota
 	RoleRead         // look: list, status, logs, stats, events, spec, plan, history
 	RoleOperate      // start, stop, restart, reload, kill, apply, rollback
-	RoleAdmin        // exec, daemon-reexec, values of environment variables
+	RoleAdmin        // exec, daemon-reexec, shutdown, values of environment variables
 )
 
 func (r Role) String() string { return [...]string{"none", "read", "operate", "admin"}[r] }

@@ -46,6 +46,8 @@ type Backend interface {
 	// Exec starts a process in a running unit.
 	Exec(ctx context.Context, unit string, e Exec) (Session, error)
 	Reexec(ctx context.Context) error
+	// Shutdown begins the stop of everything. It does not wait for it.
+	Shutdown(ctx context.Context, q Shutdown) (*ShuttingDown, error)
 	// Unit tells the unit whose cgroup the process is in, "" for none: its peers are refused.
 	UnitOf(pid int) string
 }

@@ -201,6 +201,11 @@ func (c *Client) Reexec(ctx context.Context) error {
 	return err
 }
 
+// Shutdown begins the stop of everything, and returns when it has begun.
+func (c *Client) Shutdown(ctx context.Context, q Shutdown) (*ShuttingDown, error) {
+	return call[*ShuttingDown](ctx, c, "POST", "/v1/shutdown", nil, q)
+}
+
 // Events subscribes; the subscription is in force when it returns. The sequence
 // ends with an error when the connection does, and without one when ctx does.
 func (c *Client) Events(ctx context.Context) (iter.Seq2[Event, error], error) {

@@ -56,9 +56,10 @@ func (stub) Logs(_ context.Context, q LogQuery) iter.Seq2[LogEntry, error] {
 		}
 	}
 }
-func (stub) Exec(context.Context, string, Exec) (Session, error) { return nil, errStub }
-func (stub) Reexec(context.Context) error                        { return nil }
-func (stub) UnitOf(int) string                                   { return "" }
+func (stub) Exec(context.Context, string, Exec) (Session, error)       { return nil, errStub }
+func (stub) Reexec(context.Context) error                              { return nil }
+func (stub) Shutdown(context.Context, Shutdown) (*ShuttingDown, error) { return &ShuttingDown{}, nil }
+func (stub) UnitOf(int) string                                         { return "" }
 
 // FuzzAPI gives the handler any request: it must answer, with JSON wherever it
 // refuses, and never by a panic.

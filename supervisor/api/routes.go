@@ -122,6 +122,8 @@ func (s *Server) routes() []route {
 			serve: func(w http.ResponseWriter, r *http.Request) error {
 				return answer(w, struct{}{}, b.Reexec(r.Context()))
 			}, answer: jsonOf[struct{}]()},
+		{method: "POST", path: "/v1/shutdown", role: RoleAdmin, summary: "Stop everything, then power off, reboot, halt, kexec or soft-reboot; GET /v1/stops tells how far it has got",
+			serve: s.shutdown, request: reflect.TypeFor[Shutdown](), answer: jsonOf[ShuttingDown]()},
 		{method: "GET", path: "/metrics", role: RoleRead, summary: "Metrics of the daemon and of all units, in the text format of Prometheus",
 			serve: s.metrics, answer: answerForm{kind: metricsType}},
 	}

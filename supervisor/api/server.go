@@ -130,6 +130,15 @@ func (s *Server) rollback(w http.ResponseWriter, r *http.Request) error {
 	return s.changes(func(ctx context.Context) (*Reload, error) { return s.backend.Rollback(ctx, to.Generation) })(w, r)
 }
 
+func (s *Server) shutdown(w http.ResponseWriter, r *http.Request) error {
+	var q Shutdown
+	if err := decode(w, r, &q); err != nil {
+		return err
+	}
+	out, err := s.backend.Shutdown(r.Context(), q)
+	return answer(w, out, err)
+}
+
 // changes answers with what changes, without secrets for who is not admin.
 func (s *Server) changes(f func(context.Context) (*Reload, error)) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {

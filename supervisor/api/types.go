@@ -142,7 +142,9 @@ type Daemon struct {
 	RolledBackTo uint64 `json:"rolled_back_to,omitempty"`
 	// Outcome is what became of the generation that runs.
 	Outcome *history.Outcome `json:"outcome,omitempty"`
-	Reload  string           `json:"reload"` // auto | manual
+	// Shutdown is the one that is under way; nil: none is.
+	Shutdown *ShuttingDown `json:"shutdown,omitempty"`
+	Reload   string        `json:"reload"` // auto | manual
 	// Pending is what waits for an apply.
 	Pending     *Pending           `json:"pending,omitempty"`
 	Directories []string           `json:"directories"`

@@ -10,7 +10,7 @@ package core
 func Salvage(old *State, in Input) *State {
 	s := New()
 	s.Head = Head{Generation: old.Generation, Incarnation: old.Incarnation, TimerSeq: old.TimerSeq, LastCommand: old.LastCommand,
-		Shutdown: old.Shutdown, ShutdownLimit: old.ShutdownLimit}
+		Shutdown: old.Shutdown, Ending: old.Ending, ShutdownLimit: old.ShutdownLimit, ExitUnit: old.ExitUnit}
 	for name, was := range old.Units {
 		u := &Unit{
 			Name: name, Config: was.Config, Next: was.Next, Gone: was.Gone, Up: was.Up, Stopped: was.Stopped,

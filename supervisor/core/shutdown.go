@@ -15,13 +15,56 @@ type Overdue struct {
 
 func (Overdue) effect() {}
 
-// shutdown stops everything.
-func (st *step) shutdown() {
-	if st.s.Shutdown {
+// Action is what follows once a shutdown has brought everything down.
+type Action string
+
+// The actions. An Exit is the end of the daemon alone; the others are the
+// machine's, or the container's that berthd is PID 1 of.
+const (
+	ActionExit       Action = "exit"
+	ActionPowerOff   Action = "poweroff"
+	ActionReboot     Action = "reboot"
+	ActionHalt       Action = "halt"
+	ActionKexec      Action = "kexec"
+	ActionSoftReboot Action = "soft-reboot"
+)
+
+// Ending tells what a shutdown is for.
+type Ending struct {
+	Action Action    `json:"action"`
+	By     string    `json:"by,omitempty"` // who or what asked for it, for people
+	Since  time.Time `json:"since"`
+	// Force: the units are not stopped in order; what follows comes at once.
+	Force bool `json:"force,omitempty"`
+	// Unit is the State's ExitUnit if its end is the reason, and Code the exit code
+	// that its end stands for: its own, 128 and the signal, or 1 if it has failed
+	// without either.
+	Unit string `json:"unit,omitempty"`
+	Code int    `json:"code,omitempty"`
+}
+
+// shutdown stops everything. The first one stands: a later one can only
+// strengthen it, by Force.
+func (st *step) shutdown(e Ending) {
+	if st.s.Done {
+		return
+	}
+	first := st.s.Ending == nil
+	if first {
+		e.Since = st.in.Now
+		st.s.Ending = &e
+		st.cause = Cause{Kind: CauseShutdown}
+	}
+	if e.Force {
+		st.s.Shutdown, st.s.Done = true, true
+		st.s.Ending.Force, st.s.Deadline = true, nil
+		st.emit(Done{})
+		return
+	}
+	if !first || st.s.Shutdown {
 		return
 	}
 	st.s.Shutdown = true
-	st.cause = Cause{Kind: CauseShutdown}
 	if st.s.ShutdownLimit > 0 {
 		st.deadline(st.s.ShutdownLimit)
 	}
@@ -32,6 +75,35 @@ func (st *step) shutdown() {
 			st.stop(u, "shutdown")
 		}
 	}
+}
+
+// exitUnit shuts everything down if this step has brought the State's ExitUnit to
+// its end for good: it ended by itself and will not be started again, by its
+// restart policy or by a trigger. A stop that was asked for is none.
+func (st *step) exitUnit() {
+	u := st.s.Units[st.s.ExitUnit]
+	if u == nil || st.s.Shutdown || !st.touched[u.Name] || u.Stopped || u.Triggers {
+		return
+	}
+	code := 1
+	if u.LastExit != nil && !u.Times.Executed.IsZero() {
+		code = u.LastExit.Code
+		if u.LastExit.Signal != 0 {
+			code = 128 + u.LastExit.Signal
+		}
+	}
+	switch u.Phase {
+	case Failed:
+		code = max(code, 1)
+	case Completed:
+	case Inactive:
+		if u.LastExit == nil { // it has not been started yet
+			return
+		}
+	default:
+		return
+	}
+	st.shutdown(Ending{Action: ActionExit, By: "the end of unit " + u.Name, Unit: u.Name, Code: code})
 }
 
 // deadline arms the timer of the shutdown.

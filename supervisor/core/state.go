@@ -154,6 +154,10 @@ type Head struct {
 	Commands    map[uint64]*Pending `json:"commands,omitempty"`
 	Shutdown    bool                `json:"shutdown,omitempty"`
 	Done        bool                `json:"done,omitempty"`
+	// Ending tells what the shutdown is for; nil: there is none, or an older berthd began it.
+	Ending *Ending `json:"ending,omitempty"`
+	// ExitUnit is the unit whose end for good is everybody's; "": none. The owner sets it.
+	ExitUnit string `json:"exit_unit,omitempty"`
 	// ShutdownLimit is how long a shutdown may take; 0: for ever. The owner sets it.
 	ShutdownLimit time.Duration `json:"shutdown_limit,omitempty"`
 	// Deadline is when what a shutdown has not brought down is killed, or Overdue,
@@ -181,6 +185,12 @@ type State struct {
 // New returns a state without units.
 func New() *State {
 	return &State{Head: Head{Commands: map[uint64]*Pending{}}, Units: map[string]*Unit{}}
+}
+
+// Left returns how many units are not down.
+func (s *State) Left() int {
+	s.derive()
+	return s.active
 }
 
 // Unit returns the unit of that name. The caller may read it until the next

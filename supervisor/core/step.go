@@ -22,6 +22,9 @@ func Step(s *State, in Input) []Effect {
 		st.take(in.Event)
 	}
 	st.work()
+	if st.exitUnit(); len(st.queue) > 0 {
+		st.work()
+	}
 	st.settleAll()
 	return st.out
 }
@@ -45,7 +48,7 @@ func (st *step) take(e Event) {
 	case Command:
 		st.command(e)
 	case Shutdown:
-		st.shutdown()
+		st.shutdown(Ending{Action: e.Action, By: e.By, Force: e.Force})
 	case Spawned:
 		if u := st.current(e.Unit, e.Incarnation); u != nil {
 			st.spawned(u, e.PID)

@@ -139,6 +139,20 @@ func (p *script) do(w []string) []string {
 			p.s.ShutdownLimit = time.Duration(duration(p.t, arg(1)))
 		}
 		return p.step(Shutdown{})
+	case "end": // end ACTION [force]: a shutdown for something
+		return p.step(Shutdown{Action: Action(arg(1)), By: "root", Force: arg(2) == "force"})
+	case "exit-unit": // exit-unit NAME
+		p.s.ExitUnit = name
+		return nil
+	case "ending":
+		if p.s.Ending == nil {
+			return []string{"none"}
+		}
+		b, err := json.Marshal(p.s.Ending)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return []string{string(b)}
 	case "overdue": // the time of the shutdown
 		d := p.s.Deadline
 		if d == nil {

@@ -74,8 +74,13 @@ type (
 		Status      ExitStatus
 	}
 	// Shutdown: stop everything in order, then Done. What takes longer than the
-	// State's ShutdownLimit is killed at once.
-	Shutdown struct{}
+	// State's ShutdownLimit is killed at once. Force: Done at once, whatever runs;
+	// the owner ends it. While one is under way, another changes nothing but by Force.
+	Shutdown struct {
+		Action Action
+		By     string // who or what asked for it, for people
+		Force  bool
+	}
 	// Released: after Release; no process, group, mount or descriptor of the incarnation is left.
 	Released struct {
 		Unit        string

@@ -61,7 +61,7 @@ func (st *step) unwell(u *Unit, onFailure, signal, reason string) {
 		return
 	case "shutdown":
 		st.emit(Report{u.Name, u.Incarnation, reason + ": stopping everything"})
-		st.shutdown()
+		st.shutdown(Ending{Action: ActionExit, By: u.Name + ": " + reason})
 		return
 	}
 	if onFailure == "restart" && u.Beside.heir() {
