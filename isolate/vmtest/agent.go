@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,9 @@ func Agent() {
 		err = serve()
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "vm-agent:", err)
+		text := fmt.Sprintf("vm-agent: %v\n", err)
+		_, _ = os.Stderr.WriteString(text)
+		_ = os.WriteFile("/dev/kmsg", []byte("<3>"+text), 0) // outside of the unit nobody reads standard error
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -76,23 +79,33 @@ func leaveUnit() error {
 	return os.NewSyscallError("clone3", err)
 }
 
-// openPort opens the virtio port to the test.
+// openPort opens the virtio port to the test, which is there some time after its
+// driver was loaded.
 func openPort() (*os.File, error) {
-	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range names {
-		if name, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(name)) == portName {
-			fd, err := unix.Open("/dev/"+filepath.Base(filepath.Dir(path)), unix.O_RDWR|unix.O_CLOEXEC, 0)
-			return os.NewFile(uintptr(fd), portName), err
+	for range 1000 {
+		names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+		if err != nil {
+			return nil, err
 		}
+		for _, path := range names {
+			if name, err := os.ReadFile(path); err != nil || strings.TrimSpace(string(name)) != portName {
+				continue
+			}
+			if fd, err := unix.Open("/dev/"+filepath.Base(filepath.Dir(path)), unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
+				return os.NewFile(uintptr(fd), portName), nil
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks
 	}
 	return nil, errors.New("the machine has no virtio port " + portName)
 }
 
 // serve does what the test asks, several things at a time.
 func serve() error {
+	// None are left where prepare has loaded them.
+	if err := loadModules(); err != nil {
+		return err
+	}
 	port, err := openPort()
 	if err != nil {
 		return err

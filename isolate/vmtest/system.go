@@ -93,7 +93,7 @@ cgroup = "host"
 [rootfs]
 host = true
 [capabilities]
-keep = ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "DAC_OVERRIDE", "DAC_READ_SEARCH", "KILL", "MKNOD", "NET_ADMIN", "SYS_BOOT", "SYS_RESOURCE", "SYS_TIME", "CHOWN", "FOWNER", "SETUID", "SETGID", "SYSLOG", "SYS_NICE"]
+keep = ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "DAC_OVERRIDE", "DAC_READ_SEARCH", "KILL", "MKNOD", "NET_ADMIN", "SYS_BOOT", "SYS_RESOURCE", "SYS_TIME", "CHOWN", "FOWNER", "SETUID", "SETGID", "SYSLOG", "SYS_NICE", "SYS_MODULE"]
 [security]
 no-new-privileges = false
 seccomp = "unconfined"

@@ -41,6 +41,7 @@ func Prepare() (machine.Place, []string) {
 	place := machine.Where()
 	if place == machine.Machine {
 		note("mount /proc", unproc)
+		note("bind the initramfs over the root, so that containers can leave it", leaveInitramfs())
 	}
 	for i := range mounts {
 		m := &mounts[i]
