@@ -2,9 +2,11 @@ package modules
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"berth/supervisor/machine/conf"
 	"berth/supervisor/machine/uevent"
@@ -49,32 +51,57 @@ func (l *Loader) Coldplug(ctx context.Context) conf.Problems {
 	return problems
 }
 
+// linger is how long Hotplug keeps the index for further devices.
+const linger = 2 * time.Second
+
 // Hotplug loads the modules of devices that appear, until ctx ends. It hears all
 // that happens after events was opened; open is called when there is something to
-// load, and tell gets what went wrong. It keeps no index meanwhile.
+// load, and tell gets what went wrong. While nothing happens it keeps no index.
 func Hotplug(ctx context.Context, events *uevent.Socket, open func() (*Loader, conf.Problems, error), tell func(conf.Problems)) error {
-	for {
-		e, err := events.Next(ctx)
-		if ctx.Err() != nil {
-			return nil
+	var l *Loader
+	drop := func() {
+		if l != nil {
+			l.Close()
+			l = nil
 		}
-		if err != nil {
+	}
+	defer drop()
+	for {
+		e, err := next(ctx, events, l != nil)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			drop()
+			continue
+		case err != nil:
 			return err
 		}
 		alias := e.Env["MODALIAS"]
 		if !e.Lost() && (e.Action != "add" || alias == "") {
 			continue
 		}
-		l, _, err := open() // what is wrong with the files was told when they were first read
-		if err != nil {
-			tell(conf.Problems{{What: err.Error()}})
-			continue
+		if l == nil {
+			// What is wrong with the files was told when they were first read.
+			if l, _, err = open(); err != nil {
+				tell(conf.Problems{{What: err.Error()}})
+				continue
+			}
 		}
 		if e.Lost() {
 			tell(l.Coldplug(ctx))
 		} else {
 			tell(l.Load(ctx, Request{Name: alias, Device: true}))
 		}
-		l.Close()
 	}
+}
+
+// next waits for an event; with a limit, at most for linger.
+func next(ctx context.Context, events *uevent.Socket, limit bool) (uevent.Event, error) {
+	if limit {
+		limited, cancel := context.WithTimeout(ctx, linger)
+		defer cancel()
+		ctx = limited
+	}
+	return events.Next(ctx)
 }
