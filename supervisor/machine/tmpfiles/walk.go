@@ -106,10 +106,17 @@ func (w *worker) directory(names []string, whole string, build bool) (*place, er
 		case "", ".":
 			continue
 		case "..":
-			if n := len(above); n > 0 {
-				at.close()
-				at, above = above[n-1], above[:n-1]
+			n := len(above)
+			if n == 0 {
+				continue
 			}
+			// Only a link has "..", and its owner is who leads there.
+			if from, to := at.st.Uid, above[n-1].st.Uid; from != 0 && from != to {
+				at.close()
+				return nil, &unsafeError{whole, from, to}
+			}
+			at.close()
+			at, above = above[n-1], above[:n-1]
 			continue
 		}
 		next, err := at.enter(name, whole)
