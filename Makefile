@@ -8,7 +8,7 @@ BINARIES := berthd berth berth-oci
 # nethttpomithttp2: nothing here speaks HTTP/2, which is 370 KB.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags nethttpomithttp2 -ldflags "-s -w -buildid="
 
-.PHONY: all build examples demo test conformance bench fuzz lint clean
+.PHONY: all build examples demo test conformance bench bench-boot fuzz lint clean
 
 all: build
 
@@ -40,6 +40,10 @@ conformance:
 # Figures, each a line `bench <name> <value> <unit>`.
 bench: build
 	.ci/bench
+
+# berthd and other inits as PID 1 of a virtual machine, in one table.
+bench-boot:
+	.ci/bench-boot
 
 # Every fuzz target for FUZZTIME (5m) each.
 fuzz:

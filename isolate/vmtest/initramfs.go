@@ -43,6 +43,11 @@ func Text(name, text string, mode uint32) File {
 	return File{Name: name, Mode: regular | mode, Data: []byte(text)}
 }
 
+// Device is a character device.
+func Device(name string, mode, major, minor uint32) File {
+	return File{Name: name, Mode: device | mode, Major: major, Minor: minor}
+}
+
 // Copy is a program of the host.
 func Copy(name, from string) File { return File{Name: name, Mode: regular | 0o755, From: from} }
 
