@@ -1,0 +1,47 @@
+package modules
+
+import (
+	"strings"
+)
+
+// ParseNames reads a file of modules-load.d(5) or /etc/modules(5): a module on
+// each line. Words after it are parameters, as /etc/modules has always had them.
+func ParseNames(file, text string) []Request {
+	var requests []Request
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		w := strings.Fields(line)
+		if len(w) == 0 || w[0][0] == '#' || w[0][0] == ';' {
+			continue
+		}
+		r := Request{Name: w[0], File: file, Line: n}
+		for _, param := range w[1:] {
+			if param[0] == '#' {
+				break
+			}
+			r.Params = append(r.Params, param)
+		}
+		requests = append(requests, r)
+	}
+	return requests
+}
+
+// CommandLineNames gives what the kernel command line asks to load:
+// modules_load=a,b or modules-load=a,b, and in an initramfs the same after "rd.".
+func CommandLineNames(words []string, initramfs bool) []Request {
+	var requests []Request
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		key = Normalize(key)
+		if key != "modules_load" && (key != "rd.modules_load" || !initramfs) {
+			continue
+		}
+		for name := range strings.SplitSeq(value, ",") {
+			if name != "" {
+				requests = append(requests, Request{Name: name, File: "the kernel command line"})
+			}
+		}
+	}
+	return requests
+}
