@@ -34,6 +34,10 @@ type Settings struct {
 	// Negative: nothing does.
 	ShutdownTimeout units.Duration `json:"shutdown-timeout"`
 	ExitUnit        string         `json:"exit-unit"` // whose end for good is the daemon's; "": none
+	// SupervisorWatchdog and HardwareWatchdog are how long the daemon may stand
+	// still before it is replaced, and before the machine is reset. 0: nobody watches.
+	SupervisorWatchdog units.Duration `json:"supervisor-watchdog"`
+	HardwareWatchdog   units.Duration `json:"hardware-watchdog"`
 }
 
 // MaxHistory is how many generations may be kept.
@@ -50,6 +54,9 @@ type Setting struct {
 	list   func(*Settings) *[]string
 	number func(*Settings) *int
 	span   func(*Settings) *units.Duration
+	// off, of a span: it may be "" or "0" for none, and is this long at least. 0:
+	// it may be "infinity", and is a second at least.
+	off time.Duration
 	// check gives what is wrong with a value, or "".
 	check func(string) string
 }
@@ -83,6 +90,10 @@ func AllSettings() []Setting {
 			Help: "How long the stop of all units may take when the daemon ends, 1s to 24h. What is left then is killed at once and named in the log. \"infinity\" waits for ever."},
 		{Key: "exit-unit", Default: `""`, text: func(s *Settings) *string { return &s.ExitUnit }, check: unitName,
 			Help: "The unit that berthd runs for: when it has ended for good, by itself or by failing, everything else is stopped and berthd ends with its exit code, 128 and the signal if one killed it. As PID 1 of a machine berthd powers it off. Empty: none."},
+		{Key: "supervisor-watchdog", Default: `"60s"`, span: func(s *Settings) *units.Duration { return &s.SupervisorWatchdog }, off: 3 * time.Second,
+			Help: "How long the daemon's loop may stand still, 3s to 24h, before berthd's first process ends it and starts another; units do not notice. Empty: for ever. A change counts from the next berth reload or SIGHUP."},
+		{Key: "hardware-watchdog", Default: `""`, span: func(s *Settings) *units.Duration { return &s.HardwareWatchdog }, off: 3 * time.Second,
+			Help: "The machine's watchdog, /dev/watchdog0, is opened and given this timeout, 3s to 24h (a driver takes whole seconds, and may have a smaller range): when the daemon's loop has stood still for so long, the machine is reset. Empty: it is left alone. A change counts from the next berth reload or SIGHUP."},
 	}
 }
 
@@ -93,7 +104,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto",
 		RuntimeDir: p.RuntimeDir, StateDir: p.StateDir, Socket: p.Socket(),
-		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute),
+		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute), SupervisorWatchdog: units.Duration(time.Minute),
 	}
 }
 

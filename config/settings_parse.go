@@ -155,15 +155,35 @@ func (p *settingsParser) value(s Setting, start, end int, value *unstable.Node) 
 	}
 }
 
+// least, without and example tell what a span of time can be.
+func (s Setting) least() time.Duration { return max(s.off, time.Second) }
+
+func (s Setting) without() string {
+	if s.off > 0 {
+		return `"" for none`
+	}
+	return `"infinity"`
+}
+
+func (s Setting) example() string {
+	if s.Default == `""` {
+		return `"30s"`
+	}
+	return s.Default
+}
+
 // duration takes in a span of time.
 func (p *settingsParser) duration(s Setting, start, end int, value *unstable.Node) {
-	if value.Kind == unstable.String && string(value.Data) == "infinity" {
+	if text := string(value.Data); value.Kind == unstable.String && (s.off == 0 && text == "infinity" || s.off > 0 && (text == "" || text == "0")) {
 		*s.span(&p.settings) = units.Infinity
+		if s.off > 0 {
+			*s.span(&p.settings) = 0
+		}
 		return
 	}
 	d, err := time.ParseDuration(string(value.Data))
-	if value.Kind != unstable.String || err != nil || d < time.Second || d > 24*time.Hour {
-		p.fail(codeSetting, start, end-start, s.Key+` wants a span from "1s" to "24h", or "infinity"`, "such as "+s.Default)
+	if value.Kind != unstable.String || err != nil || d < s.least() || d > 24*time.Hour {
+		p.fail(codeSetting, start, end-start, s.Key+" wants a span from "+strconv.Quote(s.least().String())+` to "24h", or `+s.without(), "such as "+s.example())
 		return
 	}
 	*s.span(&p.settings) = units.Duration(d)

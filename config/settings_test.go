@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,6 +26,8 @@ operate-group = "wheel"
 cgroup-parent = "/machine"
 history = 5
 shutdown-timeout = "infinity"
+supervisor-watchdog = ""
+hardware-watchdog = "30s"
 
 [x-mine]
 anything = 1
@@ -34,7 +37,7 @@ anything = 1
 	}
 	want := Settings{Units: []string{"/srv/units"}, Reload: "manual", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
 		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine",
-		History: 5, ShutdownTimeout: units.Infinity}
+		History: 5, ShutdownTimeout: units.Infinity, HardwareWatchdog: units.Duration(30 * time.Second)}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -46,6 +49,7 @@ func TestSettingsFaults(t *testing.T) {
 		"[daemon]\nlog-level = \"inof\"\nlog_target = \"auto\"\nstate-dir = \"var/lib\"\nunits = [\"/a\", 3]\nread-group = 5\nlog-level = \"info\"\n",
 		"[daemon]\nhistory = 0\nshutdown-timeout = \"soon\"\n",
 		"[daemon]\nhistory = \"20\"\nshutdown-timeout = 5\n",
+		"[daemon]\nsupervisor-watchdog = \"1s\"\nhardware-watchdog = \"infinity\"\n",
 		"[deamon]\nreload = \"auto\"\n",
 		"reload = \"auto\"\n",
 		"daemon.reload = \"soon\"\n",

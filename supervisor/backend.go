@@ -347,6 +347,7 @@ func asked(ctx context.Context) (history.Author, string) {
 
 func (b backend) Reload(ctx context.Context) (*api.Reload, error) {
 	author, by := asked(ctx)
+	b.rereadWatchdogs()
 	return b.reload(ctx, how{author: author, why: "asked for by " + by})
 }
 

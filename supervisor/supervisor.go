@@ -47,8 +47,11 @@ type Config struct {
 	Place machine.Place
 	// ExitUnit is the unit whose end for good is everybody's, and whose exit code
 	// is the daemon's; "": none.
-	ExitUnit string
-	Log      *zap.Logger
+	ExitUnit  string
+	Watchdogs Watchdogs
+	// Reread gives the watchdogs as the settings have them now. nil: they never change.
+	Reread func() (Watchdogs, error)
+	Log    *zap.Logger
 }
 
 // Supervisor is one running supervisor. All fields below "loop" belong to the
@@ -104,6 +107,7 @@ type Supervisor struct {
 	sockets    map[string]*openSockets
 	poller     *listen.Poller
 	paths      *pathWatch
+	vital      vital
 }
 
 // handover is what is told of the past, for status.
@@ -203,6 +207,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	defer s.poller.Close()
 	s.paths = newPathWatch()
 	go s.watchPaths()
+	s.adoptWatchdog(hand)
 	if err := s.takeOver(hand); err != nil {
 		return 1, err
 	}
@@ -223,6 +228,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err != nil {
 		return 1, err
 	}
+	s.beginVital(cfg.Watchdogs)
 	code := s.loop(ctx, changes)
 	return code, nil
 }
@@ -253,6 +259,8 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 				return 1
 			}
 			s.onReaper(ev)
+		case <-s.vital.wakes():
+			s.live()
 		case <-waits:
 			s.tellWaits()
 		case <-changes:
@@ -325,6 +333,7 @@ func (s *Supervisor) onSignal(sig syscall.Signal) {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR:
 		s.shutdownTo(core.ActionExit, "SIG"+signalName(sig), false)
 	case syscall.SIGHUP:
+		go s.rereadWatchdogs()
 		s.reloadLater("received SIGHUP")
 	}
 }
@@ -337,6 +346,7 @@ func (s *Supervisor) finish() {
 	s.logs.Close()
 	s.writing.drain()
 	s.stamps.jobs.drain()
+	s.releaseWatchdog()
 	if e := s.state.Ending; e != nil && e.Force {
 		return // what is left in the groups is not waited for
 	}

@@ -83,6 +83,13 @@ func supervise(args []string, place machine.Place, client *reaper.Client, hand *
 		return 1, err
 	}
 	cfg.Log, cfg.Place = log, place
+	cfg.Reread = func() (supervisor.Watchdogs, error) {
+		settings, diags := config.LoadSettings(opt.config)
+		if diags.HasErrors() {
+			return supervisor.Watchdogs{}, diags
+		}
+		return watchdogs(settings), nil
+	}
 	return supervisor.Run(context.Background(), *cfg, client, hand)
 }
 
@@ -94,6 +101,7 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 		Manual: s.Reload == "manual", History: s.History,
 		ShutdownTimeout: max(0, time.Duration(s.ShutdownTimeout)), // infinity: none
 		ExitUnit:        s.ExitUnit,
+		Watchdogs:       watchdogs(s),
 	}
 	if len(opt.units) > 0 {
 		c.Directories = opt.units
@@ -114,6 +122,10 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 	}
 	c.OperateGroup, err = group("operate-group", s.OperateGroup)
 	return c, err
+}
+
+func watchdogs(s config.Settings) supervisor.Watchdogs {
+	return supervisor.Watchdogs{Supervisor: time.Duration(s.SupervisorWatchdog), Hardware: time.Duration(s.HardwareWatchdog)}
 }
 
 // group gives a group's id, -1 for none.
