@@ -189,7 +189,11 @@ func (s *Supervisor) fork(ctx context.Context, p *isolate.Prepared, group *cgrou
 		return nil, err
 	}
 	image, fds := p.Encode()
+	guard := s.guardLauncher(c)
 	pid, pidfd, err := c.Fork(ctx, image, fds)
+	if ctx.Err() == nil { // else it still owes the answer
+		guard.Stop()
+	}
 	if errors.Is(err, launcher.ErrLost) {
 		s.launcher.lost(c)
 		return nil, errInterrupted

@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"sync"
+	"time"
 
 	"berth/reaper/launcher"
+
+	"go.uber.org/zap"
 )
 
 // launcherSlot holds the connection to the launcher of the moment. A request
@@ -32,14 +35,16 @@ func (l *launcherSlot) set(conn *os.File) {
 }
 
 // lost takes away a client whose launcher is gone, so that the next start waits
-// for the new one.
-func (l *launcherSlot) lost(c *launcher.Client) {
+// for the new one. It reports whether it was there.
+func (l *launcherSlot) lost(c *launcher.Client) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.client == c {
-		l.client = nil
-		c.Close()
+	if l.client != c {
+		return false
 	}
+	l.client = nil
+	c.Close()
+	return true
 }
 
 // ahead tells the launcher, if there is one, of a fork that follows soon.
@@ -58,6 +63,37 @@ func (l *launcherSlot) sealed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.client != nil && l.client.Sealed()
+}
+
+// launcherSilence is how long a launcher may owe an answer and give none before
+// it is taken for hung. A fork takes milliseconds; one that has to wait for memory
+// may take seconds.
+const launcherSilence = 15 * time.Second
+
+// guardLauncher looks after a request whether the launcher hangs. The timer may
+// be stopped when the answer has come.
+func (s *Supervisor) guardLauncher(c *launcher.Client) *time.Timer {
+	return time.AfterFunc(launcherSilence, func() { s.lookAtLauncher(c) })
+}
+
+// lookAtLauncher replaces a launcher that hangs. What it was asked for is then
+// lost as with its end, and the starts are made again.
+func (s *Supervisor) lookAtLauncher(c *launcher.Client) {
+	silent := c.Silent()
+	if silent == 0 {
+		return
+	}
+	if left := launcherSilence - silent; left > 0 {
+		time.AfterFunc(left, func() { s.lookAtLauncher(c) })
+		return
+	}
+	if !s.launcher.lost(c) {
+		return // it is replaced already
+	}
+	s.log.Error("the launcher hangs: it is replaced, and what it was to start is started again", zap.Duration("silent", silent))
+	if err := s.reaper.ReplaceLauncher(); err != nil {
+		s.log.Error("cannot have the launcher replaced", zap.Error(err))
+	}
 }
 
 // get waits for a launcher.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"berth/reaper/internal/wire"
 
@@ -31,6 +32,8 @@ type Client struct {
 	last    uint64
 	waiting map[uint64]chan outcome
 	lost    error
+	open    int       // requests without an answer, given up ones included
+	since   time.Time // when the last answer came, or the first of the open ones was made
 }
 
 // outcome is an answer with its pidfd.
@@ -130,10 +133,14 @@ func (c *Client) fork(ctx context.Context, image []byte, fds []int) (int, *os.Fi
 	c.last++
 	q.Number = c.last
 	c.waiting[q.Number] = result
+	if c.open++; c.open == 1 {
+		c.since = time.Now()
+	}
 	c.mu.Unlock()
 
 	if err := c.conn.Send(q.encode(nil), fds); err != nil {
 		c.forget(q.Number)
+		c.answered()
 		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrClosed) {
 			err = fmt.Errorf("%w: %w", ErrLost, err)
 		}
@@ -156,6 +163,25 @@ func (c *Client) fork(ctx context.Context, image []byte, fds []int) (int, *os.Fi
 		}
 		return 0, nil, ctx.Err()
 	}
+}
+
+// answered notes that there is one open request less.
+func (c *Client) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open, c.since = c.open-1, time.Now()
+}
+
+// Silent tells for how long the launcher has owed an answer and given none; 0
+// when it owes none. Requests wait for each other, so one of many may be slow
+// without a fault; a launcher that answers nothing hangs.
+func (c *Client) Silent() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == 0 || c.lost != nil {
+		return 0
+	}
+	return time.Since(c.since)
 }
 
 // forget makes the answer to a request one that nobody waits for.
@@ -205,6 +231,7 @@ func (c *Client) receive() {
 			c.sealed.Store(a.Sealed)
 			continue
 		}
+		c.answered()
 		o := outcome{answer: a}
 		switch {
 		case len(got.FDs) == 1:
