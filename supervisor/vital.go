@@ -18,6 +18,12 @@ type Watchdogs struct{ Supervisor, Hardware time.Duration }
 // watchdogName is that of the machine's watchdog in the reaper's store.
 const watchdogName = reaper.KeptPrefix + hwdog.Stored
 
+// feeds is how often the machine's watchdog is fed within its timeout. A supervisor
+// that takes over waits for one such part before it does: so between the last one
+// of the supervisor before and its first one lies what the change takes, and two
+// fifths.
+const feeds = 5
+
 // vital tells both watchdogs that the loop runs. The loop itself does so, and
 // wakes for it: told by a goroutine, a loop that hangs would seem alive.
 type vital struct {
@@ -25,6 +31,7 @@ type vital struct {
 	ticker *time.Ticker  // nil: nobody watches
 	told   bool          // that the device cannot be had, or fed
 	device *hwdog.Device // nil: there is none
+	resize bool          // the device has to be given another timeout
 	// calm is when a supervisor that takes over begins to feed the device. One
 	// that does not live so long, again and again, is no better than one that
 	// hangs.
@@ -51,8 +58,8 @@ func (v *vital) pause() time.Duration {
 		if v.device != nil {
 			hardware = v.device.Timeout() // which may be another
 		}
-		if p == 0 || hardware/4 < p {
-			p = hardware / 4
+		if p == 0 || hardware/feeds < p {
+			p = hardware / feeds
 		}
 	}
 	return p
@@ -61,7 +68,7 @@ func (v *vital) pause() time.Duration {
 // beginVital is called when the loop begins.
 func (s *Supervisor) beginVital(limits Watchdogs) {
 	if s.hand.supervisors > 1 && s.vital.device != nil {
-		s.vital.calm = time.Now().Add(s.vital.device.Timeout() / 3)
+		s.vital.calm = time.Now().Add(s.vital.device.Timeout() / feeds)
 	}
 	s.vital.handsOver = s.cfg.Place == machine.Machine
 	s.vital.limits.Supervisor = -1 // differs: an earlier supervisor's is in force
@@ -81,10 +88,7 @@ func (s *Supervisor) setWatchdogs(limits Watchdogs) {
 	case v.device != nil && limits.Hardware == 0:
 		s.disarm("the settings have none")
 	case v.device != nil && changed:
-		if err := v.device.SetTimeout(limits.Hardware); err != nil {
-			s.log.Error("the machine's watchdog keeps its timeout", zap.Error(err))
-		}
-		s.tellWatchdog()
+		v.resize = true
 	}
 	v.told = false
 	if unwatched {
@@ -119,7 +123,15 @@ func (s *Supervisor) live() {
 		return
 	}
 	if time.Now().Before(v.calm) {
-		return
+		return // a new timeout would feed it too
+	}
+	if v.resize {
+		v.resize = false
+		if err := v.device.SetTimeout(v.limits.Hardware); err != nil {
+			s.log.Error("the machine's watchdog keeps its timeout", zap.Error(err))
+		}
+		s.tellWatchdog()
+		s.paceVital()
 	}
 	if err := v.device.Feed(); err != nil && !v.told {
 		v.told = true
