@@ -15,6 +15,9 @@ const (
 	codeUnknown     = "C021"
 	codeSyntax      = "C022"
 	codeUnsupported = "C023"
+
+	// CodeNotInImage is what berth build-image reports.
+	CodeNotInImage = "C030"
 )
 
 var explanations = map[string]string{
@@ -56,6 +59,13 @@ berth has no time zones built in: it reads those of the machine, from
 	codeSyntax:  `The daemon's settings (berthd.toml) are not TOML.`,
 	codeUnsupported: `A key of the daemon's settings (berthd.toml) asks for something that this
 version of berth cannot do yet. It is refused rather than ignored.`,
+	CodeNotInImage: `A unit needs a path of the machine that the image being built does not have.
+
+berth build-image puts into an image what it is given: the directory of unit
+files with all that lies in it (so paths that begin with "./" are there), root
+file systems with --root, single files with --file. A root file system, a
+program, the source of a bind mount and an environment file must be among them,
+unless they lie below /dev, /proc, /run, /sys, /tmp or a mount of the fstab.`,
 }
 
 // Explain gives the text for a code of this package ("C001"), or false.

@@ -79,7 +79,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 4 no such unit,
 		a.execCommand(), a.runCommand(), a.reexecCommand())
 	add("act", a.shutdownCommands()...)
 	root.AddCommand(a.keeperCommand())
-	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand(), a.calendarCommand())
+	add("files", a.checkCommand(), a.planCommand(), a.specCommand(), a.explainCommand(), a.schemaCommand(), a.calendarCommand(), a.buildImageCommand())
 	return root
 }
 

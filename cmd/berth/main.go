@@ -1,6 +1,6 @@
 // Command berth is the command line of berth. It speaks to berthd by the
-// control API, except for run, check, explain, schema, calendar and plan
-// --syscalls, which need no daemon.
+// control API, except for run, check, explain, schema, calendar, build-image and
+// plan --syscalls, which need no daemon.
 package main
 
 import (

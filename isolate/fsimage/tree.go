@@ -93,7 +93,7 @@ func (t *Tree) Entries() []Entry {
 // Lookup gives what is at a path, following links on the way to it but not at its
 // end; nil: nothing.
 func (t *Tree) Lookup(name string) *Inode {
-	at, err := t.resolve(name, false)
+	at, err := t.resolve("", name, false)
 	if err != nil {
 		return nil
 	}
@@ -101,8 +101,16 @@ func (t *Tree) Lookup(name string) *Inode {
 }
 
 // Stat is Lookup that follows a link at the end too.
-func (t *Tree) Stat(name string) *Inode {
-	at, err := t.resolve(name, true)
+func (t *Tree) Stat(name string) *Inode { return t.StatIn("", name) }
+
+// StatIn is Stat for who has the directory root, a path of the tree, as the root
+// directory: links and ".." do not lead out of it.
+func (t *Tree) StatIn(root, name string) *Inode {
+	base, err := t.resolve("", root, true)
+	if err != nil {
+		return nil
+	}
+	at, err := t.resolve(base, name, true)
 	if err != nil {
 		return nil
 	}
@@ -114,7 +122,7 @@ func (t *Tree) Stat(name string) *Inode {
 // attributes of the new one. Directories that lack on the way are made. Links on
 // the way are followed as the kernel will, within the tree.
 func (t *Tree) Add(name string, n *Inode) error {
-	at, err := t.resolve(name, false)
+	at, err := t.resolve("", name, false)
 	if err != nil {
 		return fmt.Errorf("cannot put /%s into the image: %w", clean(name), err)
 	}
@@ -132,10 +140,11 @@ func (t *Tree) Add(name string, n *Inode) error {
 // maxLinks is how many symbolic links are followed in one path (path_resolution(7)).
 const maxLinks = 40
 
-// resolve gives the path at which a name is in the tree, whether there is
-// something or not. What lacks is taken for a directory.
-func (t *Tree) resolve(name string, last bool) (string, error) {
-	at, rest, links := "", clean(name), 0
+// resolve gives the path at which a name is in the tree for who has base as the
+// root directory, whether there is something or not. What lacks is taken for a
+// directory. last: a link at the end is followed too.
+func (t *Tree) resolve(base, name string, last bool) (string, error) {
+	at, rest, links := base, clean(name), 0
 	for rest != "" {
 		var part string
 		part, rest, _ = strings.Cut(rest, "/")
@@ -143,7 +152,9 @@ func (t *Tree) resolve(name string, last bool) (string, error) {
 		case "", ".":
 			continue
 		case "..":
-			at = parent(at)
+			if at != base {
+				at = parent(at)
+			}
 			continue
 		}
 		next := join(at, part)
@@ -156,7 +167,7 @@ func (t *Tree) resolve(name string, last bool) (string, error) {
 				return "", fmt.Errorf("too many symbolic links at /%s", next)
 			}
 			if strings.HasPrefix(n.Target, "/") {
-				at = ""
+				at = base
 			}
 			rest = strings.TrimPrefix(n.Target+"/"+rest, "/")
 		case rest != "":

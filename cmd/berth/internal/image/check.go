@@ -1,0 +1,132 @@
+package image
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"berth/config"
+	"berth/isolate/fsimage"
+	"berth/units"
+)
+
+// runtimeDirs have at run time what they do not have in the image.
+var runtimeDirs = []string{"/dev", "/proc", "/run", "/sys", "/tmp"}
+
+// checkUnits looks whether all that the units name is in the image.
+func (p *Plan) checkUnits() error {
+	var all units.Diagnostics
+	for _, name := range slices.Sorted(maps.Keys(p.set.Units)) {
+		u := p.set.Units[name]
+		var sources []units.Source
+		for _, file := range p.set.Files[name] {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return fmt.Errorf("cannot read a unit file: %w", err)
+			}
+			sources = append(sources, units.Source{Path: file, Text: text})
+		}
+		for _, l := range p.lacks(u) {
+			all = append(all, units.Fault(name, sources, l.key, config.CodeNotInImage, l.what, l.try))
+		}
+	}
+	return all.Err()
+}
+
+// lack is a key that names something that is not there.
+type lack struct{ key, what, try string }
+
+func (p *Plan) lacks(u *units.Unit) []lack {
+	var out []lack
+	if u.Service.Type == "group" {
+		return nil
+	}
+	// The root directories in which the program may be, and those that are there.
+	roots := []string{"/"}
+	key := "rootfs.layers"
+	if u.RootFS.Path != "" {
+		key = "rootfs.path"
+	}
+	if !u.RootFS.Host {
+		roots = nil
+	}
+	for _, path := range rootPaths(u) {
+		at := p.inImage(path)
+		if n := p.system.Stat(at); n == nil || n.Kind() != fsimage.KindDir {
+			try := fmt.Sprintf("give the directory that is to be there: --root %s=DIRECTORY", at)
+			out = append(out, lack{key, fmt.Sprintf("there is no root file system at %s in the image", at), try})
+			continue
+		}
+		roots = append(roots, at)
+	}
+	complete := len(out) == 0
+	for _, m := range u.Mounts {
+		if m.Type == "bind" && !p.there(m.Source) {
+			out = append(out, lack{"mount", fmt.Sprintf("there is no %s in the image to mount on %s", p.inImage(m.Source), m.Target), "put it beside the unit files, or give it with --root or --file"})
+		}
+	}
+	for _, file := range u.Service.EnvironmentFiles {
+		if !strings.HasPrefix(file, "-") && !p.there(file) {
+			out = append(out, lack{"service.environment-files", fmt.Sprintf("there is no %s in the image", p.inImage(file)), "give it with --file FILE:" + p.inImage(file)})
+		}
+	}
+	if !complete || len(u.Service.Command) == 0 {
+		return out
+	}
+	program := u.Service.Command[0]
+	mounted := slices.ContainsFunc(u.Mounts, func(m units.Mount) bool { return below(program, m.Target) })
+	if !path.IsAbs(program) || mounted || u.RootFS.Host && p.mounted(program) {
+		return out
+	}
+	for _, root := range roots {
+		if n := p.system.StatIn(root, program); n != nil && n.Kind() == fsimage.KindRegular && n.Mode&0o111 != 0 {
+			return out
+		}
+	}
+	where := "the image"
+	if !u.RootFS.Host {
+		where = "its root file system, " + strings.Join(roots, " and ")
+	}
+	return append(out, lack{"service.command", fmt.Sprintf("there is no program %s in %s", program, where), "look at the path, and at what was given with --root: --dry-run lists all files"})
+}
+
+// there tells whether a path of the machine is in the image, or may be at run time.
+func (p *Plan) there(path string) bool {
+	at := p.inImage(path)
+	return p.mounted(at) || p.system.Stat(at) != nil
+}
+
+// mounted tells whether something is mounted over a path at run time.
+func (p *Plan) mounted(at string) bool {
+	return slices.ContainsFunc(slices.Concat(runtimeDirs, p.mounts), func(dir string) bool { return below(at, dir) })
+}
+
+// below tells whether a path is a directory or in it.
+func below(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// checkState warns of what the units keep, where it cannot be kept.
+func (p *Plan) checkState() error {
+	dir := p.settings.StateDir
+	if !p.mounted(dir) {
+		switch p.options.Format {
+		case Squashfs:
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s is on the read-only root file system: volumes and log files cannot be written. Mount something there with --fstab", dir))
+		case Initramfs:
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s is in memory: volumes and log files are gone at power-off. Mount a disk there with --fstab", dir))
+		}
+	}
+	if paths := p.system.Xattrs(); len(paths) > 0 && p.options.Format == Initramfs {
+		if !p.options.DropXattrs {
+			return fmt.Errorf("/%s and %d more files have extended attributes (such as capabilities), which an initramfs cannot hold: choose another --format, or leave them out with --drop-xattrs", paths[0], len(paths)-1)
+		}
+		for _, e := range p.system.Entries() {
+			e.Xattrs = nil
+		}
+	}
+	return nil
+}
