@@ -38,6 +38,7 @@ type Settings struct {
 	// still before it is replaced, and before the machine is reset. 0: nobody watches.
 	SupervisorWatchdog units.Duration `json:"supervisor-watchdog"`
 	HardwareWatchdog   units.Duration `json:"hardware-watchdog"`
+	Emergency          string         `json:"emergency"` // shell | reboot | halt
 }
 
 // MaxHistory is how many generations may be kept.
@@ -71,7 +72,7 @@ func AllSettings() []Setting {
 		{Key: "log-level", Default: `"info"`, Values: []string{"debug", "info", "warn", "error"}, text: func(s *Settings) *string { return &s.LogLevel },
 			Help: "The least severe messages of the daemon itself that are logged."},
 		{Key: "log-target", Default: `"auto"`, Values: []string{"auto", "journald", "console", "kmsg"}, text: func(s *Settings) *string { return &s.LogTarget },
-			Help: "Where the daemon's own log goes. auto: to journald if it runs, else to standard error."},
+			Help: "Where the daemon's own log goes. auto: to journald if it runs, else to standard error; as PID 1 of a machine to the kernel's log until journald runs or the state directory can be written, then there."},
 		{Key: "runtime-dir", Default: `"/run/berth"`, text: func(s *Settings) *string { return &s.RuntimeDir }, check: absolute,
 			Help: "Directory for what need not outlive a boot. Never visible in a container. An ordinary user's: $XDG_RUNTIME_DIR/berth."},
 		{Key: "state-dir", Default: `"/var/lib/berth"`, text: func(s *Settings) *string { return &s.StateDir }, check: absolute,
@@ -94,6 +95,8 @@ func AllSettings() []Setting {
 			Help: "How long the daemon's loop may stand still, 3s to 24h, before berthd's first process ends it and starts another; units do not notice. Empty: for ever. A change counts from the next berth reload or SIGHUP."},
 		{Key: "hardware-watchdog", Default: `""`, span: func(s *Settings) *units.Duration { return &s.HardwareWatchdog }, off: 3 * time.Second,
 			Help: "The machine's watchdog, /dev/watchdog0, is opened and given this timeout, 3s to 24h (a driver takes whole seconds, and may have a smaller range): when the daemon's loop has stood still for so long, the machine is reset. Empty: it is left alone. A change counts from the next berth reload or SIGHUP."},
+		{Key: "emergency", Default: `"shell"`, Values: []string{"shell", "reboot", "halt"}, text: func(s *Settings) *string { return &s.Emergency },
+			Help: "What PID 1 of a machine does when a boot cannot go on by itself, or the supervisor ends again and again. shell: sulogin, or a shell, on every console. reboot, halt: tells why on the console, and does so after 30 seconds. In a container there is none: its engine sees it end."},
 	}
 }
 
@@ -102,7 +105,7 @@ func AllSettings() []Setting {
 func DefaultSettings() Settings {
 	p := OwnPlaces()
 	return Settings{
-		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto",
+		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto", Emergency: "shell",
 		RuntimeDir: p.RuntimeDir, StateDir: p.StateDir, Socket: p.Socket(),
 		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute), SupervisorWatchdog: units.Duration(time.Minute),
 	}

@@ -25,6 +25,7 @@ read-group = "adm"
 operate-group = "wheel"
 cgroup-parent = "/machine"
 history = 5
+emergency = "halt"
 shutdown-timeout = "infinity"
 supervisor-watchdog = ""
 hardware-watchdog = "30s"
@@ -37,7 +38,7 @@ anything = 1
 	}
 	want := Settings{Units: []string{"/srv/units"}, Reload: "manual", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
 		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine",
-		History: 5, ShutdownTimeout: units.Infinity, HardwareWatchdog: units.Duration(30 * time.Second)}
+		History: 5, ShutdownTimeout: units.Infinity, HardwareWatchdog: units.Duration(30 * time.Second), Emergency: "halt"}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -23,7 +23,7 @@ const (
 func main() {
 	role := ""
 	args := os.Args[1:]
-	if len(args) > 0 && (args[0] == roleSupervisor || args[0] == roleLauncher) {
+	if len(args) > 0 && (args[0] == roleSupervisor || args[0] == roleLauncher || args[0] == roleEmergency) {
 		role, args = args[0], args[1:]
 	}
 	// A log that nobody reads any more is no reason to end: with this a write
@@ -34,6 +34,8 @@ func main() {
 	switch role {
 	case roleLauncher:
 		err = runLauncher()
+	case roleEmergency:
+		err = runEmergency(args)
 	case roleSupervisor:
 		code, err = runSupervisor(args)
 	default:

@@ -44,9 +44,12 @@ func runReaper(args []string) (int, error) {
 		Backoff:    backoff,
 		Supervisor: append([]string{"berthd", roleSupervisor}, args...),
 		Launcher:   []string{"berthd", roleLauncher},
-		Emergency:  []string{"berthd", roleEmergency},
 	}
-	if place == machine.Container {
+	switch place {
+	case machine.Machine:
+		config.Emergency = append([]string{"berthd", roleEmergency}, args...)
+	case machine.Container:
+		// There is no console that would be a person's; its engine sees it end.
 		config.Log = toStandardError
 	}
 	return reaper.Run(config), nil

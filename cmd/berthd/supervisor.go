@@ -35,12 +35,12 @@ func runSupervisor(args []string) (int, error) {
 	// signal on, and that is the one that is acted on. Not signal.Ignore, which
 	// services would inherit.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
-	place := machine.Where() // before the connection: see there
+	place, begin := machine.Where(), machine.Began() // before the connection: see there
 	client, hand, err := reaper.Connect(reaper.SupervisorFD)
 	if err != nil {
 		return 1, err
 	}
-	code, err := supervise(args, place, client, hand)
+	code, err := supervise(args, place, begin, client, hand)
 	if err == nil {
 		return code, client.Exit(code)
 	}
@@ -53,7 +53,7 @@ func runSupervisor(args []string) (int, error) {
 	return code, err
 }
 
-func supervise(args []string, place machine.Place, client *reaper.Client, hand *reaper.Handover) (int, error) {
+func supervise(args []string, place machine.Place, begin machine.Begin, client *reaper.Client, hand *reaper.Handover) (int, error) {
 	opt, err := parse(args)
 	if err != nil {
 		return 2, err
@@ -63,6 +63,8 @@ func supervise(args []string, place machine.Place, client *reaper.Client, hand *
 		diags.Format(os.Stderr, false)
 		return 5, fmt.Errorf("the settings in %s are not valid", opt.config)
 	}
+	line, text := commandLine(place)
+	obey(&line, opt, &settings)
 	if opt.logLevel != "" {
 		settings.LogLevel = opt.logLevel
 	}
@@ -89,6 +91,10 @@ func supervise(args []string, place machine.Place, client *reaper.Client, hand *
 			return supervisor.Watchdogs{}, diags
 		}
 		return watchdogs(settings), nil
+	}
+	b := &machine.Boot{Place: place, Options: line, Line: text}
+	if err := boot(context.Background(), b, cfg, client, hand, begin); err != nil {
+		return 1, err
 	}
 	return supervisor.Run(context.Background(), *cfg, client, hand)
 }

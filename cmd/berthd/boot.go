@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"berth/config"
+	"berth/reaper"
+	"berth/supervisor"
+	"berth/supervisor/machine"
+	"berth/supervisor/machine/cmdline"
+
+	"go.uber.org/zap"
+)
+
+// commandLine gives what the kernel's command line asks of berthd as PID 1 of a
+// machine, and its text; elsewhere it is not for berthd.
+func commandLine(place machine.Place) (cmdline.Options, string) {
+	if place != machine.Machine {
+		return cmdline.Options{}, ""
+	}
+	text, err := os.ReadFile("/proc/cmdline")
+	o := cmdline.Parse(string(text))
+	if err != nil {
+		o.Problems = append(o.Problems, "cannot read the kernel's command line: "+err.Error())
+	}
+	return o, string(text)
+}
+
+// obey puts the command line over settings and flags.
+func obey(o *cmdline.Options, opt *options, s *config.Settings) {
+	if o.Units != nil {
+		opt.units = o.Units
+	}
+	if o.LogLevel != "" {
+		s.LogLevel, opt.logLevel = o.LogLevel, o.LogLevel
+	}
+	if o.LogTarget != "" {
+		s.LogTarget = o.LogTarget
+	}
+}
+
+// boot does the duties of a boot, where this is PID 1 and nobody has done them.
+func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *reaper.Client, hand *reaper.Handover, begin machine.Begin) error {
+	b.RuntimeDir, b.StateDir, b.Log = cfg.RuntimeDir, cfg.StateDir, cfg.Log
+	for _, p := range b.Options.Problems {
+		b.Log.Warn("a word on the kernel's command line has no effect", zap.String("because", p))
+	}
+	b.Emergency = func(ctx context.Context, why string) error {
+		return awaitEmergency(ctx, b.RuntimeDir, why, client, hand)
+	}
+	return machine.Run(ctx, b, machine.Duties(), begin)
+}
+
+// awaitEmergency has the reaper run the emergency role and waits for its end. It
+// is called before the supervisor takes anything over: what else the reaper tells
+// meanwhile goes with the rest of what it handed over.
+func awaitEmergency(ctx context.Context, runtimeDir, why string, client *reaper.Client, hand *reaper.Handover) error {
+	// The shell that a former supervisor has asked for may run yet; it is not
+	// waited for twice, nor is its reason replaced.
+	if err := os.WriteFile(filepath.Join(runtimeDir, whyFile), []byte(why), 0o644); err != nil {
+		return err
+	}
+	if err := client.Emergency(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case ev, ok := <-client.Events():
+			if !ok {
+				return errors.New("the reaper is gone")
+			}
+			switch ev := ev.(type) {
+			case reaper.EmergencyEnded:
+				return nil
+			case reaper.Launcher:
+				hand.Launcher = ev.Conn
+			case reaper.Exit:
+				hand.Exits = append(hand.Exits, ev)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// whyFile is in the runtime directory and tells the emergency role why.
+const whyFile = "emergency"
+
+// takeReason gives what the emergency role is to tell, and what follows it.
+func takeReason(runtimeDir string) (why, next string) {
+	path := filepath.Join(runtimeDir, whyFile)
+	if text, err := os.ReadFile(path); err == nil {
+		_ = os.Remove(path) // it would be told again at a worse time
+		return strings.TrimSpace(string(text)), "The boot goes on when this shell ends (exit, or Ctrl-D)."
+	}
+	why = os.Getenv(reaper.EmergencyVariable)
+	if why == "" {
+		why = "It was asked for."
+	}
+	return why, "Services that run are not touched. The supervisor is tried again when this shell ends (exit, or Ctrl-D)."
+}
