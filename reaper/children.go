@@ -1,9 +1,11 @@
 package reaper
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // procIsOwn reports whether /proc is mounted and shows this process's own PID
@@ -13,28 +15,33 @@ func procIsOwn() bool {
 	return err == nil && self == strconv.Itoa(os.Getpid())
 }
 
-// children lists the pids of all children, ended ones too, in buf. It reads the
+// children lists the pids of all children, ended ones too, in buf, and reports
+// whether it could: the list may lack some otherwise. It reads the
 // children of every thread, since a child hangs on the thread that forked it or
 // to which the kernel gave it; where the kernel has no such file
 // (CONFIG_PROC_CHILDREN), it looks at every process for its parent.
 //
 // The kernel warns that the file can skip entries when children are taken away
 // meanwhile. Only the caller takes them away, and not meanwhile.
-func children(buf []int) []int {
+func children(buf []int) ([]int, bool) {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return childrenByParent(buf)
 	}
 	for _, task := range tasks {
 		data, err := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
-		if os.IsNotExist(err) {
-			if _, err := os.Stat("/proc/self/task/" + task.Name()); err == nil {
+		if err != nil {
+			if _, gone := os.Stat("/proc/self/task/" + task.Name()); gone != nil {
+				continue // the thread has ended
+			}
+			if os.IsNotExist(err) {
 				return childrenByParent(buf[:0])
 			}
+			return buf, false
 		}
 		buf = appendPIDs(buf, data)
 	}
-	return buf
+	return buf, true
 }
 
 // appendPIDs reads decimal numbers that are separated by spaces.
@@ -56,13 +63,16 @@ func appendPIDs(buf []int, data []byte) []int {
 }
 
 // childrenByParent lists the processes in /proc whose parent is this one.
-func childrenByParent(buf []int) []int {
+func childrenByParent(buf []int) ([]int, bool) {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return buf
+		return buf, false
 	}
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return buf, false
+	}
 	self := os.Getpid()
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
@@ -73,8 +83,11 @@ func childrenByParent(buf []int) []int {
 		if err == nil && parentIn(string(stat)) == self {
 			buf = append(buf, pid)
 		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+			return buf, false
+		}
 	}
-	return buf
+	return buf, true
 }
 
 // parentIn gives the fourth field of a line of proc_pid_stat(5). The second, the

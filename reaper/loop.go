@@ -71,7 +71,8 @@ type reaper struct {
 	signals              []syscall.Signal // not yet given to the supervisor
 
 	reapDue  bool
-	sweep    []int // children still to be looked at
+	reapAt   time.Time // when children could not be listed: the next try; zero: they could
+	sweep    []int     // children still to be looked at
 	sweeping bool
 
 	exiting  bool
@@ -121,6 +122,8 @@ func (r *reaper) prepare() error {
 	if err := Harden(); err != nil {
 		return err
 	}
+	r.maxFDs = raiseFiles()
+	warmUp()
 	var err error
 	if r.inbox, err = listen(); err != nil {
 		return err
@@ -133,7 +136,6 @@ func (r *reaper) prepare() error {
 		}
 	}
 	r.openExecutable()
-	r.maxFDs = raiseFiles()
 	return nil
 }
 
@@ -177,9 +179,12 @@ func raiseFiles() int {
 func (r *reaper) loop() {
 	for {
 		now := time.Now()
+		if !r.reapAt.IsZero() && !now.Before(r.reapAt) {
+			r.reapDue, r.reapAt = true, time.Time{}
+		}
 		r.startDue(now)
 		if r.reapDue || r.sweeping {
-			r.reap()
+			r.reap(now)
 		}
 		r.flush(now)
 		r.guard(now)
@@ -242,6 +247,9 @@ func (r *reaper) timeout(now time.Time) int {
 	}
 	var due time.Time
 	planned := false
+	if !r.reapAt.IsZero() {
+		due, planned = r.reapAt, true
+	}
 	sooner := func(t time.Time) {
 		if !planned || t.Before(due) {
 			due, planned = t, true

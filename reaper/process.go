@@ -207,6 +207,18 @@ func (r *reaper) retireLauncher() {
 	r.launcher.due = time.Time{}
 }
 
+// replaceLauncher kills a launcher that hangs. That is a fault of its own, which
+// counts like an end.
+func (r *reaper) replaceLauncher(now time.Time) {
+	pid := r.launcher.pid
+	if pid == 0 {
+		return
+	}
+	r.retireLauncher()
+	delay := r.launcher.ended(now)
+	r.log("launcher " + strconv.Itoa(pid) + " is replaced, for the supervisor says that it hangs; next start in " + delay.String())
+}
+
 // closeLauncherConn closes the connection that is for the supervisor, if it has
 // not yet been sent, and takes back the message that was to carry it.
 func (r *reaper) closeLauncherConn() {

@@ -2,13 +2,16 @@ package reaper
 
 import "time"
 
+// reapRetry is the pause after a failure to list the children.
+const reapRetry = 100 * time.Millisecond
+
 // reap looks for ended children and settles each, up to reapBatch at a time.
 //
 // The kernel shows ended children one at a time, and one that is left a zombie
 // always first: it hides the others. So when that one is to be kept, all children
 // are listed once and each is looked at. What ends after the list was made
 // brings a SIGCHLD of its own.
-func (r *reaper) reap() {
+func (r *reaper) reap(now time.Time) {
 	if !r.sweeping {
 		r.reapDue = false
 	}
@@ -36,7 +39,11 @@ func (r *reaper) reap() {
 			if !r.hasProc() {
 				return // until it is acknowledged or released
 			}
-			r.sweep, r.sweeping = children(nil), true
+			if r.sweep, r.sweeping = children(nil); !r.sweeping {
+				// No descriptor is free to look with, say.
+				r.sweep, r.reapAt = nil, now.Add(reapRetry)
+				return
+			}
 		}
 	}
 	r.reapDue = r.reapDue || !r.sweeping

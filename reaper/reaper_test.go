@@ -505,10 +505,10 @@ func TestWithoutProc(t *testing.T) {
 
 func TestChildrenAreFoundByTheirParentToo(t *testing.T) {
 	w := newWorld(t)
-	if !slices.Contains(children(nil), w.cmd.Process.Pid) {
-		t.Errorf("children: %v, without %d", children(nil), w.cmd.Process.Pid)
+	if !slices.Contains(listed(children(nil)), w.cmd.Process.Pid) {
+		t.Errorf("children: %v, without %d", listed(children(nil)), w.cmd.Process.Pid)
 	}
-	if got := childrenByParent(nil); !slices.Contains(got, w.cmd.Process.Pid) || slices.Contains(got, w.now.hello.PID) {
+	if got := listed(childrenByParent(nil)); !slices.Contains(got, w.cmd.Process.Pid) || slices.Contains(got, w.now.hello.PID) {
 		t.Errorf("children by parent: %v, want %d and not %d", got, w.cmd.Process.Pid, w.now.hello.PID)
 	}
 }

@@ -101,7 +101,7 @@ func (r *reaper) request(got wire.Received) {
 		case kindEmergency:
 			refuse(r.wantEmergency("the supervisor asks for it"))
 		case kindReplace:
-			r.retireLauncher()
+			r.replaceLauncher(time.Now())
 		}
 	}
 	if m.Request != 0 && r.conn != nil {

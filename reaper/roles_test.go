@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,10 @@ import (
 // supervisor, the launcher, and a process that makes orphans. The supervisor
 // does what the test tells it over a socket.
 
-const socketVariable = "BERTH_TEST_SOCKET"
+const (
+	socketVariable = "BERTH_TEST_SOCKET"
+	trimVariable   = "BERTH_TEST_TRIM"
+)
 
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "role-") {
@@ -35,6 +39,13 @@ func TestMain(m *testing.M) {
 	}
 	switch os.Args[1] {
 	case "role-reaper":
+		if os.Getenv(trimVariable) != "" {
+			go func() { // as berthd does now and then
+				for range time.Tick(100 * time.Millisecond) {
+					debug.FreeOSMemory()
+				}
+			}()
+		}
 		os.Exit(Run(Config{
 			Supervisor: []string{"test-supervisor", "role-supervisor"},
 			Launcher:   []string{"test-launcher", "role-launcher"},
@@ -413,6 +424,23 @@ func (s *testSupervisor) try(o order) (r report, err error) {
 		}
 		_, err := s.client.call("do", message{Kind: lastRequest + 1}, files)
 		return r, err
+	case "deaf": // reads no more, and asks and asks
+		s.client.mu.Lock()
+		s.client.last++
+		m := message{Kind: kindStats, Request: s.client.last}
+		s.client.waiting[m.Request] = make(chan message) // whose reader never comes
+		s.client.mu.Unlock()
+		go func() {
+			for s.client.send(m, nil) == nil {
+			}
+		}()
+		return r, nil
+	case "garbage": // and what is left of its life
+		data := make([]byte, 200)
+		for i := range data {
+			data[i] = byte(i*i*o.Number + i>>2)
+		}
+		return r, s.client.conn.Send(data, nil)
 	case "die":
 		os.Exit(9)
 	case "stop":

@@ -197,6 +197,9 @@ func (r *reaper) loadRecord(kind record, d *wire.Decoder) bool {
 // reexec executes the binary at Config.Exe in place of this process. It returns
 // only when that has failed, and everything is then as it was.
 func (r *reaper) reexec() (syscall.Errno, string) {
+	if err := roomToReexec(); err != nil {
+		return errnoOf(err), "the new program would have too few descriptors free"
+	}
 	memfd, err := unix.MemfdCreate("berth-reaper-state", unix.MFD_CLOEXEC)
 	if err != nil {
 		return errnoOf(err), "memfd_create"

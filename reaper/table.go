@@ -13,6 +13,9 @@ const (
 	// maxRegistered bounds the registrations. Each is a descriptor, so the
 	// limit on those comes first in general.
 	maxRegistered = 1 << 16
+	// maxHeld bounds the zombies held for intents. What is beyond is reaped: if it
+	// was a start's process, that start fails.
+	maxHeld = 1 << 16
 	// maxStored bounds the descriptors in the store.
 	maxStored = 1 << 14
 )
@@ -82,7 +85,7 @@ func (t *table) judge(pid int) verdict {
 	if _, seen := t.held[pid]; seen {
 		return keepZombie
 	}
-	if len(t.intents) > 0 {
+	if len(t.intents) > 0 && len(t.held) < maxHeld {
 		t.held[pid] = t.moment
 		return keepZombie
 	}

@@ -3,6 +3,7 @@ package reaper
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -112,7 +113,7 @@ func newWorldWith(t *testing.T, reexec string, command ...string) *world {
 
 // endChildren ends what a killed reaper has left to this process.
 func endChildren(t *testing.T) {
-	for _, pid := range children(nil) {
+	for _, pid := range listed(children(nil)) {
 		unix.Kill(pid, unix.SIGKILL)
 	}
 	for {
@@ -124,7 +125,7 @@ func endChildren(t *testing.T) {
 		if err != nil {
 			return
 		}
-		for _, child := range children(nil) {
+		for _, child := range listed(children(nil)) {
 			unix.Kill(child, unix.SIGKILL)
 		}
 		_ = pid
@@ -351,4 +352,45 @@ func newInit(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	return newWorldWith(t, exe, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", exe, "role-reaper")
+}
+
+// listed is the list of children without the word that it is whole.
+func listed(pids []int, _ bool) []int { return pids }
+
+// limit leaves the reaper room for so many more descriptors; negative: as it was.
+func (w *world) limit(free int) {
+	w.t.Helper()
+	pid := w.cmd.Process.Pid
+	var was unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
+		w.t.Fatal(err)
+	}
+	next := unix.Rlimit{Cur: was.Max, Max: was.Max}
+	if free >= 0 {
+		for next.Cur = 0; ; next.Cur++ {
+			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, next.Cur)); err == nil {
+				continue
+			}
+			if free == 0 {
+				break
+			}
+			free--
+		}
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &next, nil); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// answering waits for a supervisor that lives and answers, and gives what it and
+// those before it, which did not, were told.
+func (w *world) answering() (h *hello, exits []Exit) {
+	w.t.Helper()
+	for {
+		h = w.next()
+		exits = append(exits, h.Exits...)
+		if _, ok := w.tell(order{Do: "stats"}); ok {
+			return h, exits
+		}
+	}
 }
