@@ -34,6 +34,8 @@ type Settings struct {
 	// Negative: nothing does.
 	ShutdownTimeout units.Duration `json:"shutdown-timeout"`
 	ExitUnit        string         `json:"exit-unit"` // whose end for good is the daemon's; "": none
+	// FinalTimeout bounds the last stage of PID 1, when all units are down.
+	FinalTimeout units.Duration `json:"final-timeout"`
 	// SupervisorWatchdog and HardwareWatchdog are how long the daemon may stand
 	// still before it is replaced, and before the machine is reset. 0: nobody watches.
 	SupervisorWatchdog units.Duration `json:"supervisor-watchdog"`
@@ -89,6 +91,8 @@ func AllSettings() []Setting {
 			Help: "How many generations of the units are kept for berth history and berth rollback, 1 to 1000."},
 		{Key: "shutdown-timeout", Default: `"5m"`, span: func(s *Settings) *units.Duration { return &s.ShutdownTimeout },
 			Help: "How long the stop of all units may take when the daemon ends, 1s to 24h. What is left then is killed at once and named in the log. \"infinity\" waits for ever."},
+		{Key: "final-timeout", Default: `"90s"`, span: func(s *Settings) *units.Duration { return &s.FinalTimeout }, off: 10 * time.Second,
+			Help: "As PID 1: how long the last stage may take when the units are down, 10s to 24h: the end of what is left, unmounting, sync. Then the machine goes down whatever is left. Empty or \"0\": 90s. A container's has 10s at most."},
 		{Key: "exit-unit", Default: `""`, text: func(s *Settings) *string { return &s.ExitUnit }, check: unitName,
 			Help: "The unit that berthd runs for: when it has ended for good, by itself or by failing, everything else is stopped and berthd ends with its exit code, 128 and the signal if one killed it. As PID 1 of a machine berthd powers it off. Empty: none."},
 		{Key: "supervisor-watchdog", Default: `"60s"`, span: func(s *Settings) *units.Duration { return &s.SupervisorWatchdog }, off: 3 * time.Second,
@@ -107,7 +111,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Units: p.Units, Reload: "auto", LogLevel: "info", LogTarget: "auto", Emergency: "shell",
 		RuntimeDir: p.RuntimeDir, StateDir: p.StateDir, Socket: p.Socket(),
-		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute), SupervisorWatchdog: units.Duration(time.Minute),
+		History: 20, ShutdownTimeout: units.Duration(5 * time.Minute), FinalTimeout: units.Duration(90 * time.Second), SupervisorWatchdog: units.Duration(time.Minute),
 	}
 }
 

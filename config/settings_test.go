@@ -27,6 +27,8 @@ cgroup-parent = "/machine"
 history = 5
 emergency = "halt"
 shutdown-timeout = "infinity"
+exit-unit = "web"
+final-timeout = "2m"
 supervisor-watchdog = ""
 hardware-watchdog = "30s"
 
@@ -38,7 +40,7 @@ anything = 1
 	}
 	want := Settings{Units: []string{"/srv/units"}, Reload: "manual", LogLevel: "debug", LogTarget: "console", RuntimeDir: "/run/other",
 		StateDir: "/srv/state", Socket: "/run/other/berth.sock", ReadGroup: "adm", OperateGroup: "wheel", CgroupParent: "/machine",
-		History: 5, ShutdownTimeout: units.Infinity, HardwareWatchdog: units.Duration(30 * time.Second), Emergency: "halt"}
+		History: 5, ShutdownTimeout: units.Infinity, HardwareWatchdog: units.Duration(30 * time.Second), ExitUnit: "web", FinalTimeout: units.Duration(2 * time.Minute), Emergency: "halt"}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -16,8 +16,9 @@ const (
 	// name for Kept: without space, comma and equals sign.
 	KeptPrefix = "final/"
 	maxKept    = 64
-	// keptVariable holds the numbers: "name=number,number name=number".
-	keptVariable = "BERTH_KEPT"
+	// KeptVariable is the environment variable with the numbers, for Kept:
+	// "name=number,number name=number".
+	KeptVariable = "BERTH_KEPT"
 	// finishRetry is the pause after a failure to execute it.
 	finishRetry = time.Second
 )
@@ -77,7 +78,7 @@ func (r *reaper) tryFinish(now time.Time) {
 	setMask(false)
 	var err error
 	for _, path := range []string{r.executable(), "/proc/self/exe", r.config.Exe} {
-		err = syscall.Exec(path, r.finish.argv, append(os.Environ(), keptVariable+"="+told))
+		err = syscall.Exec(path, r.finish.argv, append(os.Environ(), KeptVariable+"="+told))
 	}
 	for _, fd := range kept {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
@@ -86,7 +87,7 @@ func (r *reaper) tryFinish(now time.Time) {
 	r.log("cannot execute " + r.config.Exe + " as the last stage: " + err.Error() + "; next try in " + finishRetry.String())
 }
 
-// keptFiles gives the descriptors that stay open, and the value of keptVariable.
+// keptFiles gives the descriptors that stay open, and the value of KeptVariable.
 func (r *reaper) keptFiles() (kept []int, told string) {
 	for name, fds := range r.table.store {
 		short, found := strings.CutPrefix(name, KeptPrefix)
@@ -113,7 +114,7 @@ func (r *reaper) keptFiles() (kept []int, told string) {
 // close-on-exec from then on; a second call would give the same descriptors.
 func Kept(name string) []*os.File {
 	var files []*os.File
-	for _, set := range strings.Fields(os.Getenv(keptVariable)) {
+	for _, set := range strings.Fields(os.Getenv(KeptVariable)) {
 		key, numbers, _ := strings.Cut(set, "=")
 		if key != name {
 			continue

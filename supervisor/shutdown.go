@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"berth/supervisor/api"
 	"berth/supervisor/core"
 	"berth/supervisor/machine"
+	"berth/supervisor/machine/final"
 
 	"go.uber.org/zap"
 )
@@ -49,6 +52,84 @@ func settledAction(place machine.Place, action core.Action) core.Action {
 		}
 	}
 	return action
+}
+
+// lateBy is how much longer than units have for their stop the supervisor has
+// until the last stage begins without it: what is killed at the end of that time
+// has twice ten seconds to go, and then the supervisor has something to put away.
+const lateBy = 40 * time.Second
+
+// longest is what the reaper takes for a time without an end.
+const longest = 24 * time.Hour
+
+// containerLimit bounds the last stage of a container: no engine waits for more.
+const containerLimit = 10 * time.Second
+
+// shuttingDownNow does what belongs to a shutdown as soon as the state has one:
+// a unit may have asked for it.
+func (s *Supervisor) shuttingDownNow() {
+	if !s.state.Shutdown {
+		return
+	}
+	if !s.stopping {
+		s.stopping = true
+		s.tellShutdown()
+	}
+	s.prepareLast()
+}
+
+// tellShutdown tells whoever is at the console of a machine.
+func (s *Supervisor) tellShutdown() {
+	e := s.state.Ending
+	if e == nil || s.cfg.Place != machine.Machine {
+		return
+	}
+	text := fmt.Sprintf("%s, asked for by %s: stopping %d units", actionNames[settledAction(s.cfg.Place, e.Action)], e.By, s.state.Left())
+	if limit := s.state.ShutdownLimit; limit > 0 && !e.Force {
+		text += ", at most " + limit.String()
+	}
+	go final.Tell(s.cfg.Place, text) // a console may be slow
+}
+
+// prepareLast has the reaper, as PID 1, go on with the last stage when this
+// supervisor or a later one has ended, or is too late with it. Asked again it
+// changes the exit code, and the time only if that is shorter.
+func (s *Supervisor) prepareLast() {
+	e := s.state.Ending
+	if !s.state.Shutdown || s.cfg.Place == machine.Service {
+		return
+	}
+	if e == nil { // begun by an older berthd
+		e = &core.Ending{Action: core.ActionExit}
+	}
+	o := final.Options{Action: settledAction(s.cfg.Place, e.Action), Place: s.cfg.Place, Limit: s.cfg.FinalTimeout, Code: s.exitCode()}
+	if o.Action == core.ActionSoftReboot {
+		o.Again = s.cfg.Again
+	}
+	if o.Limit <= 0 {
+		o.Limit = final.DefaultLimit
+	}
+	if o.Place == machine.Container {
+		o.Limit = min(o.Limit, containerLimit)
+	}
+	within := lateBy
+	switch {
+	case e.Force:
+	case s.cfg.ShutdownTimeout > 0:
+		within += s.cfg.ShutdownTimeout
+	default:
+		within = longest
+	}
+	args := slices.Concat(s.cfg.Final, o.Args())
+	told := append([]string{within.String()}, args...)
+	if slices.Equal(s.prepared, told) {
+		return
+	}
+	if err := s.reaper.Finish(args, within); err != nil {
+		s.log.Error("cannot prepare the last stage", zap.Error(err))
+		return
+	}
+	s.prepared = told
 }
 
 // What people call the actions.

@@ -47,8 +47,13 @@ type Config struct {
 	Place machine.Place
 	// ExitUnit is the unit whose end for good is everybody's, and whose exit code
 	// is the daemon's; "": none.
-	ExitUnit  string
-	Watchdogs Watchdogs
+	ExitUnit string
+	// FinalTimeout bounds the last stage as PID 1, Final are the arguments that
+	// this binary is executed with for it, before those of the stage itself, and
+	// Again those for another start of berthd after a soft reboot.
+	FinalTimeout time.Duration
+	Final, Again []string
+	Watchdogs    Watchdogs
 	// Reread gives the watchdogs as the settings have them now. nil: they never change.
 	Reread func() (Watchdogs, error)
 	Log    *zap.Logger
@@ -102,6 +107,7 @@ type Supervisor struct {
 	execs      map[uint64]*execution
 	fds        map[string]*fdStore // by unit
 	stopping   bool
+	prepared   []string                  // the last stage that the reaper knows of
 	abandoned  bool                      // something could not be brought down
 	zones      map[string]*time.Location // that calendars name
 	sockets    map[string]*openSockets
@@ -218,6 +224,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	defer server.Close()
+	s.prepareLast()
 	s.state.ShutdownLimit, s.state.ExitUnit = cfg.ShutdownTimeout, cfg.ExitUnit
 	clock, err := s.watchClock()
 	if err != nil {
@@ -246,6 +253,7 @@ func (s *Supervisor) loop(ctx context.Context, changes <-chan struct{}) int {
 		// Also at first: an earlier supervisor may have ended after its last step.
 		if s.stopping && s.state.Done {
 			s.finish()
+			s.prepareLast() // with the exit code that is known now
 			return s.exitCode()
 		}
 		select {
@@ -299,7 +307,7 @@ func (s *Supervisor) ask(ctx context.Context, f func()) error {
 func (s *Supervisor) step(ev core.Event) {
 	effects := core.Step(s.state, s.input(ev, rand.Float64()))
 	s.record()
-	s.stopping = s.stopping || s.state.Shutdown // a unit may have asked for it
+	s.shuttingDownNow()
 	for _, e := range effects {
 		s.do(e)
 	}

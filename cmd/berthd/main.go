@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+
+	"berth/supervisor/machine/final"
 )
 
 // version is set by the linker (make build).
@@ -18,12 +21,13 @@ const (
 	roleSupervisor = "--role=supervisor"
 	roleLauncher   = "--role=launcher"
 	roleEmergency  = "--role=emergency"
+	roleFinal      = "--role=final" // of PID 1, in its own place
 )
 
 func main() {
 	role := ""
 	args := os.Args[1:]
-	if len(args) > 0 && (args[0] == roleSupervisor || args[0] == roleLauncher || args[0] == roleEmergency) {
+	if len(args) > 0 && slices.Contains([]string{roleSupervisor, roleLauncher, roleEmergency, roleFinal}, args[0]) {
 		role, args = args[0], args[1:]
 	}
 	// A log that nobody reads any more is no reason to end: with this a write
@@ -36,6 +40,8 @@ func main() {
 		err = runLauncher()
 	case roleEmergency:
 		err = runEmergency(args)
+	case roleFinal:
+		code = final.Run(final.Parse(args))
 	case roleSupervisor:
 		code, err = runSupervisor(args)
 	default:

@@ -44,9 +44,9 @@ func runSupervisor(args []string) (int, error) {
 	if err == nil {
 		return code, client.Exit(code)
 	}
-	// The first supervisor of a daemon that is not PID 1 tells its starter that
-	// it cannot begin; any later one is tried again by the reaper.
-	if hand.Supervisors <= 1 && os.Getppid() != 1 {
+	// The first supervisor of a daemon that a machine does not depend on tells its
+	// starter that it cannot begin; any later one is tried again by the reaper.
+	if hand.Supervisors <= 1 && place != machine.Machine {
 		fmt.Fprintln(os.Stderr, "berthd: "+err.Error())
 		return code, client.Exit(code)
 	}
@@ -59,7 +59,7 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 		return 2, err
 	}
 	settings, diags := config.LoadSettings(opt.config)
-	if diags.HasErrors() && os.Getppid() != 1 {
+	if diags.HasErrors() && place != machine.Machine {
 		diags.Format(os.Stderr, false)
 		return 5, fmt.Errorf("the settings in %s are not valid", opt.config)
 	}
@@ -85,6 +85,7 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 		return 1, err
 	}
 	cfg.Log, cfg.Place = log, place
+	cfg.Final, cfg.Again = []string{"berthd", roleFinal}, append([]string{"berthd"}, args...)
 	cfg.Reread = func() (supervisor.Watchdogs, error) {
 		settings, diags := config.LoadSettings(opt.config)
 		if diags.HasErrors() {
@@ -107,6 +108,7 @@ func configure(opt *options, s config.Settings) (*supervisor.Config, error) {
 		Manual: s.Reload == "manual", History: s.History,
 		ShutdownTimeout: max(0, time.Duration(s.ShutdownTimeout)), // infinity: none
 		ExitUnit:        s.ExitUnit,
+		FinalTimeout:    time.Duration(s.FinalTimeout),
 		Watchdogs:       watchdogs(s),
 	}
 	if len(opt.units) > 0 {

@@ -1,0 +1,128 @@
+package final
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestPlan makes a plan of each machine under testdata. A file is a mountinfo,
+// the swaps and the devices, in sections, and then the plans.
+func TestPlan(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no machines", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			given, _, _ := strings.Cut(string(text), "-- plan --\n")
+			h := hostOf(t, given)
+			var out strings.Builder
+			out.WriteString(given)
+			list := func(title string, steps []Step) {
+				out.WriteString("-- " + title + " --\n")
+				for _, s := range steps {
+					out.WriteString(s.String() + "\n")
+				}
+			}
+			list("plan", Plan(h, false, false))
+			list("plan, soft, by force", Plan(h, true, true))
+			list("read-only", ReadOnlyPlan(h))
+			if *update {
+				if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(text), out.String()); diff != "" {
+				t.Errorf("(-file +code; go test -update):\n%s", diff)
+			}
+		})
+	}
+}
+
+// hostOf reads a machine: -- mounts -- as in mountinfo, -- swaps -- as in
+// /proc/swaps, -- devices -- as in "loop0 7:0,259:1 parts=loop0p1 under=sda1 file=/x label=y".
+func hostOf(t *testing.T, text string) Host {
+	t.Helper()
+	sections := map[string]string{}
+	name := ""
+	for line := range strings.Lines(text) {
+		if title, ok := strings.CutPrefix(line, "-- "); ok {
+			name = strings.TrimSuffix(strings.TrimSpace(title), " --")
+			continue
+		}
+		if !strings.HasPrefix(line, "#") {
+			sections[name] += line
+		}
+	}
+	mounts, err := parseMounts([]byte(sections["mounts"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Host{Mounts: mounts, Swaps: parseSwaps(sections["swaps"])}
+	for line := range strings.Lines(sections["devices"]) {
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		d := Device{Name: words[0], Numbers: strings.Split(words[1], ",")}
+		for _, w := range words[2:] {
+			key, value, _ := strings.Cut(w, "=")
+			switch key {
+			case "parts":
+				d.Parts = strings.Split(value, ",")
+			case "under":
+				d.Under = strings.Split(value, ",")
+			case "file":
+				d.File = value
+			case "label":
+				d.Label = value
+			default:
+				t.Fatalf("what is %q?", w)
+			}
+		}
+		h.Devices = append(h.Devices, d)
+	}
+	return h
+}
+
+func TestUnescape(t *testing.T) {
+	for in, want := range map[string]string{`/a\040b`: "/a b", `/a\134`: `/a\`, `/a\04`: `/a\04`, `\\`: `\\`, "": ""} {
+		if got := unescape(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Whatever a kernel says is there, each thing gets one step at most, and the root none.
+func FuzzPlan(f *testing.F) {
+	f.Add("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 7:0 / /a rw - ext4 /dev/loop0 rw\n3 2 0:3 / /a/b rw - tmpfs x rw\n", "x\n/a/swap file 1 2 3\n", "loop0", "/a/b/file", "dm-0")
+	f.Fuzz(func(t *testing.T, mounts, swaps, name, file, slave string) {
+		h := Host{Swaps: parseSwaps(swaps)}
+		h.Mounts, _ = parseMounts([]byte(mounts))
+		if len(h.Mounts) > 50 || len(h.Swaps) > 50 {
+			return
+		}
+		h.Devices = []Device{{Name: name, Numbers: []string{"7:0"}, File: file, Under: []string{slave}}, {Name: slave, Numbers: []string{"7:1"}, Under: []string{name}}}
+		steps := Plan(h, false, true)
+		if len(steps) > len(h.Mounts)+len(h.Swaps)+len(h.Devices) {
+			t.Errorf("%d steps", len(steps))
+		}
+		for _, s := range steps {
+			if s.Op == OpUnmount && s.Target == "/" {
+				t.Errorf("the root is unmounted: %v", steps)
+			}
+		}
+	})
+}
