@@ -67,6 +67,8 @@ type reaper struct {
 	retired              map[int]bool // launchers that were killed and not yet reaped
 	conn                 *conn        // nil: no supervisor is connected
 	launcherConn         int          // not yet given to the supervisor; -1: none
+	spared               bool         // the kernel is told not to kill this process for its memory
+	othersScore          int          // then: the score of what it starts
 	buffers              wire.Buffers
 	signals              []syscall.Signal // not yet given to the supervisor
 
@@ -104,6 +106,7 @@ func Run(config Config) int {
 		return 1
 	}
 	r.resume()
+	r.othersScore, r.spared = spareSelf()
 	r.loop()
 	return r.exitCode
 }

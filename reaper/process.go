@@ -100,6 +100,7 @@ func (r *reaper) execute(p *process, now time.Time, env []string, more ...uintpt
 		return false
 	}
 	p.pid, p.started = pid, now
+	r.score(p)
 	return true
 }
 

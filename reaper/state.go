@@ -226,7 +226,9 @@ func (r *reaper) reexec() (syscall.Errno, string) {
 	closeOnExec(0)
 	// What comes from here on stays pending, and the new reaper gets it.
 	setMask(true)
+	r.restoreScore()
 	err = syscall.Exec(r.config.Exe, os.Args, env)
+	r.othersScore, r.spared = spareSelf()
 	setMask(false)
 	closeOnExec(unix.FD_CLOEXEC)
 	r.log("cannot execute " + r.config.Exe + ": " + err.Error())

@@ -1,8 +1,10 @@
 package reaper
 
 import (
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -296,5 +298,37 @@ func TestClientOfAnotherReaper(t *testing.T) {
 	}
 	if _, ok := os.LookupEnv(revisionVariable); ok {
 		t.Error("the variable is left to others")
+	}
+}
+
+// The kernel kills neither the reaper nor the supervisor for their memory before
+// anything else; services do not get that from them.
+func TestSparedWhenMemoryRunsOut(t *testing.T) {
+	score := func(pid any) string {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%v/oom_score_adj", pid))
+		return strings.TrimSpace(string(text))
+	}
+	own := score("self")
+	w := newWorld(t)
+	want := []string{"-1000", "-900", own, own}
+	if strings.HasPrefix(own, "-") {
+		want[2], want[3] = "0", "0"
+	}
+	if err := writeScore("/proc/self/oom_score_adj", reaperScore); err != nil {
+		want = []string{own, own, own, own} // nor may the reaper
+	} else if n, err := strconv.Atoi(own); err != nil || writeScore("/proc/self/oom_score_adj", n) != nil {
+		t.Fatal("the score of the test itself is lost")
+	}
+	t.Log("want", want)
+	for id := range uint64(2) {
+		service := w.must(order{Do: "spawn", ID: id + 1, Script: "exec sleep 1000"}).PID
+		got := []string{score(w.cmd.Process.Pid), score(w.now.hello.PID), score(w.launcher(0)), score(service)}
+		if !slices.Equal(got, want) {
+			t.Errorf("reaper, supervisor, launcher, service: %v, want %v", got, want)
+		}
+		if r, ok := w.tell(order{Do: "reexec"}); ok && !strings.Contains(r.Err, ErrLost.Error()) {
+			t.Fatalf("the old supervisor lives on: %+v", r)
+		}
+		w.next()
 	}
 }
