@@ -25,7 +25,14 @@ func (j *Job) do(s *Step, t *task) error {
 	}
 	source := s.Source
 	var device *blkid.Device
-	if s.Device {
+	if root := s.Target == "/" && mount.At(j.path("/")); s.Device && root {
+		// It is mounted, whatever it is on: that is not waited for.
+		d, err := Find(s.Source)
+		if err != nil {
+			j.cfg.Note(fmt.Sprintf("the root file system is not checked: %v", err))
+		}
+		device = d
+	} else if s.Device {
 		var err error
 		if device, err = j.wait(s, t); err != nil {
 			return err
