@@ -52,7 +52,11 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 	b.Emergency = func(ctx context.Context, why string) error {
 		return awaitEmergency(ctx, b.RuntimeDir, why, client, hand)
 	}
-	return machine.Run(ctx, b, machine.Duties(), begin)
+	if err := machine.Run(ctx, b, machine.Duties(), begin); err != nil {
+		return err
+	}
+	b.Hotplug(ctx)
+	return nil
 }
 
 // awaitEmergency has the reaper run the emergency role and waits for its end. It

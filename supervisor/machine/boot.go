@@ -44,6 +44,8 @@ type Boot struct {
 	FreshIdentity bool
 
 	notes []string
+	// hotplugs: modules are loaded for devices that appear.
+	hotplugs bool
 }
 
 // Note tells of a fault that holds nothing up: a line for the log and the record.

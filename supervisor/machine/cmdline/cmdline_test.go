@@ -19,7 +19,7 @@ func with(change func(*Options)) Options {
 
 func TestParse(t *testing.T) {
 	for line, want := range map[string]Options{
-		"": {Root: Root{ReadOnly: true}, Check: "auto", Repair: "preen"},
+		"": {Root: Root{ReadOnly: true}, Check: "auto", Repair: "preen", Coldplug: true},
 		"BOOT_IMAGE=/vmlinuz root=UUID=12-34 rw quiet panic=-1 console=ttyS0,115200n8 systemd.unit=rescue.target": with(func(o *Options) {
 			o.Root = Root{Source: "UUID=12-34"}
 			o.Quiet = true
@@ -37,9 +37,10 @@ func TestParse(t *testing.T) {
 		"emergency":                          with(func(o *Options) { o.Emergency = true }),
 		"berth.emergency=1":                  with(func(o *Options) { o.Emergency = true }),
 		"berth.emergency berth.emergency=No": with(func(o *Options) {}),
-		"foo -- single":                      with(func(o *Options) { o.Single = true }),
-		"S":                                  with(func(o *Options) { o.Single = true }),
-		"s=3 1=2 quiet=x":                    with(func(o *Options) {}),
+		"modules_load=a,,b rd.modules-load=c berth.coldplug=no": with(func(o *Options) { o.Modules, o.Coldplug = []string{"a", "b", "c"}, false }),
+		"foo -- single":   with(func(o *Options) { o.Single = true }),
+		"S":               with(func(o *Options) { o.Single = true }),
+		"s=3 1=2 quiet=x": with(func(o *Options) {}),
 		"init=/sbin/berthd rootfstype=ext4 rootflags=noatime,x=y": with(func(o *Options) {
 			o.Init, o.Root.Type, o.Root.Flags = "/sbin/berthd", "ext4", "noatime,x=y"
 		}),

@@ -35,6 +35,9 @@ func Keys() []Key {
 			apply: bare(func(o *Options) { o.Single = true })},
 		{Name: "berth.hostname", Value: "NAME", Help: "The name of the machine, over /etc/hostname.",
 			apply: text(func(o *Options) *string { return &o.Hostname })},
+		{Name: "modules_load", Also: []string{"rd.modules_load"}, Value: "MODULE[,MODULE...]", Help: "Load these kernel modules, besides those of /etc/modules-load.d; may come several times.", apply: addModules},
+		{Name: "berth.coldplug", Value: "yes|no", Help: "Load kernel modules for the devices that there are and that appear later, as udev would; yes unless said otherwise.",
+			apply: flag(func(o *Options) *bool { return &o.Coldplug })},
 		{Name: "fsck.mode", Value: "auto|force|skip", Help: "When file systems of /etc/fstab are checked: as it says there, always, or never.",
 			apply: oneOf(func(o *Options) *string { return &o.Check }, "auto", "force", "skip")},
 		{Name: "fsck.repair", Value: "preen|yes|no", Help: "What a check repairs by itself: what is safe, everything, or nothing.",
@@ -129,6 +132,15 @@ func flag(of func(*Options) *bool) func(*Options, word) string {
 		}
 		return ""
 	}
+}
+
+func addModules(o *Options, w word) string {
+	for name := range strings.SplitSeq(w.value, ",") {
+		if name != "" {
+			o.Modules = append(o.Modules, name)
+		}
+	}
+	return ""
 }
 
 func setUnits(o *Options, w word) string {

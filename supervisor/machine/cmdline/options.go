@@ -6,7 +6,7 @@ import (
 )
 
 // Options are what the command line asks of berthd. The zero value is what an
-// empty one asks for, but for [Root.ReadOnly]; use [Parse].
+// empty one asks for, but for [Root.ReadOnly] and Coldplug; use [Parse].
 type Options struct {
 	// Units are directories of unit files, highest first, in place of the
 	// settings'; nil: the settings hold.
@@ -28,6 +28,10 @@ type Options struct {
 	// Check tells when file systems are checked: auto, force or skip; Repair what
 	// the check may repair by itself: preen, yes or no. Never empty.
 	Check, Repair string
+	// Modules are kernel modules to load, Coldplug whether those for the machine's
+	// devices are loaded too.
+	Modules  []string
+	Coldplug bool
 	// Quiet asks for as little as possible on the console.
 	Quiet bool
 	// Problems are sentences about words that are berthd's and cannot be used;
@@ -54,7 +58,7 @@ type Root struct {
 // Parse reads a command line, of any length and content. Where a key comes
 // several times, the last counts.
 func Parse(line string) Options {
-	o := Options{Root: Root{ReadOnly: true}, Check: "auto", Repair: "preen"}
+	o := Options{Root: Root{ReadOnly: true}, Check: "auto", Repair: "preen", Coldplug: true}
 	table := Keys()
 	for _, w := range words(line) {
 		k := find(table, w.key)

@@ -38,6 +38,20 @@ func words(line string) []word {
 	}
 }
 
+// Words gives the words of a command line as "key" or "key=value", without the
+// quotes around values.
+func Words(line string) []string {
+	var list []string
+	for _, w := range words(line) {
+		text := w.key
+		if w.valued {
+			text += "=" + w.value
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
 // spaces are the kernel's isspace in ASCII.
 const spaces = " \t\n\v\f\r"
 

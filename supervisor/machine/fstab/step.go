@@ -243,9 +243,9 @@ func (j *Job) check(s *Step, device, kind, disk string) error {
 	case !r.Checked && j.cfg.Fsck.Mode != "skip":
 		j.cfg.Note(fmt.Sprintf("%s is not checked: there is no program fsck.%s", device, kind))
 	case r.Fixed:
-		j.cfg.Note(fmt.Sprintf("the check of %s corrected errors: %s", device, r.Output))
+		j.cfg.Note(fmt.Sprintf("the check of %s corrected errors: %s", device, oneLine(r.Output)))
 	case r.Checked:
-		j.cfg.Note(fmt.Sprintf("checked %s: %s", device, r.Output))
+		j.cfg.Note(fmt.Sprintf("checked %s: %s", device, oneLine(r.Output)))
 	}
 	if r.Reboot {
 		j.mu.Lock()
@@ -256,6 +256,8 @@ func (j *Job) check(s *Step, device, kind, disk string) error {
 	return nil
 }
 
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
 // advice tells what to try after a failure.
 func (j *Job) advice(s *Step, err error) string {
 	var bad *fsck.Error
@@ -264,6 +266,9 @@ func (j *Job) advice(s *Step, err error) string {
 	case errors.As(err, &bad):
 		return "run fsck." + s.Type + " by hand, or boot with fsck.repair=yes"
 	case s.Device && errors.Is(err, fs.ErrNotExist) && !errors.As(err, &path):
+		if s.Wanted {
+			return ""
+		}
 		return "look at /sys/class/block; write nofail if the machine can do without it"
 	case errors.Is(err, unix.EROFS):
 		return "make the directory when the image is made"

@@ -6,14 +6,17 @@ import (
 	"berth/supervisor/machine/conf"
 )
 
-// Load does the boot's duty: it loads what modules-load.d(5), /etc/modules and the
-// kernel command line name. words is that line; initramfs tells that its "rd."
-// words count. One module that cannot be loaded stops no other.
-func (l *Loader) LoadConfigured(ctx context.Context, words []string, initramfs bool) conf.Problems {
+// LoadConfigured does the boot's duty: it loads names, which the kernel command
+// line asks for, and what modules-load.d(5) and /etc/modules name. One module that
+// cannot be loaded stops no other.
+func (l *Loader) LoadConfigured(ctx context.Context, names []string) conf.Problems {
 	files, problems := l.root.DropIns(conf.Directories("modules-load.d"))
 	last, more := l.root.Single("/etc/modules")
 	problems = append(problems, more...)
-	requests := CommandLineNames(words, initramfs)
+	var requests []Request
+	for _, name := range names {
+		requests = append(requests, Request{Name: name, File: "the kernel command line"})
+	}
 	for _, f := range append(files, last...) {
 		requests = append(requests, ParseNames(f.Path, f.Text)...)
 	}

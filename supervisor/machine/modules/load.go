@@ -2,11 +2,9 @@ package modules
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,13 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxModule bounds a module that is decompressed here, in bytes.
-const maxModule = 512 << 20
-
 // compressions are the suffixes of module files: how the kernel names each in
 // /sys/module/compression (Linux 6.0), and the tool that undoes it.
 var compressions = map[string]struct{ kernel, tool string }{
-	".gz":  {"gzip", ""},
+	".gz":  {"gzip", "gzip"},
 	".xz":  {"xz", "xz"},
 	".zst": {"zstd", "zstd"},
 }
@@ -59,20 +54,9 @@ func kernelDecompresses(kind string) bool {
 	return err == nil && strings.TrimSpace(string(has)) == kind
 }
 
-// decompress undoes what the kernel cannot: gzip here, the others by their tools,
-// for which the daemon has no room.
+// decompress undoes what the kernel cannot, by the tool for it: the daemon has no
+// room for what hardly any machine needs.
 func decompress(ctx context.Context, f *os.File, tool string) ([]byte, error) {
-	if tool == "" {
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			return nil, err
-		}
-		image, err := io.ReadAll(io.LimitReader(z, maxModule+1))
-		if err == nil && len(image) > maxModule {
-			err = errors.New("it is too large")
-		}
-		return image, err
-	}
 	program := ""
 	for _, dir := range []string{"/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"} {
 		if info, err := os.Stat(dir + "/" + tool); err == nil && info.Mode().IsRegular() {

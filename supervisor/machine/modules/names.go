@@ -26,22 +26,3 @@ func ParseNames(file, text string) []Request {
 	}
 	return requests
 }
-
-// CommandLineNames gives what the kernel command line asks to load:
-// modules_load=a,b or modules-load=a,b, and in an initramfs the same after "rd.".
-func CommandLineNames(words []string, initramfs bool) []Request {
-	var requests []Request
-	for _, w := range words {
-		key, value, _ := strings.Cut(w, "=")
-		key = Normalize(key)
-		if key != "modules_load" && (key != "rd.modules_load" || !initramfs) {
-			continue
-		}
-		for name := range strings.SplitSeq(value, ",") {
-			if name != "" {
-				requests = append(requests, Request{Name: name, File: "the kernel command line"})
-			}
-		}
-	}
-	return requests
-}

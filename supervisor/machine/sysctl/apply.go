@@ -78,10 +78,10 @@ func set(s Setting) error {
 
 // failure tells of a value that could not be set.
 func failure(s Setting, err error) (conf.Problem, bool) {
-	if err == nil {
+	if err == nil || s.IgnoreFailure {
 		return conf.Problem{}, false
 	}
-	p := conf.Problem{File: s.File, Line: s.Line, Minor: s.IgnoreFailure,
+	p := conf.Problem{File: s.File, Line: s.Line,
 		What: fmt.Sprintf("cannot set %s to %q: %v", s.Path, s.Value, err)}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -1,9 +1,8 @@
 package tmpfiles
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 
 	"berth/supervisor/machine/conf"
@@ -38,8 +37,8 @@ func Plan(items []Item) (remove, make, change []Item, problems conf.Problems) {
 		}
 	}
 	depth := func(i Item) int { return strings.Count(i.Path, "/") }
-	slices.SortStableFunc(remove, func(a, b Item) int { return cmp.Compare(depth(b), depth(a)) })
-	slices.SortStableFunc(make, func(a, b Item) int { return cmp.Compare(depth(a), depth(b)) })
+	sort.SliceStable(remove, func(a, b int) bool { return depth(remove[a]) > depth(remove[b]) })
+	sort.SliceStable(make, func(a, b int) bool { return depth(make[a]) < depth(make[b]) })
 	return remove, make, change, problems
 }
 
