@@ -35,15 +35,15 @@ what they name must be in the image: root file systems, programs, sources of bin
 mounts. The whole directory of unit files goes to /etc/berth/units, so what they
 name relative to themselves is there.
 
---root gives a directory of this machine for a path of the image, or for the
-rootfs.path of a unit; its files keep owners, permissions, capabilities, hard
-links and devices. --root /=DIR is the image's own root, which units with
-rootfs.host = true see. The rest of a small system (/etc/passwd, /dev/console,
-mount points) is added where it lacks.
+--root gives a directory of this machine, or a tar archive, for a path of the
+image or for the rootfs.path of a unit; its files keep owners, permissions,
+capabilities, hard links and devices. --root /=DIR is the image's own root, which
+units with rootfs.host = true see. The rest of a small system (/etc/passwd,
+/dev/console, mount points) is added where it lacks.
 
 Modules that are named are loaded at boot, with those that they need. Those for
 the root file system, for the fstab's and for overlays are added by themselves;
-the drivers of disks and network cards are not.
+name the drivers of disks and network cards.
 
 The same inputs give the same bytes. With SOURCE_DATE_EPOCH in the environment no
 file is later than that, so that a checkout at another time gives the same too.`,
@@ -117,7 +117,7 @@ file is later than that, so that a checkout at another time gives the same too.`
 	f.StringVar(&o.Modules, "modules", "", "`directory` of its modules, as /lib/modules/RELEASE; default: the one that lies as /boot/vmlinuz-RELEASE has it")
 	f.StringSliceVar(&o.ModuleNames, "module", nil, "kernel module of this `name` to take and load at boot, several times or with commas")
 	f.StringVar(&o.Format, "format", o.Format, "`format` of the image: initramfs, ext4 or squashfs")
-	f.StringArrayVar(&roots, "root", nil, "directory for a path of the image, or for a unit's rootfs.path: `PATH=DIR` or UNIT=DIR")
+	f.StringArrayVar(&roots, "root", nil, "directory or tar archive for a path of the image, or for a unit's rootfs.path: `PATH=DIR` or UNIT=DIR")
 	f.StringArrayVar(&files, "file", nil, "file for a path of the image, of root's: `FILE:PATH`")
 	f.StringVar(&o.Fstab, "fstab", "", "`file` for /etc/fstab; its mount points are made")
 	f.StringVar(&o.Hostname, "hostname", "", "`name` of the machine (default berth)")

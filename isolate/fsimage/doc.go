@@ -3,7 +3,7 @@
 // program is run and no privilege is needed, since owners, devices and extended
 // attributes are only numbers in a file.
 //
-//	Tree ── Add, AddDir ──▶ Tree        what is to be in the image, as a value
+//	Tree ── Add, AddDir, AddTar ──▶ Tree     what is to be in the image, as a value
 //	Tree ── WriteCpio, WriteExt4, WriteSquashfs ──▶ bytes
 //
 // The same Tree gives the same bytes, always: files are taken in the order of

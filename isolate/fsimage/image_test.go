@@ -271,6 +271,41 @@ func TestCpio(t *testing.T) {
 	sameTrees(t, tree, back)
 }
 
+// An archive that tar(1) made of what unsquashfs has unpacked is the same tree.
+func TestTar(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("unpacking devices needs root")
+	}
+	tree := sample(t)
+	f := create(t, "root.squashfs")
+	if err := tree.WriteSquashfs(f); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	tool(t, "unsquashfs", "-no-progress", "-d", dir+"/out", f.Name())
+	tool(t, "tar", "--create", "--file", dir+"/root.tar", "--xattrs", "--xattrs-include=*", "-C", dir+"/out", ".")
+	archive, err := os.Open(dir + "/root.tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	back := New()
+	if err := back.AddTar("/", archive); err != nil {
+		t.Fatal(err)
+	}
+	sameTrees(t, tree, back)
+	if diff := cmp.Diff(manifest(t, tree), manifest(t, back)); diff != "" {
+		t.Errorf("contents (-want +got):\n%s", diff)
+	}
+	below := New()
+	if _, err := archive.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := below.AddTar("/srv/root", archive); err != nil || below.StatIn("/srv/root", "/bin/sh") == nil || below.Lookup("bin/sh") != nil {
+		t.Errorf("below a directory: %v", err)
+	}
+}
+
 // shortened leaves out most of the directory with many files.
 func shortened(listing string) string {
 	var out strings.Builder

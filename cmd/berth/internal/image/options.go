@@ -19,7 +19,7 @@ type Options struct {
 	Kernel      string // a kernel image
 	Modules     string // a directory as /lib/modules/RELEASE, or ""
 	ModuleNames []string
-	Roots       []Mapping // directories of this machine, and the path or the unit that they are for
+	Roots       []Mapping // directories or tar archives, and the path or the unit that they are for
 	Files       []Mapping // single files, and where they go
 	Fstab       string    // a file, or ""
 	Hostname    string

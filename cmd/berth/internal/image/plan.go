@@ -3,6 +3,7 @@ package image
 import (
 	"debug/elf"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ type Plan struct {
 	system   *fsimage.Tree
 	handover *fsimage.Tree // the initramfs before the system; nil: there is none
 	modules  *modules
-	opened   []*os.Root
+	opened   []io.Closer
 }
 
 // New reads and checks everything that an image is made of. What is wrong with
@@ -229,8 +230,17 @@ func (p *Plan) addBase() error {
 	return p.lacking("dev/console", fsimage.Device(fsimage.KindChar, 0o600, 5, 1))
 }
 
-// addDir adds a directory of this machine, whose files keep their owners.
+// addDir adds a directory of this machine or a tar archive, whose files keep their
+// owners.
 func (p *Plan) addDir(to, from string) error {
+	if st, err := os.Stat(from); err == nil && st.Mode().IsRegular() {
+		archive, err := os.Open(from)
+		if err != nil {
+			return fmt.Errorf("cannot read the root file system for %s: %w", to, err)
+		}
+		p.opened = append(p.opened, archive)
+		return p.system.AddTar(to, archive)
+	}
 	root, err := os.OpenRoot(from)
 	if err != nil {
 		return fmt.Errorf("cannot read the root file system for %s: %w", to, err)
