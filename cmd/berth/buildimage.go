@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"berth/cmd/berth/internal/image"
 
@@ -158,7 +159,11 @@ func (a *app) printImage(plan *image.Plan, format, dir string, files []image.Fil
 	if root := image.RootFile(format); root != "" {
 		disk = fmt.Sprintf(" -drive file=%s,format=raw,if=virtio", filepath.Join(dir, root))
 	}
-	fmt.Fprintf(a.out, "try it: qemu-system-x86_64 -m 512 -nographic -kernel %s -initrd %s%s -append \"console=ttyS0 %s\"\n",
-		filepath.Join(dir, image.KernelFile), filepath.Join(dir, image.InitramfsFile), disk, plan.Cmdline)
+	cmdline := plan.Cmdline
+	if !strings.Contains(" "+cmdline, " console=") {
+		cmdline = strings.TrimSpace("console=ttyS0 " + cmdline)
+	}
+	fmt.Fprintf(a.out, "try it: qemu-system-x86_64 -m 512 -nographic -kernel %s -initrd %s%s -append %q\n",
+		filepath.Join(dir, image.KernelFile), filepath.Join(dir, image.InitramfsFile), disk, cmdline)
 	return nil
 }
