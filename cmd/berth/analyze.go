@@ -27,24 +27,34 @@ func (a *app) analyzeCommand() *cobra.Command {
 		sub.Flags().BoolVar(&last, "last", false, "the last start of each unit in place of its first")
 		return sub
 	}
-	times := func(cmd *cobra.Command) ([]risen, error) {
+	// The parts of the boot come before the units, unless these have been started
+	// again since.
+	times := func(cmd *cobra.Command) (before, list []risen, err error) {
 		nodes, err := a.client().Graph(cmd.Context())
-		if err != nil {
-			return nil, err
+		if err != nil || last {
+			return nil, risenOf(nodes, last), err
 		}
-		return risenOf(nodes, last), nil
+		boot, err := a.client().Boot(cmd.Context())
+		if err != nil {
+			return nil, nil, err
+		}
+		return bootOf(boot), risenOf(nodes, false), nil
 	}
 	c.AddCommand(
 		timed(&cobra.Command{
 			Use: "blame", Short: "List units by the time that they took to become ready",
 			Long: `Lists units by the time from their turn, when all they need was up, until they
-were ready themselves; beside it the time that they waited for others before.`,
+were ready themselves; beside it the time that they waited for others before.
+
+Where berthd is PID 1 the parts of the boot are among them, each with boot/ before
+its name: the kernel, an initramfs, PID 1, its supervisor, and each boot duty.`,
 			Args: usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				list, err := times(cmd)
+				before, list, err := times(cmd)
 				if err != nil {
 					return err
 				}
+				list = append(before, list...)
 				slices.SortStableFunc(list, func(x, y risen) int { return cmp.Compare(y.took(), x.took()) })
 				if a.json() {
 					return a.printJSON(list)
@@ -62,10 +72,11 @@ were ready themselves; beside it the time that they waited for others before.`,
 			Use: "critical-chain [UNIT]", Short: "Show the chain of units that a unit had to wait for",
 			Long: `Shows, from the unit that was ready last or from the one named, always the one
 that it had to wait for longest: when each was ready, counted from the first
-start, and how long it took once it was its turn.`,
+start, and how long it took once it was its turn. Where berthd is PID 1 it counts
+from the start of the kernel, and the chain ends with what came before the units.`,
 			Args: usage(cobra.MaximumNArgs(1)), ValidArgsFunction: a.units,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				list, err := times(cmd)
+				before, list, err := times(cmd)
 				if err != nil {
 					return err
 				}
@@ -73,24 +84,28 @@ start, and how long it took once it was its turn.`,
 				if err != nil {
 					return err
 				}
+				chain = append(chain, stages(before)...)
 				if a.json() {
 					return a.printJSON(chain)
 				}
-				printChain(a.out, a.paint(), chain, epoch(list))
+				printChain(a.out, a.paint(), chain, epoch(append(before, list...)))
 				return nil
 			},
 		}),
 		timed(&cobra.Command{
 			Use: "plot", Short: "Draw the start of all units on a time axis, as SVG",
+			Long: `Draws what happened when, a row each: where berthd is PID 1 the kernel, an
+initramfs, PID 1 and the duties of the boot, then the units, which wait for
+others, are set up, run but are not ready, and are ready. The picture has its own
+colours for a dark background.`,
 			Example: `  berth analyze plot > start.svg`,
 			Args:    usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				list, err := times(cmd)
+				before, list, err := times(cmd)
 				if err != nil {
 					return err
 				}
-				plot(a.out, list)
-				return nil
+				return plot(a.out, before, list)
 			},
 		}),
 		a.securityCommand(),
@@ -102,7 +117,8 @@ start, and how long it took once it was its turn.`,
 type risen struct {
 	Name string `json:"name"`
 	core.Times
-	node api.Node
+	node   api.Node
+	failed string // of a part of the boot: the error
 }
 
 func (r risen) took() time.Duration { return r.Ready.Sub(r.Starting) }
@@ -118,7 +134,7 @@ func risenOf(nodes []api.Node, last bool) []risen {
 		if t == nil || t.Ready.IsZero() {
 			continue
 		}
-		r := risen{n.Name, *t, n}
+		r := risen{Name: n.Name, Times: *t, node: n}
 		if r.Starting.IsZero() { // a group
 			r.Starting = r.Ready
 		}
@@ -202,78 +218,6 @@ func short(d time.Duration) string {
 		return d.Round(10 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
-}
-
-const (
-	plotLabel = 24
-	plotRow   = 22
-	plotWidth = 900
-	plotTop   = 60
-)
-
-// plot draws each unit's way up: waiting for others, being built, running but
-// not ready, and ready.
-func plot(w io.Writer, list []risen) {
-	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	start, end := epoch(list), time.Time{}
-	for _, r := range list {
-		if r.Ready.After(end) {
-			end = r.Ready
-		}
-	}
-	span := max(end.Sub(start), time.Millisecond)
-	total := span + span/20
-	at := func(t time.Time) float64 { return plotLabel + plotWidth*float64(t.Sub(start))/float64(total) }
-	height, width := plotTop+plotRow*len(list)+40, plotLabel+plotWidth+140
-	p(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`, width, height, width, height)
-	p(`<rect width="100%%" height="100%%" fill="white"/>`)
-	p(`<text x="%d" y="22" font-size="15">%d units in %s, from %s</text>`, plotLabel, len(list), short(span), start.Local().Format(time.DateTime))
-	for step, t := tick(total), time.Duration(0); t <= total; t += step {
-		x := plotLabel + plotWidth*float64(t)/float64(total)
-		p(`<path d="M%.1f %d V%d" stroke="#cfd8dc"/><text x="%.1f" y="%d" fill="#607d8b" text-anchor="middle">%s</text>`, x, plotTop-8, height-34, x, plotTop-14, t)
-	}
-	bar := func(from, to time.Time, y int, color, what string) {
-		if from.IsZero() || to.IsZero() || to.Before(from) {
-			return
-		}
-		p(`<rect x="%.1f" y="%d" width="%.1f" height="14" fill="%s"><title>%s %s</title></rect>`, at(from), y, max(at(to)-at(from), 1), color, what, short(to.Sub(from)))
-	}
-	for i, r := range list {
-		y := plotTop + plotRow*i
-		bar(r.Waiting, r.Starting, y, colorWaiting, r.Name+" waited")
-		executed := r.Executed
-		if executed.IsZero() {
-			executed = r.Ready
-		}
-		bar(r.Starting, executed, y, colorStarting, r.Name+" was set up in")
-		bar(executed, r.Ready, y, colorRunning, r.Name+" became ready in")
-		bar(r.Ready, start.Add(total), y, colorReady, r.Name+" was ready for")
-		p(`<text x="%.1f" y="%d">%s (%s)</text>`, at(r.Waiting)+4, y+11, r.Name, short(r.took()))
-	}
-	x := plotLabel
-	for _, l := range []struct{ color, text string }{{colorWaiting, "waits for others"}, {colorStarting, "is set up"}, {colorRunning, "runs, not ready"}, {colorReady, "ready"}} {
-		p(`<rect x="%d" y="%d" width="14" height="14" fill="%s"/><text x="%d" y="%d">%s</text>`, x, height-24, l.color, x+20, height-13, l.text)
-		x += 150
-	}
-	p(`</svg>`)
-}
-
-const (
-	colorWaiting  = "#eceff1"
-	colorStarting = "#e57373"
-	colorRunning  = "#ffb74d"
-	colorReady    = "#a5d6a7"
-)
-
-// tick is a round distance that gives some ten lines.
-func tick(total time.Duration) time.Duration {
-	for unit := time.Microsecond; ; unit *= 10 {
-		for _, n := range []time.Duration{1, 2, 5} {
-			if total/(n*unit) <= 12 {
-				return n * unit
-			}
-		}
-	}
 }
 
 func (a *app) securityCommand() *cobra.Command {

@@ -18,6 +18,8 @@ type Backend interface {
 	Why(ctx context.Context, unit string) (*Why, error)
 	// Graph gives all units, sorted by name.
 	Graph(ctx context.Context) ([]Node, error)
+	// Boot gives what came before the units where berthd is PID 1.
+	Boot(ctx context.Context) (*Boot, error)
 	Command(ctx context.Context, c Command) (*Result, error)
 	// Stops tells how far stops have got: of the named units and those that they
 	// wait for, or of all.

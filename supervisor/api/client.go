@@ -124,6 +124,11 @@ func (c *Client) Graph(ctx context.Context) ([]Node, error) {
 	return call[[]Node](ctx, c, "GET", "/v1/graph", nil, nil)
 }
 
+// Boot gives what came before the units where berthd is PID 1.
+func (c *Client) Boot(ctx context.Context) (*Boot, error) {
+	return call[*Boot](ctx, c, "GET", "/v1/boot", nil, nil)
+}
+
 // Command has something done to units and waits for it unless cmd.NoBlock.
 func (c *Client) Command(ctx context.Context, cmd Command) (*Result, error) {
 	return call[*Result](ctx, c, "POST", "/v1/command", nil, cmd)

@@ -25,6 +25,7 @@ var errStub = errors.New("the stub has none")
 func (stub) Daemon(context.Context) (*Daemon, error) { return &Daemon{}, nil }
 func (stub) List(context.Context) ([]Unit, error)    { return []Unit{}, nil }
 func (stub) Graph(context.Context) ([]Node, error)   { return []Node{{}}, nil }
+func (stub) Boot(context.Context) (*Boot, error)     { return &Boot{Spans: []Span{{}}}, nil }
 
 func (stub) Why(context.Context, string) (*Why, error) { return &Why{}, nil }
 

@@ -88,6 +88,8 @@ func (s *Server) routes() []route {
 			request: reflect.TypeFor[Exec](), serve: s.exec},
 		{method: "GET", path: "/v1/graph", role: RoleRead, summary: "What orders the units, and the times of their way up, sorted by name",
 			serve: asked(b.Graph), answer: jsonOf[[]Node]()},
+		{method: "GET", path: "/v1/boot", role: RoleRead, summary: "What came before the units where berthd is PID 1, and when",
+			serve: asked(b.Boot), answer: jsonOf[Boot]()},
 		{method: "POST", path: "/v1/command", role: RoleOperate, summary: "Have something done to units; answered when it is done",
 			request: reflect.TypeFor[Command](), serve: s.command, answer: jsonOf[Result]()},
 		{method: "GET", path: "/v1/stops", role: RoleRead, summary: "How far the stops have got that are under way",

@@ -103,6 +103,27 @@ type Node struct {
 	Last      *core.Times        `json:"last,omitempty"`
 }
 
+// Boot is what happened before the units of a machine or a container whose PID 1
+// is berthd. Elsewhere, and where it was not recorded, there are no spans.
+type Boot struct {
+	// Spans are in the order in which they began: "kernel", the parts of an
+	// initramfs with "initramfs/" before their names, "reaper" (PID 1 before its
+	// supervisor), "supervisor" (before the first duty) and the duties.
+	Spans []Span `json:"spans"`
+	// Done: all duties are over.
+	Done bool `json:"done"`
+}
+
+// Span is a part of a boot, in the time that the clock shows now for it: what the
+// clock was set by since does not matter.
+type Span struct {
+	Name  string    `json:"name"`
+	Begin time.Time `json:"begin"`
+	End   time.Time `json:"end"` // zero: it is not over, or the supervisor ended in it
+	Error string    `json:"error,omitempty"`
+	Notes []string  `json:"notes,omitempty"` // faults that held nothing up
+}
+
 // Why tells what led to a unit's state.
 type Why struct {
 	Chain []core.Link `json:"chain"`
