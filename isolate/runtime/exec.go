@@ -57,9 +57,6 @@ type execution struct {
 func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	x := &execution{rt: rt, o: o}
 	defer x.close()
-	if !o.Detach {
-		x.front = newForeground(false)
-	}
 	if err := x.find(id); err != nil {
 		return 0, err
 	}
@@ -210,8 +207,10 @@ func (x *execution) start() error {
 	if err != nil {
 		return err
 	}
-	if err := x.front.ready(); err != nil {
-		return err
+	if !x.o.Detach {
+		if x.front, err = newForeground(false); err != nil {
+			return err
+		}
 	}
 	filter, missing := x.listener.receive(deadline)
 	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {
