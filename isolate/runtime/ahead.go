@@ -36,10 +36,8 @@ const closed = 1 << 8
 // too. The caller calls close.
 func newAhead() *ahead {
 	a := &ahead{}
-	here := processor()
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		leave(here)
 		for done := uint32(0); ; done++ {
 			for a.given.Load()&^closed == done {
 				if a.given.Load()&closed != 0 {
@@ -51,29 +49,6 @@ func newAhead() *ahead {
 		}
 	}()
 	return a
-}
-
-// processor is the one that this thread runs on, -1 if that is not known.
-func processor() int {
-	var cpu uint32
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
-		return -1
-	}
-	return int(cpu)
-}
-
-// leave keeps this thread from a processor, if there are others. The kernel wakes
-// a thread where it was or where it is woken, also where that is at work and
-// others idle (select_idle_sibling in kernel/sched/fair.c looks for those only on
-// machines that have little to do).
-func leave(cpu int) {
-	var set unix.CPUSet
-	if cpu < 0 || unix.SchedGetaffinity(0, &set) != nil {
-		return
-	}
-	if set.Clear(cpu); set.Count() > 0 {
-		_ = unix.SchedSetaffinity(0, &set)
-	}
 }
 
 // give hands over a job, from one goroutine.
