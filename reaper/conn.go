@@ -55,6 +55,7 @@ type conn struct {
 	next      []byte
 	nextFDs   []int
 	relaying  syscall.Signal // next is this signal
+	endings   []syscall.Signal
 	ending    syscall.Signal // asks for an end, and was told; 0: none was
 	launching bool           // next is the launcher's connection
 
@@ -66,6 +67,7 @@ type conn struct {
 func (r *reaper) connect(fd int) {
 	t := r.table
 	r.conn = &conn{
+		endings:    r.endings(),
 		fd:         fd,
 		names:      slices.Sorted(maps.Keys(t.store)),
 		registered: slices.Sorted(maps.Keys(t.byID)),
@@ -137,7 +139,7 @@ func (c *conn) untold(others []syscall.Signal) []syscall.Signal {
 
 // sent makes room for the next message.
 func (c *conn) sent() {
-	if slices.Contains(ending, c.relaying) {
+	if slices.Contains(c.endings, c.relaying) {
 		c.ending = c.relaying
 	}
 	c.next, c.nextFDs, c.relaying, c.launching = c.next[:0], nil, 0, false

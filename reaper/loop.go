@@ -32,6 +32,9 @@ type Config struct {
 	// connection as descriptor 3 and begins with Harden; the supervisor calls
 	// Connect, the launcher launcher.Serve. Both end when that connection does.
 	Supervisor, Launcher []string
+	// Endings are the signals that ask for an end: each supervisor is told one that
+	// came, and not only the first. nil: TERM, INT, QUIT and PWR.
+	Endings []syscall.Signal
 	// Exe is the path of this binary, which Reexec executes anew; "": what the
 	// kernel says it was executed from.
 	Exe string

@@ -31,8 +31,13 @@ func relayed() []os.Signal {
 	return list
 }
 
-// ending are those of them that ask for an end of everything.
-var ending = []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR}
+// endings are those of them that ask for an end of everything.
+func (r *reaper) endings() []syscall.Signal {
+	if r.config.Endings != nil {
+		return r.config.Endings
+	}
+	return []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR}
+}
 
 // swallowed are those that must not end PID 1, though nobody acts on them. (As
 // another process, the reaper dies of them as everybody else.)

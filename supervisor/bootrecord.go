@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"slices"
 	"time"
 
 	"berth/supervisor/api"
@@ -26,11 +25,7 @@ func (b backend) Boot(context.Context) (*api.Boot, error) {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
 		return nil, err
 	}
-	boot := bootOf(record, time.Now().Add(-time.Duration(now.Nano())))
-	if machine.Where() != machine.Machine { // the kernel's start is the host's
-		boot.Spans = slices.DeleteFunc(boot.Spans, func(s api.Span) bool { return s.Name == "kernel" })
-	}
-	return boot, nil
+	return bootOf(record, time.Now().Add(-time.Duration(now.Nano()))), nil
 }
 
 // bootOf puts the record of a boot, whose clock began at a time, on the time that

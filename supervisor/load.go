@@ -231,6 +231,9 @@ func (s *Supervisor) apply(t *taking) api.Reload {
 		s.rolledBack(t.record)
 	}
 	load := core.Load{Generation: s.generation, Units: t.units, Changes: changes, Boot: t.boot, Retry: t.apply, Good: t.good}
+	if t.boot && s.cfg.Target != "" {
+		load.Only = s.bootTarget(t.units)
+	}
 	s.learnZones(slices.Collect(maps.Values(t.units))...)
 	if s.stamps.retain(t.units); t.boot {
 		load.Runs = s.stamps.all()
@@ -239,6 +242,23 @@ func (s *Supervisor) apply(t *taking) api.Reload {
 	s.events.send(api.Event{Time: time.Now(), Generation: s.generation, Change: api.ChangeApplied, Reason: t.why})
 	changed := plan.Changed()
 	return api.Reload{Generation: s.generation, Changes: changed, Unchanged: len(plan) - len(changed), Applied: true, Diagnostics: t.warnings}
+}
+
+// bootTarget gives the unit that alone is started at boot, with what it needs; ""
+// where there is none of that name: a machine that comes up with too much beats
+// one that cannot be reached.
+func (s *Supervisor) bootTarget(all map[string]*units.Unit) string {
+	name := s.cfg.Target
+	if all[name] == nil {
+		fields := []zap.Field{zap.String("target", name)}
+		if near := units.Nearest(name, slices.Sorted(maps.Keys(all))); near != "" {
+			fields = append(fields, zap.String("did you mean", near))
+		}
+		s.log.Error("there is no unit of the name of berth.target, starting all that start at boot", fields...)
+		return ""
+	}
+	s.log.Warn("starting only one unit and what it needs, by berth.target", zap.String("unit", name))
+	return name
 }
 
 // withdrawn tells whether a version that was rejected is no longer asked for; it

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"berth/config"
@@ -56,7 +55,13 @@ type Config struct {
 	Watchdogs    Watchdogs
 	// Reread gives the watchdogs as the settings have them now. nil: they never change.
 	Reread func() (Watchdogs, error)
+	// Target is started at boot in place of all units with start = "boot"; "": those.
+	Target string
 	Log    *zap.Logger
+	// Level is that of Log, which signals change, and ReopenLog has Log written to
+	// its place anew. nil: that is not done.
+	Level     *zap.AtomicLevel
+	ReopenLog func()
 }
 
 // Supervisor is one running supervisor. All fields below "loop" belong to the
@@ -107,8 +112,10 @@ type Supervisor struct {
 	execs      map[uint64]*execution
 	fds        map[string]*fdStore // by unit
 	stopping   bool
-	prepared   []string                  // the last stage that the reaper knows of
-	abandoned  bool                      // something could not be brought down
+	prepared   []string // the last stage that the reaper knows of
+	abandoned  bool     // something could not be brought down
+	reactions  []Reaction
+	pressed    []time.Time               // ctrl-alt-del, of late
 	zones      map[string]*time.Location // that calendars name
 	sockets    map[string]*openSockets
 	poller     *listen.Poller
@@ -181,6 +188,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		fds:        map[string]*fdStore{},
 		sockets:    map[string]*openSockets{},
 	}
+	s.reactions = Reactions(cfg.Place)
 	s.env = container.Environment{StateDir: cfg.StateDir, Unified: tree.Unified(), Legacy: tree.Legacy(), Optional: tree.Optional(), IDs: idrange.New(cfg.StateDir).For, Ordinary: ordinary}
 	s.left = leftovers{filepath.Join(cfg.StateDir, "processes"), len(tree.Describe().Hierarchies) == 0, os.Getppid()}
 	if s.logs, err = logs.NewManager(logs.Options{Dir: logDir(cfg.StateDir), Log: cfg.Log, Console: os.Stderr}); err != nil {
@@ -231,6 +239,9 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		return 1, err
 	}
 	defer clock.Close()
+	if cfg.Place == machine.Machine {
+		go s.keepClock()
+	}
 	changes, err := s.watch(ctx)
 	if err != nil {
 		return 1, err
@@ -336,16 +347,6 @@ func (s *Supervisor) onReaper(ev reaper.Event) {
 	}
 }
 
-func (s *Supervisor) onSignal(sig syscall.Signal) {
-	switch sig {
-	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPWR:
-		s.shutdownTo(core.ActionExit, "SIG"+signalName(sig), false)
-	case syscall.SIGHUP:
-		go s.rereadWatchdogs()
-		s.reloadLater("received SIGHUP")
-	}
-}
-
 // finish releases what the supervisor itself holds, at an orderly end.
 func (s *Supervisor) finish() {
 	for _, t := range s.timers {
@@ -354,6 +355,7 @@ func (s *Supervisor) finish() {
 	s.logs.Close()
 	s.writing.drain()
 	s.stamps.jobs.drain()
+	s.keepForBoot()
 	s.releaseWatchdog()
 	if e := s.state.Ending; e != nil && e.Force {
 		return // what is left in the groups is not waited for

@@ -56,6 +56,14 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 		return err
 	}
 	b.Hotplug(ctx)
+	if b.Place == machine.Service {
+		return nil
+	}
+	dir, _, err := machine.StateDir(cfg.RuntimeDir, cfg.StateDir) // the same for every supervisor of a boot
+	if err != nil {
+		return err
+	}
+	cfg.StateDir = dir
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"berth/reaper"
 	"berth/reaper/launcher"
+	"berth/supervisor"
 	"berth/supervisor/machine"
 	"berth/supervisor/machine/early"
 
@@ -48,7 +49,9 @@ func runReaper(args []string) (int, error) {
 	switch place {
 	case machine.Machine:
 		config.Emergency = append([]string{"berthd", roleEmergency}, args...)
+		config.Endings = supervisor.Endings(place)
 	case machine.Container:
+		config.Endings = supervisor.Endings(place)
 		// There is no console that would be a person's; its engine sees it end.
 		config.Log = toStandardError
 	}

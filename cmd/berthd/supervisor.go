@@ -68,14 +68,16 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 	if opt.logLevel != "" {
 		settings.LogLevel = opt.logLevel
 	}
-	level, err := zapcore.ParseLevel(settings.LogLevel)
+	parsed, err := zapcore.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return 2, fmt.Errorf("cannot use the log level: %w", err)
 	}
-	log, err := logs.NewLogger(logs.LoggerOptions{Level: level, Target: settings.LogTarget})
+	level := zap.NewAtomicLevelAt(parsed)
+	own, err := ownLog(place, logs.LoggerOptions{Level: level, Target: settings.LogTarget})
 	if err != nil {
 		return 1, err
 	}
+	log := own.Logger
 	defer func() { _ = log.Sync() }() // a terminal cannot be synced
 	if diags.HasErrors() {
 		log.Error("the settings are not valid, going on with the defaults for what is wrong", zap.Error(diags))
@@ -84,7 +86,8 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 	if err != nil {
 		return 1, err
 	}
-	cfg.Log, cfg.Place = log, place
+	cfg.Log, cfg.Level, cfg.ReopenLog, cfg.Place = log, &level, own.Reopen, place
+	cfg.Target = line.Target
 	cfg.Final, cfg.Again = []string{"berthd", roleFinal}, append([]string{"berthd"}, args...)
 	cfg.Reread = func() (supervisor.Watchdogs, error) {
 		settings, diags := config.LoadSettings(opt.config)
@@ -97,7 +100,19 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 	if err := boot(context.Background(), b, cfg, client, hand, begin); err != nil {
 		return 1, err
 	}
+	if err := own.Keep(cfg.StateDir); err != nil {
+		log.Warn("the daemon's own log stays in the kernel's", zap.Error(err))
+	}
 	return supervisor.Run(context.Background(), *cfg, client, hand)
+}
+
+// ownLog makes the daemon's own log.
+func ownLog(place machine.Place, o logs.LoggerOptions) (*logs.Daemon, error) {
+	if place == machine.Machine {
+		return logs.NewDaemon(o)
+	}
+	log, err := logs.NewLogger(o)
+	return &logs.Daemon{Logger: log}, err
 }
 
 // configure puts flags over settings.

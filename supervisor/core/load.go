@@ -55,6 +55,9 @@ type renewal struct {
 
 func (l *loading) take(name string, e Load) {
 	cfg, boot := e.Units[name], e.Units[name].Unit.Start == "boot"
+	if e.Boot && e.Only != "" {
+		boot = name == e.Only
+	}
 	u := l.st.s.Units[name]
 	switch change, changed := e.Changes[name]; {
 	case u == nil:

@@ -35,6 +35,8 @@ type (
 		Units      map[string]*units.Unit
 		Changes    map[string]Change
 		Boot       bool
+		// Only, with Boot: start this unit in place of all those. "": those.
+		Only string
 		// Retry tries versions that were rejected once more.
 		Retry bool
 		// Good are, for units that are not known yet, the versions to go back to.

@@ -18,7 +18,7 @@ import (
 // LoggerOptions are how the daemon's own log is written.
 type LoggerOptions struct {
 	// Target is "auto" (journald if stderr is a journald stream, else console),
-	// "journald", "console" or "json". Empty: auto.
+	// "journald", "console", "kmsg" or "json". Empty: auto.
 	Target string
 	// Level is what is written at least; an AtomicLevel can be changed later.
 	// nil: info.
@@ -32,17 +32,9 @@ type LoggerOptions struct {
 // NewLogger makes the daemon's own log. Writing to it never waits for journald:
 // an entry that journald does not take at once goes to standard error.
 func NewLogger(o LoggerOptions) (*zap.Logger, error) {
-	if o.Level == nil {
-		o.Level = zapcore.InfoLevel
-	}
-	if o.Identifier == "" {
-		o.Identifier = "berthd"
-	}
-	if o.JournalSocket == "" {
-		o.JournalSocket = "/run/systemd/journal/socket"
-	}
+	o = o.complete()
 	target := o.Target
-	if target == "" || target == "auto" {
+	if target == "auto" {
 		target = "console"
 		if stderrIsJournal(os.Getenv("JOURNAL_STREAM")) {
 			target = "journald"
@@ -56,6 +48,12 @@ func NewLogger(o LoggerOptions) (*zap.Logger, error) {
 		cfg := zap.NewProductionEncoderConfig()
 		cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(cfg), out, o.Level)), nil
+	case "kmsg":
+		kmsg, err := openKmsg()
+		if err != nil {
+			return nil, err
+		}
+		return zap.New(&localCore{LevelEnabler: o.Level, out: &local{kmsg: kmsg, identifier: o.Identifier}}), nil
 	case "journald":
 		core := &journalCore{
 			LevelEnabler: o.Level, identifier: o.Identifier,
@@ -64,14 +62,37 @@ func NewLogger(o LoggerOptions) (*zap.Logger, error) {
 		}
 		return zap.New(core), nil
 	}
-	return nil, fmt.Errorf("cannot log to %q: it is none of auto, journald, console, json", o.Target)
+	return nil, fmt.Errorf("cannot log to %q: it is none of auto, journald, console, kmsg, json", o.Target)
 }
 
-func consoleEncoder() zapcore.Encoder {
+// complete fills in what is not said.
+func (o LoggerOptions) complete() LoggerOptions {
+	if o.Target == "" {
+		o.Target = "auto"
+	}
+	if o.Level == nil {
+		o.Level = zapcore.InfoLevel
+	}
+	if o.Identifier == "" {
+		o.Identifier = "berthd"
+	}
+	if o.JournalSocket == "" {
+		o.JournalSocket = "/run/systemd/journal/socket"
+	}
+	return o
+}
+
+// plainConfig is how a line for people looks.
+func plainConfig() zapcore.EncoderConfig {
 	cfg := zap.NewDevelopmentEncoderConfig()
 	cfg.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")
 	cfg.EncodeLevel = zapcore.CapitalLevelEncoder
 	cfg.ConsoleSeparator = "  "
+	return cfg
+}
+
+func consoleEncoder() zapcore.Encoder {
+	cfg := plainConfig()
 	if term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == "" {
 		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
 	}
@@ -117,24 +138,10 @@ func (c *journalCore) Sync() error { return nil }
 // most people see; they are in fields of their own for those who search.
 func (c *journalCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	all := append(c.fields[:len(c.fields):len(c.fields)], fields...)
-	values := zapcore.NewMapObjectEncoder()
-	for _, f := range all {
-		f.AddTo(values)
-	}
-	text := e.Message
+	text, pairs := plainText(e, all)
 	var b []byte
-	for _, f := range all {
-		v, ok := values.Fields[f.Key]
-		if !ok {
-			continue
-		}
-		s := fmt.Sprint(v)
-		if f.Type == zapcore.ErrorType {
-			text += ": " + s
-		} else {
-			text += " " + f.Key + "=" + s
-		}
-		b = appendField(b, journalName(f.Key), s)
+	for _, p := range pairs {
+		b = appendField(b, journalName(p.key), p.value)
 	}
 	b = appendField(b, "MESSAGE", text)
 	b = appendField(b, "PRIORITY", strconv.Itoa(syslogLevel(e.Level)))
@@ -146,6 +153,32 @@ func (c *journalCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		return c.fallback.Write(e, all)
 	}
 	return nil
+}
+
+type pair struct{ key, value string }
+
+// plainText gives an entry in one text, its fields behind its message, and the
+// fields by themselves.
+func plainText(e zapcore.Entry, fields []zapcore.Field) (text string, pairs []pair) {
+	values := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(values)
+	}
+	text = e.Message
+	for _, f := range fields {
+		v, ok := values.Fields[f.Key]
+		if !ok {
+			continue
+		}
+		s := fmt.Sprint(v)
+		if f.Type == zapcore.ErrorType {
+			text += ": " + s
+		} else {
+			text += " " + f.Key + "=" + s
+		}
+		pairs = append(pairs, pair{f.Key, s})
+	}
+	return text, pairs
 }
 
 func syslogLevel(l zapcore.Level) int {
@@ -214,6 +247,15 @@ func (c *journalConn) send(entry []byte) error {
 		if err == nil || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EMSGSIZE) || try > 0 {
 			return err
 		}
+		_ = unix.Close(c.fd)
+		c.fd = -1
+	}
+}
+
+func (c *journalConn) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd >= 0 {
 		_ = unix.Close(c.fd)
 		c.fd = -1
 	}

@@ -20,6 +20,7 @@ func Duties() []Duty {
 		{Name: "kernel-parameters", Why: "The parameters in /etc/sysctl.d and /etc/sysctl.conf are set.", Do: setParameters},
 		{Name: "emergency-shell", Why: "berth.emergency: a shell before file systems are mounted.", Do: emergencyAsked},
 		{Name: "file-systems", Why: "What /etc/fstab says is checked and mounted, and swap space is on. What is nofail or _netdev there may be missing.", Needed: true, Do: mountFileSystems},
+		{Name: "state-directory", Why: "The daemon's state directory can be written. Where it cannot, as on a read-only root, `state` in its runtime directory takes its place until the next boot.", Container: true, Do: findState},
 		{Name: "clock-floor", Why: "The clock never stands before the time at which the machine was last up, as far as that is known.", Do: raiseClock},
 		{Name: "machine-id", Why: "/etc/machine-id has an ID: one is made where there is none, in /run and mounted over that file where it cannot be written (machine-id(5)).", Do: setMachineID},
 		{Name: "random-seed", Why: "What the kernel's random number generator knew at the last shutdown is given back to it, and replaced at once so that it never counts twice.", Do: loadSeed},
