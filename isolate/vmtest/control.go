@@ -248,8 +248,8 @@ func (g *Guest) Kill(pid int, sig syscall.Signal) {
 	}
 }
 
-// Eventually asks again and again until the condition holds, for at most three
-// minutes; state says how it stands when it never does.
+// Eventually asks again and again until the condition holds, for at most ninety
+// seconds; state says how it stands when it never does.
 func (g *Guest) Eventually(what string, holds func() bool, state ...func() string) {
 	g.t.Helper()
 	late := time.Now().Add(patience)

@@ -55,7 +55,7 @@ type System struct {
 
 // patience bounds every wait for the machine that has no bound of its own: under
 // emulation, on a busy host, a boot can take a minute.
-const patience = 3 * time.Minute
+const patience = 90 * time.Second
 
 // Guest is a running machine. Its methods fail the test when they cannot do what
 // they say, with all that the console said; they are for the test's goroutine,
@@ -225,6 +225,13 @@ func (g *Guest) end() {
 		g.t.Logf("the machine's console:\n%s", g.console.text())
 	}
 	g.t.Logf("the machine ran for %v", time.Since(g.started).Round(time.Millisecond))
+}
+
+// For gives the same machine for a part of the test (testing.T.Run).
+func (g *Guest) For(t testing.TB) *Guest {
+	part := *g
+	part.t = t
+	return &part
 }
 
 // Ended waits until the machine has switched itself off, or was reset and does
