@@ -199,7 +199,12 @@ func (g *Guest) Rebooted(by func()) {
 // wrote to standard output and error together and its exit status (128 and the
 // signal if one ended it). It may be called by several goroutines.
 func (g *Guest) Exec(args ...string) (out string, status int, err error) {
-	r, err := g.agent.ask(request{Op: "run", Args: args}, patience)
+	return g.ExecFor(patience, args...)
+}
+
+// ExecFor is Exec for a program that may take so long.
+func (g *Guest) ExecFor(within time.Duration, args ...string) (out string, status int, err error) {
+	r, err := g.agent.ask(request{Op: "run", Args: args}, within)
 	if err != nil {
 		err = fmt.Errorf("cannot run %s in the machine: %w", strings.Join(args, " "), err)
 	}
