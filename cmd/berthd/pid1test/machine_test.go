@@ -146,8 +146,8 @@ func (m machine) latency(seconds int, meanwhile func()) times {
 	return took
 }
 
-// service is a unit that runs a program of this package.
-func service(what string, number int, more ...string) string {
+// guestUnit is a unit that runs a program of this package.
+func guestUnit(what string, number int, more ...string) string {
 	return fmt.Sprintf("[service]\ncommand = ['/usr/bin/guest', '%s', '%d']\n[rootfs]\nhost = true\n%s\n", what, number, strings.Join(more, "\n"))
 }
 

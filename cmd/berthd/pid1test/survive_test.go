@@ -29,7 +29,7 @@ func tenUnits() (units map[string]string, counters []string) {
 		if i == 0 {
 			interval = 2
 		}
-		units[name] = service("count", interval, "[unit]\nrequires = ['task']\nafter = [{ unit = 'task', is = 'completed' }]")
+		units[name] = guestUnit("count", interval, "[unit]\nrequires = ['task']\nafter = [{ unit = 'task', is = 'completed' }]")
 		counters = append(counters, name)
 	}
 	return units, counters
@@ -40,9 +40,9 @@ func tenUnits() (units map[string]string, counters []string) {
 func TestSurvive(t *testing.T) {
 	units, counters := tenUnits()
 	const onDemand = "[unit]\nstart = 'demand'\n[restart]\npolicy = 'always'\ndelay = '50ms'\nfactor = 1.0\nlimit = { burst = 1000, within = '1s' }\n"
-	units["bomb"] = service("bomb", 0, onDemand, "[cgroup]\npids-max = 100\nmemory-max = '96M'\nmemory-swap-max = '0'")
+	units["bomb"] = guestUnit("bomb", 0, onDemand, "[cgroup]\npids-max = 100\nmemory-max = '96M'\nmemory-swap-max = '0'")
 	units["spark"] = "[unit]\nstart = 'demand'\n[service]\ntype = 'task'\ncommand = ['/bin/true']\n[rootfs]\nhost = true\n"
-	units["hog"] = service("hog", 0, onDemand, "[cgroup]\npids-max = 50\nmemory-max = '32M'\nmemory-swap-max = '0'")
+	units["hog"] = guestUnit("hog", 0, onDemand, "[cgroup]\npids-max = 50\nmemory-max = '32M'\nmemory-swap-max = '0'")
 	m := up(t, vmtest.System{Memory: 768, Cmdline: "-- --max-restart-delay=100ms"}, units)
 	names := append([]string{"console"}, counters...)
 	m.running(names...)
@@ -92,8 +92,18 @@ func bootedWell(m machine) {
 	if st != "0::/berth.slice/count0.service\n" {
 		m.t.Errorf("a unit is in %q", st)
 	}
+	d := m.daemon()
+	for _, c := range []struct {
+		what string
+		pid  int
+		want string
+	}{{"the reaper", 1, "-1000"}, {"the supervisor", d.PID, "-900"}, {"a unit", units["count0"].MainPID, "0"}} {
+		if got := strings.TrimSpace(m.Read(fmt.Sprintf("/proc/%d/oom_score_adj", c.pid))); got != c.want {
+			m.t.Errorf("%s has the score %s when memory runs out, want %s", c.what, got, c.want)
+		}
+	}
 	// A process that its parent has left is taken by PID 1, and ends there.
-	before := m.daemon().Orphans
+	before := d.Orphans
 	m.Shell("(sleep 0.1 & :)")
 	m.Eventually("the orphan is reaped", func() bool { return m.daemon().Orphans > before })
 	if out := m.zombieCount(); out != "0" {

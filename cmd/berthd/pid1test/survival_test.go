@@ -1,0 +1,112 @@
+package pid1test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/isolate/vmtest"
+)
+
+// service is a unit that counts, so that a gap would be seen.
+const service = `[service]
+command = ["/bin/sh", "-c", "n=0; while :; do echo line $n; n=$((n+1)); sleep 0.2; done"]
+[rootfs]
+host = true
+`
+
+// role gives the pid of berthd's process in that role; 0: there is none.
+func role(g *vmtest.Guest, name string) int {
+	out, _, err := g.Exec("/bin/sh", "-c", `for p in $(cat /proc/1/task/*/children); do
+	tr '\0' ' ' </proc/$p/cmdline | grep -q -e '--role=`+name+`' && grep -q "^NSpid:[[:space:]]*$p$" /proc/$p/status && echo $p && exit; done`)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(out))
+	return pid
+}
+
+// lives gives the pid, the start time and the restarts of each service's main
+// process.
+func lives(g *vmtest.Guest, units []string) string {
+	var b strings.Builder
+	for _, u := range units {
+		var list []struct {
+			PID      int `json:"main_pid"`
+			Restarts int `json:"restarts"`
+		}
+		g.Eventually(u+" has a status", func() bool {
+			out, status, err := g.Exec("berth", "status", "-o", "json", u)
+			return err == nil && status == 0 && json.Unmarshal([]byte(out), &list) == nil && len(list) == 1 && list[0].PID > 0
+		})
+		began := g.Shell(fmt.Sprintf("cut -d' ' -f22 /proc/%d/stat", list[0].PID))
+		fmt.Fprintf(&b, "%s: pid %d, %d restarts, began at %s", u, list[0].PID, list[0].Restarts, began)
+	}
+	return b.String()
+}
+
+// TestHardwareWatchdog has a machine with the kernel's watchdog in software. It
+// is fed over the end of the supervisor, can be switched off and on, and resets
+// the machine when nobody feeds it.
+func TestHardwareWatchdog(t *testing.T) {
+	settings := func(supervisor, hardware string) string {
+		return "[daemon]\nsupervisor-watchdog = '" + supervisor + "'\nhardware-watchdog = '" + hardware + "'\n"
+	}
+	g := vmtest.Boot(t, vmtest.System{
+		Modules: []string{"softdog"},
+		Files: []vmtest.File{
+			vmtest.Text("etc/berth/berthd.toml", settings("60s", "14500ms"), 0o600),
+			vmtest.Text(vmtest.Units+"/a.toml", service, 0o644),
+		},
+	})
+	g.Up()
+	g.WaitConsole(`the machine is reset when this supervisor stands still.*Software Watchdog`, time.Minute)
+	if !strings.Contains(g.Console(), `"timeout": "15s", "asked for": "14.5s"`) {
+		t.Error("the log does not tell what the driver took")
+	}
+	before := lives(g, []string{"a"})
+	t.Log(before)
+	uptime := func() float64 {
+		up, _ := strconv.ParseFloat(strings.Fields(g.Read("/proc/uptime"))[0], 64)
+		return up
+	}
+	for range 2 {
+		old := role(g, "supervisor")
+		g.Kill(old, syscall.SIGKILL)
+		g.Eventually("another supervisor has it", func() bool {
+			now := role(g, "supervisor")
+			if now == 0 || now == old {
+				return false
+			}
+			out, _, err := g.Exec("/bin/sh", "-c", fmt.Sprintf("ls -l /proc/%d/fd", now))
+			return err == nil && strings.Contains(out, "/dev/watchdog0")
+		})
+	}
+	began := uptime()
+	g.Eventually("the timeout is over", func() bool { return uptime() > began+16 })
+	if now := lives(g, []string{"a"}); now != before {
+		t.Errorf("the service is\n%swas\n%s", now, before)
+	}
+
+	g.Write("/etc/berth/berthd.toml", settings("", ""))
+	g.Run("berth", "reload")
+	g.WaitConsole(`the machine's watchdog is stopped`, time.Minute)
+	if out := g.Shell("ls -l /proc/1/fd"); strings.Contains(out, "watchdog") {
+		t.Errorf("PID 1 still has it:\n%s", out)
+	}
+	g.Write("/etc/berth/berthd.toml", settings("", "5s"))
+	g.Run("berth", "reload")
+	g.WaitConsole(`"timeout": "5s"`, time.Minute)
+	if strings.Contains(g.Console(), "watchdog did not stop") {
+		t.Error("it was not stopped the magic way")
+	}
+	g.Kill(role(g, "supervisor"), syscall.SIGSTOP)
+	g.Ended(time.Minute) // by a reset
+	if !strings.Contains(g.Console(), "softdog: Initiating system reboot") {
+		t.Error("it was not the watchdog that reset the machine")
+	}
+}
