@@ -201,6 +201,7 @@ func (c *compiler) bareFinish() {
 			because(c.attach(tree, c.rootFD, "/"), "over those that go with the host's root"))
 		c.rootFD = tree
 		c.unbindable()
+		c.renewTerminal()
 	}
 	into := program.Step{Sys: program.SysFchdir, Dst: program.None, Path: "/", Why: "the next steps work on the current directory", Args: []program.Arg{program.R(c.rootFD)}}
 	if s.Namespaces.Mount.Mode == NSHost {
@@ -211,6 +212,7 @@ func (c *compiler) bareFinish() {
 		c.rootFD = tree
 		into.Args = []program.Arg{program.R(tree)}
 		c.unbindable()
+		c.renewTerminal()
 		c.in(into, program.Step{Sys: program.SysChroot, Dst: program.None, Path: "/", Why: "the root file system is the root now", Args: []program.Arg{c.b.Str(".")}})
 	} else if s.NoPivot {
 		// A whole one left below the new root would let a user namespace inside

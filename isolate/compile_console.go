@@ -38,6 +38,22 @@ func (c *compiler) console(pts, dev int) {
 	c.sendMaster(master)
 }
 
+// renewTerminal opens the terminal once more, in the clone of the root that the
+// container gets instead of the root in which it was made. Else the kernel has no
+// path for it that leads there: programs would see it as "/0".
+func (c *compiler) renewTerminal() {
+	if !c.proc.Console {
+		return
+	}
+	const why = "the terminal, where the container has it"
+	pts := c.b.Register("terminals, renewed")
+	c.in(because(c.open(c.rootFD, "/dev/pts", pts, pathDir, inRoot), why))
+	c.expectFS(pts, unix.DEVPTS_SUPER_MAGIC, true, why)
+	again := c.open(pts, "0", c.slot(regSlave), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, beneath)
+	again.Path = consoleName
+	c.in(because(again, why))
+}
+
 // terminal allocates a terminal in the devpts whose mount is in the register pts,
 // and gives the register of its master.
 func (c *compiler) terminal(pts int, first bool) (master int) {

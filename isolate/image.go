@@ -10,8 +10,25 @@ import (
 // result runs in this process, which has the descriptors.
 func (pr *Prepared) image() *program.Image {
 	p := pr.program
-	l, first := pr.link(0, p.InImage())
-	return l.Link(p, first, pr.inputs())
+	if pr.linked == nil {
+		pr.linkAhead()
+	}
+	done := pr.linked
+	pr.linked = nil // an Image takes what is linked for itself
+	return done.linker.Link(p, done.first, pr.inputs())
+}
+
+// linkAhead does the greater part of image. It stands until a late value changes;
+// descriptors may still come.
+func (pr *Prepared) linkAhead() {
+	l, first := pr.link(0, pr.program.InImage())
+	pr.linked = &linked{l, first}
+}
+
+// linked is what link gives.
+type linked struct {
+	linker *program.Linker
+	first  []int
 }
 
 // tailMemFD makes what the child's image executes at its end. pr owns it.

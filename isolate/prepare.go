@@ -41,6 +41,7 @@ type Prepared struct {
 	arena  []byte
 	relocs []program.Reloc
 	chunks []uint32
+	linked *linked // see linkAhead; nil: it is still to be done
 
 	at                 atomic.Int32 // the outside step that is done, from 0
 	failAt, failInside int          // for tests: the step, from 1, that fails with EIO
@@ -180,6 +181,7 @@ func (pr *Prepared) outside() error {
 		}
 		pr.regs[r] = int32(fd)
 	}
+	pr.linkAhead()
 	return nil
 }
 
@@ -230,6 +232,7 @@ func (pr *Prepared) enter(dir *os.File, procs map[string]*os.File) error {
 		}
 		if i := slices.Index(pr.program.Late, lateOptional(name)); i >= 0 {
 			pr.late[i].val = 1
+			pr.linked = nil
 		}
 	}
 	return pr.set("cgroup", dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"berth/supervisor/api"
@@ -25,7 +26,11 @@ func (b backend) Boot(context.Context) (*api.Boot, error) {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
 		return nil, err
 	}
-	return bootOf(record, time.Now().Add(-time.Duration(now.Nano()))), nil
+	boot := bootOf(record, time.Now().Add(-time.Duration(now.Nano())))
+	if machine.Where() != machine.Machine { // the kernel's start is the host's
+		boot.Spans = slices.DeleteFunc(boot.Spans, func(s api.Span) bool { return s.Name == "kernel" })
+	}
+	return boot, nil
 }
 
 // bootOf puts the record of a boot, whose clock began at a time, on the time that

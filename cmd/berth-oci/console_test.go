@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -158,4 +159,46 @@ func TestForegroundTerminal(t *testing.T) {
 		terminal.Close()
 	}
 	w.kill(id)
+}
+
+// A terminal has the path that the container knows it by, also where the mounts
+// are cloned in the end: because of their order, or since there is no mount namespace.
+func TestTerminalPath(t *testing.T) {
+	w := newWorld(t)
+	bindLast := func(c *specs.Spec) {
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: "/config", Type: "bind", Source: "config.json", Options: []string{"bind"}})
+	}
+	for name, change := range map[string]func(*specs.Spec){
+		"plain": func(*specs.Spec) {}, "a bound mount at last": bindLast,
+		"with a user namespace": func(c *specs.Spec) {
+			bindLast(c)
+			c.Linux.Namespaces = append(c.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			c.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1000}}
+			c.Linux.GIDMappings = c.Linux.UIDMappings
+		},
+		"no mount namespace": func(c *specs.Spec) {
+			c.Linux.Namespaces = slices.DeleteFunc(c.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
+			c.Linux.MaskedPaths, c.Linux.ReadonlyPaths = nil, nil
+		},
+	} {
+		bundle := w.bundle(func(c *specs.Spec) {
+			c.Process.Terminal = true
+			change(c)
+		}, "readlink", "/proc/self/fd/0")
+		cmd := w.command("run", "-b", bundle, w.id())
+		terminal, err := pty.Start(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(terminal)
+		for lines.Scan() && strings.Contains(lines.Text(), "warning") {
+		}
+		if lines.Text() != "/dev/pts/0" {
+			t.Errorf("%s: %q, %v", name, lines.Text(), lines.Err())
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		terminal.Close()
+	}
 }

@@ -31,12 +31,33 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
-// A program whose interpreter is missing is not said to be missing itself.
+// A script whose interpreter is missing is not said to be missing itself: the
+// interpreter is named, by whatever command finds out.
 func TestMissingInterpreter(t *testing.T) {
+	const want = `exec /bin/script: no such file or directory: its interpreter "/nonexistent" is not there`
 	w := newWorld(t)
-	bundle := w.bundle(nil, "/script")
-	w.shell(bundle, "printf '#!/nonexistent\\n' >rootfs/script; chmod +x rootfs/script")
-	w.fails(1, "exec /script: no such file or directory; is its interpreter there", "run", "-b", bundle, w.id())
+	script := func(bundle string) {
+		w.shell(bundle, "printf '#! /nonexistent -x\\n' >rootfs/bin/script; chmod +x rootfs/bin/script")
+	}
+	for _, arg := range []string{"/bin/script", "script"} {
+		bundle := w.bundle(func(c *specs.Spec) { c.Process.Env = []string{"PATH=/sbin:/bin"} }, arg)
+		script(bundle)
+		w.fails(1, want, "run", "-b", bundle, w.id())
+		id := w.id()
+		w.run("create", "-b", bundle, id)
+		pid := w.state(id).PID
+		w.fails(1, want, "start", id)
+		w.ended(pid)
+		w.run("delete", id)
+	}
+	bundle := w.bundle(func(c *specs.Spec) { c.Process.Env = []string{"PATH=/sbin:/bin"} }, "/bin/sleep", "1000")
+	script(bundle)
+	id := w.id()
+	w.run("run", "-d", "-b", bundle, id)
+	for _, arg := range []string{"/bin/script", "script", "bin/script"} {
+		w.fails(255, want, "exec", id, arg)
+	}
+	w.run("delete", "-f", id)
 }
 
 // What only executing shows is told at start; the container is then stopped.

@@ -1,7 +1,10 @@
 package runtime
 
 import (
+	"math"
 	"runtime"
+	"sync/atomic"
+	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -12,25 +15,47 @@ import (
 // prepared: a network namespace takes a third of the time of a start. The thread
 // then forks the process, which inherits them, and ends. What is to be done there
 // is done in its order, so that nothing needs to wake the thread in between.
+//
+// The two sides wait for each other by futex(2) and not by channels: for a
+// goroutine that is bound to its thread those take a third thread, which has to
+// find a free processor before it wakes the one that is meant, and while the
+// caller is at work there may be none for as long as that takes.
 type ahead struct {
-	jobs chan func()
-	made uint64 // CLONE_NEW* flags; for jobs
+	given word // how many jobs there are, and closed
+	jobs  [maxJobs]func()
+	made  uint64 // CLONE_NEW* flags; for jobs
 }
 
-// maxJobs is what a start has: namespaces, groups, fork.
-const maxJobs = 3
+// maxJobs is what a run has: namespaces, groups, fork, and its mounts' end.
+const maxJobs = 4
+
+// closed is added to the number of jobs when there will be no more.
+const closed = 1 << 8
 
 // newAhead begins the thread, before there is anything to do: that takes its time
 // too. The caller calls close.
 func newAhead() *ahead {
-	a := &ahead{jobs: make(chan func(), maxJobs)}
+	a := &ahead{}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		for job := range a.jobs {
-			job()
+		for done := uint32(0); ; done++ {
+			for a.given.Load()&^closed == done {
+				if a.given.Load()&closed != 0 {
+					return
+				}
+				a.given.wait(done)
+			}
+			a.jobs[done]()
 		}
 	}()
 	return a
+}
+
+// give hands over a job, from one goroutine.
+func (a *ahead) give(job func()) {
+	n := a.given.Load()
+	a.jobs[n] = job
+	a.given.set(n + 1)
 }
 
 // aheadFlags are the namespaces that can be: a PID namespace begins with its
@@ -58,33 +83,33 @@ func (a *ahead) namespaces(config *specs.Spec) {
 	if flags&unix.CLONE_NEWNET == 0 {
 		return // the others are made in no time
 	}
-	a.jobs <- func() {
+	a.give(func() {
 		if unix.Unshare(int(flags)) == nil { // else the fork tells why not
 			a.made = flags
 		}
-	}
+	})
 }
 
 // doAhead has something done in the thread, when it comes to it.
 func doAhead[T any](a *ahead, do func() (T, error)) *async[T] {
-	result := &async[T]{done: make(chan struct{})}
-	a.jobs <- func() {
-		defer close(result.done)
+	result := &async[T]{}
+	a.give(func() {
 		result.value, result.err = do()
-	}
+		result.done.set(1)
+	})
 	return result
 }
 
-// close ends the thread. A nil ahead has none.
+// close ends the thread when it has done what it was given. A nil ahead has none.
 func (a *ahead) close() {
 	if a != nil {
-		close(a.jobs)
+		a.given.set(a.given.Load() | closed)
 	}
 }
 
 // async is something that is done meanwhile.
 type async[T any] struct {
-	done  chan struct{}
+	done  word // 1 then
 	value T
 	err   error
 }
@@ -95,6 +120,28 @@ func (a *async[T]) wait() (value T, err error) {
 	if a == nil {
 		return value, nil
 	}
-	<-a.done
+	for a.done.Load() == 0 {
+		a.done.wait(0)
+	}
 	return a.value, a.err
+}
+
+// FUTEX_WAIT and FUTEX_WAKE with FUTEX_PRIVATE_FLAG (include/uapi/linux/futex.h).
+const (
+	futexWaitPrivate = 0 | 128
+	futexWakePrivate = 1 | 128
+)
+
+// word is a number that threads wait for, in the kernel; see futex(2).
+type word struct{ atomic.Uint32 }
+
+// set changes it, and wakes who waits.
+func (w *word) set(to uint32) {
+	w.Store(to)
+	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.Uint32)), futexWakePrivate, math.MaxInt32, 0, 0, 0)
+}
+
+// wait comes back when it may be no more what it was.
+func (w *word) wait(was uint32) {
+	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.Uint32)), futexWaitPrivate, uintptr(was), 0, 0, 0)
 }

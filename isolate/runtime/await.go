@@ -120,6 +120,6 @@ func (c *creation) insidePID() int {
 
 // startFailure says that it was the start that failed, and what hooks had to say.
 func (c *creation) startFailure(err error) error {
-	err = withOutput(startFailure(err, c.made.Spec.Process.Args, true), c.output)
+	err = withOutput(wanted{c.record.Rootfs, c.spec.Process, true}.failure(err), c.output)
 	return fmt.Errorf("unable to start container process: %w", err)
 }

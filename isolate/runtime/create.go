@@ -203,7 +203,7 @@ func (c *creation) translate() error {
 
 // create makes the container up to its process standing at the gate.
 func (c *creation) create() error {
-	if err := c.fork(); err != nil {
+	if err := c.fork(func() error { return nil }); err != nil {
 		return err
 	}
 	if err := c.setUp(); err != nil {
@@ -212,21 +212,27 @@ func (c *creation) create() error {
 	return c.reachGate()
 }
 
-// fork prepares everything and forks the process.
-func (c *creation) fork() error {
+// fork prepares everything and forks the process. meanwhile is done while its
+// groups are made, and in any case before it comes past the gate.
+func (c *creation) fork(meanwhile func() error) error {
 	if err := c.register(); err != nil {
 		return err
 	}
 	if err := c.prepare(); err != nil {
 		return err
 	}
+	forking := doAhead(c.ahead, c.forkWhenReady)
+	other := meanwhile()
 	var err error
-	c.child, err = doAhead(c.ahead, c.forkWhenReady).wait()
+	c.child, err = forking.wait()
 	c.far.Close() // else its end would not be seen
 	if errors.Is(err, isolate.ErrSetupEnded) {
 		if failed := c.reports.Until(isolate.AtGate, time.Now().Add(isolate.DefaultStartTimeout)); failed != nil {
 			err = c.startFailure(failed)
 		}
+	}
+	if err == nil {
+		err = other
 	}
 	return err
 }

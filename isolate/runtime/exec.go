@@ -45,6 +45,7 @@ type execution struct {
 	passed  []*os.File
 
 	listener *listener
+	process  *specs.Process
 
 	status   *os.File
 	prepared *isolate.Prepared
@@ -57,9 +58,6 @@ type execution struct {
 func (rt *Runtime) Exec(id string, o ExecOptions) (int, error) {
 	x := &execution{rt: rt, o: o}
 	defer x.close()
-	if !o.Detach {
-		x.front = newForeground(false)
-	}
 	if err := x.find(id); err != nil {
 		return 0, err
 	}
@@ -124,6 +122,7 @@ func (x *execution) translate() error {
 	case x.o.ConsoleSocket != "" && !(p.Terminal && x.o.Detach):
 		return errors.New("cannot use console socket if berth-oci will not detach or allocate tty")
 	}
+	x.process = &p
 	var env []string
 	var err error
 	if x.passed, env, err = x.rt.passedFiles(x.o.PreserveFDs); err != nil {
@@ -205,13 +204,15 @@ func (x *execution) start() error {
 	reports := isolate.NewStatusReader(x.status, program)
 	if errors.Is(err, isolate.ErrSetupEnded) {
 		err = reports.Until(isolate.AtProgram, time.Now().Add(isolate.DefaultStartTimeout))
-		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args, false))
+		return fmt.Errorf("unable to start container process: %w", x.wanted().failure(err))
 	}
 	if err != nil {
 		return err
 	}
-	if err := x.front.ready(); err != nil {
-		return err
+	if !x.o.Detach {
+		if x.front, err = newForeground(false); err != nil {
+			return err
+		}
 	}
 	filter, missing := x.listener.receive(deadline)
 	if err := x.listener.hand(filter, x.child.PID, x.record.hookState(Running, x.record.Process.PID)); err != nil {
@@ -229,12 +230,17 @@ func (x *execution) start() error {
 		err = reports.Until(isolate.AtProgram, deadline)
 	}
 	if err != nil {
-		return fmt.Errorf("unable to start container process: %w", startFailure(err, x.spec.Process.Args, false))
+		return fmt.Errorf("unable to start container process: %w", x.wanted().failure(err))
 	}
 	if err := sendPIDFD(x.pidfdTo, x.child.PIDFD); err != nil {
 		return err
 	}
 	return x.pidFile.write(x.child.PID)
+}
+
+// wanted is the program, in the root of the container's first process.
+func (x *execution) wanted() wanted {
+	return wanted{root: fmt.Sprintf("/proc/%d/root", x.record.Process.PID), process: x.process}
 }
 
 // undo ends the process, if there is one.

@@ -1,17 +1,13 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"berth/isolate"
 	"berth/isolate/program"
 )
 
@@ -97,34 +93,4 @@ func programOf(id string, all []Step) *program.Program {
 // gateStep finds the gate among the inside steps.
 func gateStep(p *program.Program) int {
 	return slices.IndexFunc(p.Inside, func(s program.Step) bool { return s.Sys == program.OpGate })
-}
-
-// startFailure words the failure of a start as callers know it from runc: from
-// the text podman and docker see whether a program is missing or may not be
-// executed. found tells that it was there when the container was made.
-func startFailure(err error, args []string, found bool) error {
-	if hook := failedHook(err); hook != "" {
-		return fmt.Errorf("error running %s: %w", hook, err)
-	}
-	step, ok := errors.AsType[*isolate.StepError](err)
-	if !ok || len(args) == 0 || !isExecution(step) {
-		return err
-	}
-	arg0 := strconv.Quote(args[0])
-	switch {
-	case !strings.Contains(args[0], "/") && errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("exec: %s: executable file not found in $PATH", arg0)
-	case errors.Is(err, unix.ENOENT) && found && step.Op == program.SysExecve.String():
-		return fmt.Errorf("exec %s: %w; is its interpreter there, or its dynamic loader?", args[0], unix.ENOENT)
-	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("exec: %s: stat %s: %w", arg0, args[0], unix.ENOENT)
-	case step.Errno != nil:
-		return fmt.Errorf("exec: %s: %w", arg0, step.Errno)
-	}
-	return err
-}
-
-// isExecution tells whether it was the program itself that could not be executed.
-func isExecution(step *isolate.StepError) bool {
-	return strings.HasPrefix(step.Why, "execute ")
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"berth/isolate"
 )
 
@@ -19,18 +21,18 @@ type RunOptions struct {
 // else it passes signals on, and the terminal if there is one, waits for the end,
 // deletes the container and gives its exit code, 128 and more for a signal.
 func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
-	var front *foreground
 	noConsole := noConsoleSocket
 	if !o.Detach {
-		front, noConsole = newForeground(!o.NoSubreaper), ""
+		noConsole = ""
 	}
 	c, err := rt.begin(id, o.CreateOptions, false, !o.Detach || o.ConsoleSocket != "", noConsole)
 	if err != nil {
 		return 0, err
 	}
 	defer c.close()
+	var front *foreground
 	if err = c.keepTerminal(); err == nil {
-		err = c.run(front)
+		front, err = c.run(o)
 	}
 	if err != nil {
 		c.relay.finish()
@@ -45,20 +47,39 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 	if o.Detach {
 		return 0, c.notifier.wait(c.child.PID, c.child.PIDFD)
 	}
+	mounts := holdMounts(c.child.PIDFD)
 	told := c.notifier.begin(c.child.PID, c.child.PIDFD)
 	code, err := front.wait(c.child.PID, c.child.PIDFD, c.relay)
 	c.relay.finish()
 	if err := <-told; err != nil {
 		c.rt.warn(err.Error())
 	}
-	if err != nil || o.Keep {
-		return code, err
+	released := doAhead(c.ahead, func() (any, error) {
+		closeFD(mounts)
+		return nil, nil
+	})
+	if err == nil && !o.Keep {
+		err = c.finish(released)
 	}
-	return code, c.finish()
+	return code, err
+}
+
+// holdMounts gives a descriptor of the mount namespace of a process, -1 where the
+// kernel (before Linux 6.11) or its rules do not give one. Taking a mount namespace
+// apart waits for all processors (synchronize_rcu_expedited in namespace_unlock,
+// fs/namespace.c): with this it is not the ending process that waits, and whoever
+// has the descriptor can do so while other things are cleared away.
+func holdMounts(pidfd int) int {
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), unix.PIDFD_GET_MNT_NAMESPACE, 0)
+	if errno != 0 {
+		return -1
+	}
+	return int(fd)
 }
 
 // finish deletes a container whose process has ended, unless somebody else has.
-func (c *creation) finish() error {
+// Its mounts are gone when released is done.
+func (c *creation) finish(released *async[any]) error {
 	if err := c.dir.relock(lockWait); err != nil {
 		if err == ErrNotExist {
 			err = nil
@@ -77,6 +98,7 @@ func (c *creation) finish() error {
 		return err
 	}
 	c.dir.unlock()
+	_, _ = released.wait()
 	c.rt.poststop(c.record)
 	return nil
 }
@@ -89,15 +111,23 @@ func (c *creation) keepTerminal() (err error) {
 	return err
 }
 
-// run makes the container and has its program executed. front is nil for one that
-// is detached.
-func (c *creation) run(front *foreground) (err error) {
-	if err := c.fork(); err != nil {
+// run makes the container and has its program executed. The result is nil for one
+// that is detached.
+func (c *creation) run(o RunOptions) (front *foreground, err error) {
+	err = c.fork(func() (err error) {
+		if !o.Detach {
+			front, err = newForeground(!o.NoSubreaper)
+		}
 		return err
+	})
+	if err == nil {
+		err = c.proceed()
 	}
-	if err := front.ready(); err != nil {
-		return err
-	}
+	return front, err
+}
+
+// proceed goes on when the process has been forked.
+func (c *creation) proceed() (err error) {
 	if err := c.setUp(); err != nil {
 		return err
 	}

@@ -115,7 +115,20 @@ func (rt *Runtime) pass(id string) (*Record, *notifier, error) {
 		return nil, n, fmt.Errorf("cannot open the gate of container %q: %w", id, err)
 	}
 	err = isolate.NewStatusReader(reports, programOf(id, r.Steps)).Until(isolate.AtProgram, time.Time{})
-	return r, n, withOutput(startFailure(err, r.Args, true), output)
+	if err != nil {
+		err = withOutput(rt.wanted(r).failure(err), output)
+	}
+	return r, n, err
+}
+
+// wanted is the program of a container that was created.
+func (rt *Runtime) wanted(r *Record) wanted {
+	w := wanted{root: r.Rootfs, process: &specs.Process{Args: r.Args}, found: true}
+	var config specs.Spec
+	if _, err := oci.DecodeFile(rt.store.dir(r.ID)+"/"+configFile, &config); err == nil && config.Process != nil {
+		w.process = config.Process
+	}
+	return w
 }
 
 // failedHook names the hook that failed, of those that run in the container; "" is none.
