@@ -310,6 +310,11 @@ func (s *Supervisor) ask(ctx context.Context, f func()) error {
 	case <-ran:
 		return nil
 	case <-s.done:
+	}
+	select {
+	case <-ran: // it was the loop's last
+		return nil
+	default:
 		return errStopped
 	}
 }

@@ -38,6 +38,9 @@ func runReaper(args []string) (int, error) {
 		return 0, err
 	}
 	early.Tell(place, problems)
+	if place != machine.Service {
+		reaper.SetName("berthd") // as a kernel starts it, it may be "init"
+	}
 	go trimEvery(trimInterval)
 	backoff := reaper.DefaultBackoff
 	backoff.Max = max(opt.maxDelay, backoff.First)

@@ -30,6 +30,8 @@ type Server struct {
 	backend Backend
 	roles   Roles
 	http    *http.Server
+	// ending: a shutdown was asked for, and its answer may be under way.
+	ending atomic.Bool
 }
 
 // Listen makes the socket at path, replacing a stale one, and serves until
@@ -65,8 +67,19 @@ func Listen(path string, backend Backend, roles Roles) (*Server, error) {
 	return s, nil
 }
 
+// lastAnswer is how long Close waits for the answer to a shutdown that is over as
+// soon as it is asked for.
+const lastAnswer = 300 * time.Millisecond
+
 // Close ends the server and every connection, and removes the socket.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	if s.ending.Load() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastAnswer)
+		defer cancel()
+		_ = s.http.Shutdown(ctx) // streams are cut
+	}
+	return s.http.Close()
+}
 
 // Handler serves the routes of the API and answers everything else with an Error.
 func (s *Server) Handler() http.Handler {
@@ -135,6 +148,7 @@ func (s *Server) shutdown(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &q); err != nil {
 		return err
 	}
+	s.ending.Store(true)
 	out, err := s.backend.Shutdown(r.Context(), q)
 	return answer(w, out, err)
 }

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"berth/supervisor/machine"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -125,4 +128,72 @@ func FuzzPlan(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLine(t *testing.T) {
+	sh := process{pid: 812, name: "sh", unit: "web"}
+	for _, c := range []struct {
+		o    outcome
+		want string
+	}{
+		{outcome{}, "power off: no process was left; everything is unmounted"},
+		{outcome{killed: []process{sh, {pid: 901}}}, "power off: killed 2 processes (web 812 sh, 901); everything is unmounted"},
+		{outcome{left: []process{{pid: 7, name: "dd\x1b[2J", stuck: true}}, stayed: []Stayed{{"/data", "busy", true, false}, {"/x", "hangs", true, true}, {"loop0", "busy", false, false}}},
+			"power off: could not kill 1 process (7 dd\ufffd[2J in the kernel); still mounted: /data (busy); still mounted and writable: /x (hangs); still attached: loop0 (busy)"},
+		{outcome{killed: make([]process, 12), notes: []string{"a note"}}, "power off: killed 12 processes (0, 0, 0, 0, 0, 0, 0, 0, 0, 0 and 2 more); a note"},
+	} {
+		if got := c.o.line("poweroff", true); got != c.want {
+			t.Errorf("%q\nwant %q", got, c.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o := Options{Action: "soft-reboot", Place: machine.Container, Limit: time.Minute, Code: 3, Again: []string{"berthd", "--units", "/x y"}}
+	if diff := cmp.Diff(o, Parse(o.Args())); diff != "" {
+		t.Error(diff)
+	}
+	want := Options{Action: "poweroff", Place: machine.Machine, Limit: DefaultLimit}
+	for _, args := range [][]string{nil, {"explode"}, {"exit", "machine", "-1s", "999"}, {"poweroff", "moon", "x", "-1"}} {
+		if diff := cmp.Diff(want, Parse(args)); diff != "" {
+			t.Errorf("%q: %s", args, diff)
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	for stat, want := range map[string]string{
+		"7 (a) b) S 1 7 7 0 -1 4194560 0":     "a) b",
+		"2 (kthreadd) S 0 0 0 0 -1 2129984 0": "",
+		"9 (gone) Z 1 9 9 0 -1 4194560 0":     "",
+		"9 (":                                 "", "": "", ")(": "",
+	} {
+		if p, ok := parseStat(stat); p.name != want && ok || ok != (want != "") {
+			t.Errorf("%q: %+v, %v", stat, p, ok)
+		}
+	}
+}
+
+func TestUnitOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"0::/berth.slice/web.service\n":                          "web",
+		"0::/berth.slice/web:2.service/inner/x.service\n":        "web",
+		"4:memory:/\n0::/a.slice/berthd.service\n":               "",
+		"0::/system.slice/berthd.service/berth.slice/db.service": "db",
+		"": "",
+	} {
+		if got := unitOf(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestUnwritten(t *testing.T) {
+	n, ok := parseUnwritten("MemTotal: 5 kB\nDirty:   12 kB\nWriteback:  4 kB\nWritebackTmp: 9 kB\n")
+	if n != 16<<10 || !ok {
+		t.Error(n, ok)
+	}
+	if _, ok := parseUnwritten("x"); ok {
+		t.Error("found where there is nothing")
+	}
 }

@@ -50,6 +50,7 @@ func Run(o Options) int {
 		fmt.Fprintln(os.Stderr, "berthd: the last stage is for PID 1 only")
 		return 1
 	}
+	reaper.SetName("berthd") // it was executed by a descriptor
 	s := &stage{Options: o, sys: linux{}}
 	if files := reaper.Kept(hwdog.Stored); len(files) > 0 {
 		s.dog, _ = hwdog.Adopt(files[0]) // one that does not answer resets the machine

@@ -136,7 +136,7 @@ var scenes = map[string]func(s *stage, dir string) error{
 	"empty":    func(*stage, string) error { return nil },
 	"polite":   func(*stage, string) error { return spawn("sleep 1000") },
 	"stubborn": func(*stage, string) error { return spawn(`trap "" TERM HUP; while :; do sleep 1; done`) },
-	"stopped":  func(*stage, string) error { return spawn(`kill -STOP $$; exec sleep 1000`) },
+	"stopped":  func(*stage, string) error { return spawn(`exec sh -c 'kill -STOP $$; exec sleep 1000'`) },
 	"no proc": func(s *stage, _ string) error {
 		if err := spawn(`trap "" TERM HUP; while :; do sleep 1; done`); err != nil {
 			return err
@@ -275,14 +275,14 @@ func TestStage(t *testing.T) {
 		says   []string
 		longer time.Duration // it takes at least
 	}{
-		{"empty", unix.SIGINT, 0, []string{"berthd: power off: no process was left, everything is unmounted\r\n", "<5>berthd: power off: "}, 0},
+		{"empty", unix.SIGINT, 0, []string{"berthd: power off: no process was left; everything is unmounted\r\n", "<7>berthd: power off: "}, 0},
 		{"reboot", unix.SIGHUP, 0, []string{"berthd: reboot: no process was left"}, 0},
 		{"polite", unix.SIGINT, 0, []string{"power off: no process was left"}, 0},
 		{"stopped", unix.SIGINT, 0, []string{"power off: no process was left"}, 0},
 		{"stubborn", unix.SIGINT, 0, []string{"power off: killed 2 processes (", " sh, ", " sleep)"}, 2 * time.Second},
 		{"no proc", unix.SIGINT, 0, []string{"power off: ", "cannot see what is mounted"}, 2 * time.Second},
 		{"forks", unix.SIGINT, 0, []string{"power off: killed ", " sh"}, 2 * time.Second},
-		{"layers", unix.SIGINT, 0, []string{"power off: no process was left, everything is unmounted"}, 0},
+		{"layers", unix.SIGINT, 0, []string{"power off: no process was left; everything is unmounted"}, 0},
 		{"busy", unix.SIGINT, 0, []string{"; still attached: loop", "still mounted and writable: DIR/data (busy)", "still mounted: DIR/data/inner (busy)"}, 0},
 		{"written", unix.SIGINT, 0, []string{"still mounted and writable: DIR/data/inner (busy), DIR/data (busy)"}, 0},
 		{"hangs", unix.SIGINT, 0, []string{"still mounted and writable: / (hangs)", "still mounted: /net (hangs)", "the disks do not take what is to be written (4 KiB)"}, 0},

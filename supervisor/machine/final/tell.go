@@ -58,13 +58,13 @@ func (o *outcome) line(action core.Action, mounts bool) string {
 			parts = append(parts, l.what+joined(l.list))
 		}
 	}
-	parts = append(parts, o.notes...)
-	if len(parts) == 0 {
-		parts = []string{"no process was left"}
-		if mounts {
-			parts[0] += ", everything is unmounted"
-		}
+	if len(o.killed)+len(o.left) == 0 {
+		parts = append([]string{"no process was left"}, parts...)
 	}
+	if mounts && len(o.stayed)+len(o.notes) == 0 {
+		parts = append(parts, "everything is unmounted")
+	}
+	parts = append(parts, o.notes...)
 	return harmless(names[action] + ": " + strings.Join(parts, "; "))
 }
 
@@ -117,7 +117,8 @@ func Tell(place machine.Place, line string) {
 			_, _ = os.Stderr.WriteString(text + "\n")
 			return
 		}
-		write("/dev/kmsg", "<5>"+text+"\n")
+		// At a level that no console shows by default: it is there once.
+		write("/dev/kmsg", "<7>"+text+"\n")
 		// The cursor is wherever a getty or a shell has left it.
 		write("/dev/console", "\r\n"+text+"\r\n")
 	})
