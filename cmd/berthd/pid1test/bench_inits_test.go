@@ -169,7 +169,7 @@ func skeleton(meter, service string) ([]vmtest.File, error) {
 		return nil, fmt.Errorf("%w: install the package busybox-static", err)
 	}
 	var files []vmtest.File
-	for _, name := range []string{"bench", "bench/proc", "bench/dev", "bench/root", "dev", "proc", "sys", "run", "tmp", "var", "var/tmp", "root", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"} {
+	for _, name := range []string{"bench", "bench/proc", "bench/dev", "dev", "proc", "sys", "run", "tmp", "var", "var/tmp", "root", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"} {
 		files = append(files, vmtest.Directory(name, 0o755))
 	}
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {

@@ -90,31 +90,10 @@ func becomeInit() error {
 	if _, err := ready.Read(make([]byte, 1)); err != nil {
 		return err
 	}
-	if err := movableRoot(); err != nil {
-		return fmt.Errorf("cannot make the root a mount: %w", err)
-	}
 	if _, err := fmt.Fprintln(beginEnd, now()); err != nil {
 		return err
 	}
 	return unix.Exec(argv[0], argv, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux"})
-}
-
-// movableRoot puts a mount over the initramfs, as a disk would be: pivot_root(2)
-// refuses the initramfs itself.
-func movableRoot() error {
-	if err := unix.Mount("/", "/bench/root", "", unix.MS_BIND, ""); err != nil {
-		return err
-	}
-	if err := os.Chdir("/bench/root"); err != nil {
-		return err
-	}
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return err
-	}
-	if err := unix.Chroot("."); err != nil {
-		return err
-	}
-	return os.Chdir("/")
 }
 
 func measure() error {
