@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -28,9 +27,7 @@ func runSupervisor(args []string) (int, error) {
 		return 1, err
 	}
 	reaper.SetName("berthd")
-	// Memory counts more than speed here: the supervisor is idle nearly always.
-	debug.SetGCPercent(50)
-	go trimEvery(trimInterval)
+	collectLater()
 	// Whoever signals the whole group means the daemon: the reaper passes the
 	// signal on, and that is the one that is acted on. Not signal.Ignore, which
 	// services would inherit.
