@@ -22,7 +22,7 @@ var filters seccomp.Cache
 func filter(u *units.Unit) (compiled []byte, flags uint32, unknown []string, err error) {
 	s := &u.Security
 	opt := seccomp.Options{Caps: u.Capabilities.Keep, Deny: s.DenySyscalls, Allow: s.AllowSyscalls}
-	var profile *seccomp.Profile
+	var profile *seccomp.Profile // nil: the default one
 	switch s.Seccomp {
 	case "unconfined":
 		if len(s.DenySyscalls) == 0 {
@@ -30,7 +30,6 @@ func filter(u *units.Unit) (compiled []byte, flags uint32, unknown []string, err
 		}
 		profile = &seccomp.Profile{Default: seccomp.Verdict{Action: seccomp.Allow}}
 	case "default", "":
-		profile = seccomp.Default()
 	default:
 		text, err := os.ReadFile(s.Seccomp)
 		if err != nil {
@@ -41,7 +40,11 @@ func filter(u *units.Unit) (compiled []byte, flags uint32, unknown []string, err
 		}
 		unknown = profile.Unknown()
 	}
-	compiled, flags, err = filters.Compile(profile, opt)
+	if profile == nil {
+		compiled, flags, err = filters.CompileDefault(opt)
+	} else {
+		compiled, flags, err = filters.Compile(profile, opt)
+	}
 	if err != nil {
 		return nil, 0, nil, fmt.Errorf("cannot compile the seccomp profile of %s: %w", u.Name, err)
 	}

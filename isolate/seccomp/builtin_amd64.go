@@ -1,0 +1,8 @@
+package seccomp
+
+import _ "embed"
+
+// builtIn is the default profile's filter for a service with no capability.
+//
+//go:embed default_amd64.bpf
+var builtIn []byte
