@@ -173,7 +173,7 @@ func clone(v reflect.Value) reflect.Value {
 // applyDefaults writes the table's defaults into a struct of the model.
 func applyDefaults(v reflect.Value, prefix string) {
 	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag.Get("toml")
+		tag := tags(v.Type())[i]
 		if tag == "-" || tag == "" {
 			continue
 		}
@@ -227,7 +227,7 @@ func (d *decoder) structure(n *node, v reflect.Value, prefix string) {
 		d.value(child, v.Field(i), prefix+key)
 	}
 	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag.Get("toml")
+		tag := tags(v.Type())[i]
 		if f := fieldIndex()[prefix+tag]; f.Required && n.fields[tag] == nil {
 			d.rep.fail("U023", n.key, "add "+tag+" = …", "%s is missing", tag)
 		}
@@ -235,12 +235,27 @@ func (d *decoder) structure(n *node, v reflect.Value, prefix string) {
 }
 
 func fieldByTag(t reflect.Type, key string) int {
-	for i := range t.NumField() {
-		if tag := t.Field(i).Tag.Get("toml"); tag == key && tag != "-" {
-			return i
-		}
+	if key == "-" {
+		return -1
 	}
-	return -1
+	return slices.Index(tags(t), key)
+}
+
+// tagsOf holds the keys of each structure's fields, by its type: to find them in
+// the fields' tags takes longer than reading a value.
+var tagsOf sync.Map
+
+// tags gives the keys of a structure's fields, in order; "-" for none.
+func tags(t reflect.Type) []string {
+	if known, ok := tagsOf.Load(t); ok {
+		return known.([]string)
+	}
+	list := make([]string, t.NumField())
+	for i := range list {
+		list[i] = t.Field(i).Tag.Get("toml")
+	}
+	tagsOf.Store(t, list)
+	return list
 }
 
 // unknown reports a key that is not in the table, with the most likely one.

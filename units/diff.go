@@ -34,7 +34,7 @@ func Heaviest(changes []KeyChange) Class {
 func diff(old, new reflect.Value, prefix string) []KeyChange {
 	var changes []KeyChange
 	for i := range old.NumField() {
-		tag := old.Type().Field(i).Tag.Get("toml")
+		tag := tags(old.Type())[i]
 		a, b := old.Field(i), new.Field(i)
 		if tag == "-" || reflect.DeepEqual(a.Interface(), b.Interface()) {
 			continue

@@ -50,7 +50,7 @@ func formatAll(u *Unit) []byte {
 	v := reflect.ValueOf(u).Elem()
 	defaults := reflect.ValueOf(Defaults()).Elem()
 	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag.Get("toml")
+		tag := tags(v.Type())[i]
 		if tag == "-" {
 			continue
 		}
@@ -103,7 +103,7 @@ func section(out *bytes.Buffer, header string, lines []pair) {
 func pairs(v, defaults reflect.Value, prefix string) []pair {
 	var out []pair
 	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag.Get("toml")
+		tag := tags(v.Type())[i]
 		same := reflect.DeepEqual(v.Field(i).Interface(), defaults.Field(i).Interface())
 		if v.Field(i).IsZero() && same {
 			continue
@@ -185,7 +185,7 @@ func structPairs(v reflect.Value) []pair {
 		if v.Field(i).IsZero() && !zeroMatters[v.Field(i).Kind()] {
 			continue
 		}
-		out = append(out, pair{v.Type().Field(i).Tag.Get("toml"), inline(v.Field(i))})
+		out = append(out, pair{tags(v.Type())[i], inline(v.Field(i))})
 	}
 	return out
 }
