@@ -5,15 +5,16 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// Poller tells of the first traffic on descriptors, any number of them with one
+// Poller tells of the first traffic on descriptors, any number of them without a
 // thread. It is safe for concurrent use.
 type Poller struct {
 	epoll int
-	wake  int // an eventfd: the poller is to end
+	file  *os.File // owns epoll
 	ended chan struct{}
 
 	mu    sync.Mutex
@@ -28,16 +29,16 @@ func NewPoller() (*Poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch sockets: %w", os.NewSyscallError("epoll_create1", err))
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err == nil {
-		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN})
-	}
+	// It waits in the runtime's own poller: a thread in epoll_wait would have a
+	// processor of the runtime's wait with it, for up to 10 ms at a time.
+	_ = unix.SetNonblock(epoll, true) // cannot fail for a descriptor that is open
+	p := &Poller{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll"), ended: make(chan struct{}), tells: map[uint64]func(){}, ids: map[int]uint64{}}
+	raw, err := p.file.SyscallConn()
 	if err != nil {
-		unix.Close(epoll)
+		p.file.Close()
 		return nil, fmt.Errorf("cannot watch sockets: %w", err)
 	}
-	p := &Poller{epoll: epoll, wake: wake, ended: make(chan struct{}), tells: map[uint64]func(){}, ids: map[int]uint64{}}
-	go p.run()
+	go p.run(raw)
 	return p, nil
 }
 
@@ -47,7 +48,7 @@ func (p *Poller) Add(f *os.File, tell func()) error {
 	p.Remove(f)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next++ // 0 is the eventfd
+	p.next++
 	fd := int(f.Fd())
 	ev := &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(p.next), Pad: int32(p.next >> 32)}
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, ev); err != nil {
@@ -69,19 +70,21 @@ func (p *Poller) Remove(f *os.File) {
 	}
 }
 
-func (p *Poller) run() {
+func (p *Poller) run(raw syscall.RawConn) {
 	defer close(p.ended)
 	events := make([]unix.EpollEvent, 64)
 	for {
-		n, err := unix.EpollWait(p.epoll, events, -1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		n := 0
+		var fault error
+		err := raw.Read(func(fd uintptr) bool {
+			n, fault = unix.EpollWait(int(fd), events, 0)
+			return n > 0 || fault != nil && !errors.Is(fault, unix.EINTR)
+		})
+		if err != nil || fault != nil {
 			return // closed, or a fault of ours
 		}
-		for _, ev := range events[:max(n, 0)] {
+		for _, ev := range events[:n] {
 			id := uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
-			if id == 0 {
-				return
-			}
 			p.mu.Lock()
 			tell := p.tells[id]
 			delete(p.tells, id)
@@ -95,8 +98,6 @@ func (p *Poller) run() {
 
 // Close ends the poller and waits for a tell that runs.
 func (p *Poller) Close() {
-	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	p.file.Close()
 	<-p.ended
-	unix.Close(p.epoll)
-	unix.Close(p.wake)
 }
