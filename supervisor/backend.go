@@ -361,7 +361,10 @@ func (b backend) Rollback(ctx context.Context, generation uint64) (*api.Reload, 
 	return b.rollback(ctx, generation, author, by)
 }
 
-func (b backend) History(context.Context) ([]history.Record, error) { return b.history.Records(), nil }
+func (b backend) History(context.Context) ([]history.Record, error) {
+	b.written()
+	return b.history.Records(), nil
+}
 
 func (b backend) Plan(ctx context.Context) (*api.Reload, error) {
 	b.reading.Lock()

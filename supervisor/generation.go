@@ -270,6 +270,7 @@ func sumOfUnit(u *units.Unit) string {
 func (s *Supervisor) rollback(ctx context.Context, generation uint64, author history.Author, by string) (*api.Reload, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
+	s.written()
 	in := s.ordered(ctx)
 	set, failed := s.readUnits() // what is held back
 	var to history.Record

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"berth/config"
@@ -173,10 +174,42 @@ func (s *Supervisor) note(write func() error) {
 	})
 }
 
+// calmTime is how long after the first units were asked to start nothing is
+// written to the history, unless somebody asks for that.
+const calmTime = time.Second
+
+// calm is the end of that time. The zero value is without one.
+type calm struct {
+	end  func()
+	over chan struct{}
+}
+
+func newCalm() calm {
+	over := make(chan struct{})
+	return calm{sync.OnceFunc(func() { close(over) }), over}
+}
+
+// begin lets the time run.
+func (c calm) begin() {
+	if c.over != nil {
+		time.AfterFunc(calmTime, c.end)
+	}
+}
+
+// written waits until all that is to be written to the history is there.
+func (s *Supervisor) written() {
+	if s.calm.over != nil {
+		s.calm.end()
+	}
+	s.writing.drain()
+}
+
 // takeUp writes a generation down and then applies it, so that a supervisor that
-// comes after a crash between the two goes on with it.
+// comes after a crash between the two goes on with it. Of the first one, which
+// the files say as well, only the history is lost by a crash: it is written when
+// its units are up, as they do not wait for a disk then.
 func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
-	s.writing.drain() // what is to be written about earlier ones
+	s.written() // what is to be written about earlier ones
 	var plan config.Plan
 	if err := in(func() {
 		plan = s.plan(t.units, t.apply)
@@ -195,7 +228,13 @@ func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
 		r := &t.record
 		r.Time, r.Units, r.Changes, r.Directories = now, len(t.units), plan, s.cfg.Directories
 		r.Outcome = history.Outcome{State: history.Applying, Time: now}
-		if err := s.history.Add(*r, t.units); err != nil {
+		if t.boot && s.calm.over != nil {
+			s.note(func() error {
+				<-s.calm.over
+				return s.history.Add(*r, t.units)
+			})
+			s.calm.begin()
+		} else if err := s.history.Add(*r, t.units); err != nil {
 			s.log.Error("the generation is taken up all the same", zap.Error(err))
 			warnings = units.Diagnostics{{Severity: units.Warning, Message: err.Error(), Hint: "it is taken up all the same, but cannot be gone back to, and a rollback does not outlive the supervisor"}}
 		}

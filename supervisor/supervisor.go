@@ -88,6 +88,7 @@ type Supervisor struct {
 	execID      atomic.Uint64
 	history     *history.Store
 	writing     queue       // to the history
+	calm        calm        // in which nothing is written there
 	stamps      stampKeeper // of the timers, over boots
 	reading     sync.Mutex  // held by who reads the unit files and takes them up: see reload
 	lastRead    *config.Set // by readUnits
@@ -175,6 +176,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 		started:    time.Now(),
 		hand:       handover{hand.Supervisors, hand.Orphans},
 		turns:      newTurns(),
+		calm:       newCalm(),
 		inbox:      make(chan func(), 64),
 		done:       make(chan struct{}),
 		probeForks: make(chan struct{}, probeForks),
@@ -358,7 +360,7 @@ func (s *Supervisor) finish() {
 		t.Stop()
 	}
 	s.logs.Close()
-	s.writing.drain()
+	s.written()
 	s.stamps.jobs.drain()
 	s.keepForBoot()
 	s.releaseWatchdog()
