@@ -73,3 +73,16 @@ func collectLater() {
 		trimEvery(trimInterval)
 	}()
 }
+
+// tableSize is how many descriptors a process has room for from the start.
+const tableSize = 1024
+
+// growTable makes room in the process's table of descriptors. The kernel doubles
+// it as it fills, and of a process with several threads waits each time until no
+// processor can be looking at the old one (expand_fdtable in fs/file.c, RCU):
+// milliseconds, in which a reaper or a supervisor would do nothing else.
+func growTable() {
+	if fd, err := unix.FcntlInt(uintptr(unix.Stdin), unix.F_DUPFD_CLOEXEC, tableSize-1); err == nil {
+		unix.Close(fd)
+	}
+}

@@ -42,6 +42,7 @@ func runReaper(args []string) (int, error) {
 		reaper.SetName("berthd") // as a kernel starts it, it may be "init"
 	}
 	go trimEvery(trimInterval)
+	go growTable()
 	backoff := reaper.DefaultBackoff
 	backoff.Max = max(opt.maxDelay, backoff.First)
 	config := reaper.Config{

@@ -28,6 +28,7 @@ func runSupervisor(args []string) (int, error) {
 	}
 	reaper.SetName("berthd")
 	collectLater()
+	go growTable()
 	// Whoever signals the whole group means the daemon: the reaper passes the
 	// signal on, and that is the one that is acted on. Not signal.Ignore, which
 	// services would inherit.
