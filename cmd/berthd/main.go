@@ -22,12 +22,13 @@ const (
 	roleLauncher   = "--role=launcher"
 	roleEmergency  = "--role=emergency"
 	roleFinal      = "--role=final" // of PID 1, in its own place
+	roleInitramfs  = "--role=initramfs"
 )
 
 func main() {
 	role := ""
 	args := os.Args[1:]
-	if len(args) > 0 && slices.Contains([]string{roleSupervisor, roleLauncher, roleEmergency, roleFinal}, args[0]) {
+	if len(args) > 0 && slices.Contains([]string{roleSupervisor, roleLauncher, roleEmergency, roleFinal, roleInitramfs}, args[0]) {
 		role, args = args[0], args[1:]
 	}
 	// A log that nobody reads any more is no reason to end: with this a write
@@ -40,6 +41,8 @@ func main() {
 		err = runLauncher()
 	case roleEmergency:
 		err = runEmergency(args)
+	case roleInitramfs:
+		err = runInitramfs(args)
 	case roleFinal:
 		code = final.Run(final.Parse(args))
 	case roleSupervisor:

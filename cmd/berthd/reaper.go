@@ -9,6 +9,7 @@ import (
 	"berth/supervisor"
 	"berth/supervisor/machine"
 	"berth/supervisor/machine/early"
+	"berth/supervisor/machine/switchroot"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,9 @@ func runReaper(args []string) (int, error) {
 	early.Tell(place, problems)
 	if place != machine.Service {
 		reaper.SetName("berthd") // as a kernel starts it, it may be "init"
+	}
+	if place == machine.Machine && switchroot.Possible() {
+		leaveInitramfs(args)
 	}
 	go trimEvery(trimInterval)
 	go growTable()

@@ -91,7 +91,7 @@ func Run(t *testing.T, m Machine) {
 		t.Fatalf("cannot build the init: %v\n%s", err, out)
 	}
 	initrd := filepath.Join(dir, "initrd")
-	if err := kernel.pack(initrd, m.Modules, append([]File{Copy("init", program)}, m.Files...)); err != nil {
+	if err := kernel.pack(initrd, kernel.files, m.Modules, append([]File{Copy("init", program)}, m.Files...)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)

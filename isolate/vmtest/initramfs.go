@@ -103,24 +103,9 @@ func SmallUnix() ([]File, error) {
 
 // writeInitramfs writes the machine's files as an initramfs.
 func writeInitramfs(path string, files []File) error {
-	tree := fsimage.New()
-	for _, f := range files {
-		n := &fsimage.Inode{Mode: f.Mode, Major: f.Major, Minor: f.Minor}
-		switch {
-		case f.From != "":
-			info, err := os.Stat(f.From)
-			if err != nil {
-				return err
-			}
-			n.Size, n.Open = info.Size(), func() (io.ReadCloser, error) { return os.Open(f.From) }
-		case f.Mode&fsimage.KindMask == fsimage.KindLink:
-			n.Target = string(f.Data)
-		case len(f.Data) > 0:
-			n.Size, n.Open = int64(len(f.Data)), fsimage.Bytes(f.Data, 0).Open
-		}
-		if err := tree.Add(f.Name, n); err != nil {
-			return err
-		}
+	tree, err := treeOf(files)
+	if err != nil {
+		return err
 	}
 	out, err := os.Create(path)
 	if err != nil {
@@ -131,4 +116,28 @@ func writeInitramfs(path string, files []File) error {
 		return err
 	}
 	return out.Close()
+}
+
+// treeOf makes of files what an image is written of.
+func treeOf(files []File) (*fsimage.Tree, error) {
+	tree := fsimage.New()
+	for _, f := range files {
+		n := &fsimage.Inode{Mode: f.Mode, Major: f.Major, Minor: f.Minor}
+		switch {
+		case f.From != "":
+			info, err := os.Stat(f.From)
+			if err != nil {
+				return nil, err
+			}
+			n.Size, n.Open = info.Size(), func() (io.ReadCloser, error) { return os.Open(f.From) }
+		case f.Mode&fsimage.KindMask == fsimage.KindLink:
+			n.Target = string(f.Data)
+		case len(f.Data) > 0:
+			n.Size, n.Open = int64(len(f.Data)), fsimage.Bytes(f.Data, 0).Open
+		}
+		if err := tree.Add(f.Name, n); err != nil {
+			return nil, err
+		}
+	}
+	return tree, nil
 }

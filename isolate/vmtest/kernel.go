@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,9 +77,10 @@ func fetchKernel(tree string) error {
 	return nil
 }
 
-// pack writes an initramfs of files, with modules and what every machine has.
-func (k kernel) pack(path string, modules []string, files []File) error {
-	loaded, err := k.files(modules)
+// pack writes an initramfs of files, with modules, which load makes files of, and
+// what every machine has.
+func (k kernel) pack(path string, load func([]string) ([]File, error), modules []string, files []File) error {
+	loaded, err := load(modules)
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (k kernel) files(names []string) ([]File, error) {
 		if err != nil {
 			return fmt.Errorf("cannot read the module %s: %w", path, err)
 		}
-		needs, err := dependencies(image)
+		needs, _, err := moduleInfo(image)
 		if err != nil {
 			return fmt.Errorf("cannot read the module %s: %w", path, err)
 		}
@@ -153,25 +155,70 @@ func (k kernel) files(names []string) ([]File, error) {
 	return files, nil
 }
 
-// dependencies reads "depends" in a module's .modinfo section, which holds
-// "key=value" strings with a zero byte after each.
-func dependencies(module []byte) ([]string, error) {
-	f, err := elf.NewFile(bytes.NewReader(module))
+// tree gives modules as a machine has them, with modules.dep and modules.alias.
+func (k kernel) tree(names []string) ([]File, error) {
+	loaded, err := k.files(names)
 	if err != nil {
 		return nil, err
+	}
+	dir := "usr/lib/modules/" + filepath.Base(k.modules)
+	files := []File{Directory("usr", 0o755), Directory("usr/lib", 0o755), Directory("usr/lib/modules", 0o755), Directory(dir, 0o755), Directory(dir+"/kernel", 0o755)}
+	var index, aliases strings.Builder
+	needs := map[string]map[string]bool{} // module → files, of those that these need too
+	var order []string
+	for _, f := range loaded {
+		name := strings.TrimSuffix(f.Name[len("modules/000-"):], ".ko")
+		direct, more, err := moduleInfo(f.Data)
+		if err != nil {
+			return nil, err
+		}
+		for _, alias := range more {
+			fmt.Fprintf(&aliases, "alias %s %s\n", alias, name)
+		}
+		needs[name] = map[string]bool{}
+		for _, n := range direct {
+			n = strings.ReplaceAll(n, "-", "_")
+			if needs[n] != nil { // else it is built in
+				needs[name][n] = true
+				maps.Copy(needs[name], needs[n])
+			}
+		}
+		fmt.Fprintf(&index, "kernel/%s.ko:", name)
+		for _, n := range order { // what is needed first comes last (modules.dep(5))
+			if needs[name][n] {
+				fmt.Fprintf(&index, " kernel/%s.ko", n)
+			}
+		}
+		index.WriteString("\n")
+		order = append([]string{name}, order...)
+		f.Name = dir + "/kernel/" + name + ".ko"
+		files = append(files, f)
+	}
+	return append(files, Text(dir+"/modules.dep", index.String(), 0o644), Text(dir+"/modules.alias", aliases.String(), 0o644)), nil
+}
+
+// moduleInfo reads "depends" and "alias" in a module's .modinfo section, which
+// holds "key=value" strings with a zero byte after each.
+func moduleInfo(module []byte) (depends, aliases []string, err error) {
+	f, err := elf.NewFile(bytes.NewReader(module))
+	if err != nil {
+		return nil, nil, err
 	}
 	section := f.Section(".modinfo")
 	if section == nil {
-		return nil, errors.New("it has no section .modinfo")
+		return nil, nil, errors.New("it has no section .modinfo")
 	}
 	info, err := section.Data()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for entry := range strings.SplitSeq(string(info), "\x00") {
 		if list, ok := strings.CutPrefix(entry, "depends="); ok && list != "" {
-			return strings.Split(list, ","), nil
+			depends = strings.Split(list, ",")
+		}
+		if alias, ok := strings.CutPrefix(entry, "alias="); ok {
+			aliases = append(aliases, alias)
 		}
 	}
-	return nil, nil
+	return depends, aliases, nil
 }

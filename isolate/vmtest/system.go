@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"berth/isolate/fsimage"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,8 @@ type System struct {
 	// Reboots makes a reboot or a reset boot the machine again. Without it
 	// either ends QEMU.
 	Reboots bool
-	// Bare lets the kernel execute berthd itself. Without it a small init comes
+	// Bare lets the kernel execute berthd itself, with the modules in /lib/modules
+	// and what depmod(8) would write beside them. Without it a small init comes
 	// before, which moves the initramfs to a tmpfs, mounts /proc, /sys, /dev,
 	// /run and cgroup2, loads the modules and executes berthd.
 	Bare bool
@@ -130,16 +133,9 @@ func Build(pkg string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// Boot starts a machine and returns at once. At the end of the test it is ended,
-// however far it is; if the test failed, all that its console said is logged.
-// Where no machine can be run it ends the test, as Need does.
-func Boot(t testing.TB, s System) *Guest {
+// systemFiles are what every machine has whose init is berthd.
+func systemFiles(t testing.TB) []File {
 	t.Helper()
-	Need(t)
-	kernel, err := findKernel()
-	if err != nil {
-		SkipOrFail(t, err)
-	}
 	files, err := SmallUnix()
 	if err != nil {
 		SkipOrFail(t, err)
@@ -154,6 +150,45 @@ func Boot(t testing.TB, s System) *Guest {
 	for name, program := range built {
 		files = append(files, Text(name, string(program), 0o755))
 	}
+	return files
+}
+
+// RootDisk writes a disk for System.Disks with an ext4 file system of a label that
+// a machine can have as its root: what the initramfs has but for modules, and
+// more.
+func RootDisk(t testing.TB, path, label string, more ...File) {
+	t.Helper()
+	Need(t)
+	var files []File
+	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "etc", "var"} {
+		files = append(files, Directory(name, 0o755))
+	}
+	files = append(append(files, systemFiles(t)...), more...)
+	tree, err := treeOf(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := tree.WriteExt4(out, fsimage.Ext4{Label: label}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Boot starts a machine and returns at once. At the end of the test it is ended,
+// however far it is; if the test failed, all that its console said is logged.
+// Where no machine can be run it ends the test, as Need does.
+func Boot(t testing.TB, s System) *Guest {
+	t.Helper()
+	Need(t)
+	kernel, err := findKernel()
+	if err != nil {
+		SkipOrFail(t, err)
+	}
+	files := systemFiles(t)
 	if s.Bare {
 		files = append(files, Link("init", Berthd))
 	} else {
@@ -170,7 +205,11 @@ func Boot(t testing.TB, s System) *Guest {
 	if len(s.Disks) > 0 {
 		modules = append(modules, "virtio_blk")
 	}
-	if err := kernel.pack(initrd, modules, append(files, s.Files...)); err != nil {
+	load := kernel.files
+	if s.Bare {
+		load = kernel.tree
+	}
+	if err := kernel.pack(initrd, load, modules, append(files, s.Files...)); err != nil {
 		t.Fatal(err)
 	}
 	memory := s.Memory

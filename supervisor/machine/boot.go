@@ -64,10 +64,14 @@ type Begin struct {
 	Init, Supervisor time.Duration
 }
 
+// maxTries is how often a duty that is needed is begun.
+const maxTries = 3
+
 // Run does the duties, unless that was done since PID 1 was started: a
 // supervisor that takes over from another does only those that were not begun. A
-// duty over which a supervisor has died is not tried again, so that it can keep
-// no machine from booting. What each took is written to the record in
+// duty over which a supervisor has died is not tried again, or one that is needed
+// not more than three times, so that it can keep no machine from booting. What
+// each took is written to the record in
 // RuntimeDir. It fails only when ctx is done.
 func Run(ctx context.Context, b *Boot, duties []Duty, begin Begin) error {
 	if b.Place == Service {
@@ -86,10 +90,12 @@ func Run(ctx context.Context, b *Boot, duties []Duty, begin Begin) error {
 		if b.Place != Machine && (b.Place != Container || !d.Container) {
 			continue
 		}
-		if s := past.span(d.Name); s != nil {
-			if s.End == 0 {
-				b.Log.Error("an earlier supervisor ended during a duty of the boot, going on without it", zap.String("duty", d.Name))
-			}
+		begun, over := past.tries(d.Name)
+		if over {
+			continue
+		}
+		if begun >= maxTries || begun > 0 && !d.Needed {
+			b.Log.Error("an earlier supervisor ended during a duty of the boot, going on without it", zap.String("duty", d.Name))
 			continue
 		}
 		if err := ctx.Err(); err != nil {

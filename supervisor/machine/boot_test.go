@@ -87,8 +87,12 @@ func TestRunAgain(t *testing.T) {
 		defer func() { _ = recover() }()
 		_ = Run(t.Context(), b, duties, Begin{})
 	}()
-	if r, err := ReadRecord(dir); err != nil || r.Done || r.span("two").End != 0 {
-		t.Fatalf("%+v, %v", r, err)
+	r, err := ReadRecord(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if begun, over := r.tries("two"); r.Done || begun != 1 || over {
+		t.Fatalf("%+v", r)
 	}
 	// Its last line may be half written.
 	f, err := os.OpenFile(filepath.Join(dir, recordFile), os.O_APPEND|os.O_WRONLY, 0)
@@ -104,6 +108,40 @@ func TestRunAgain(t *testing.T) {
 	}
 	if want := []string{"one", "two", "three"}; !slices.Equal(*done, want) {
 		t.Errorf("done: %q, want %q", *done, want)
+	}
+}
+
+// TestRunNeededAgain: a needed duty is done again, until it has been the end of
+// three supervisors.
+func TestRunNeededAgain(t *testing.T) {
+	dir := t.TempDir()
+	b, duties, done := booting(t, dir, "one", "two")
+	duties[0].Needed = true
+	one := duties[0].Do
+	deaths := 0
+	duties[0].Do = func(ctx context.Context, b *Boot) error {
+		if deaths++; deaths == 3 {
+			return one(ctx, b)
+		}
+		panic("dies")
+	}
+	try := func() {
+		defer func() { _ = recover() }()
+		_ = Run(t.Context(), b, duties, Begin{})
+	}
+	for range 3 {
+		try()
+	}
+	if want := []string{"one", "two"}; !slices.Equal(*done, want) {
+		t.Errorf("done: %q, want %q", *done, want)
+	}
+	dir = t.TempDir()
+	b.RuntimeDir, *done, deaths = dir, nil, -100
+	for range 4 {
+		try()
+	}
+	if want := []string{"two"}; !slices.Equal(*done, want) || deaths != -97 {
+		t.Errorf("done: %q, want %q after three deaths; %d", *done, want, deaths)
 	}
 }
 

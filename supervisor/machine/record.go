@@ -35,13 +35,23 @@ type Record struct {
 	Done bool `json:"done"`
 }
 
-func (r *Record) span(name string) *Span {
+func (r *Record) span(name string, begin time.Duration) *Span {
 	for i := range r.Spans {
-		if r.Spans[i].Name == name {
-			return &r.Spans[i]
+		if s := &r.Spans[i]; s.Name == name && s.Begin == begin {
+			return s
 		}
 	}
 	return nil
+}
+
+// tries tells how often a part was begun, and whether it was ever over.
+func (r *Record) tries(name string) (begun int, over bool) {
+	for _, s := range r.Spans {
+		if s.Name == name {
+			begun, over = begun+1, over || s.End != 0
+		}
+	}
+	return begun, over
 }
 
 // The record is a file of JSON lines in the runtime directory, written as things
@@ -146,7 +156,7 @@ func parseRecord(text []byte) (r *Record, boot string) {
 		case l.Done:
 			r.Done = true
 		case l.Span != nil:
-			if s := r.span(l.Span.Name); s != nil && s.Begin == l.Span.Begin {
+			if s := r.span(l.Span.Name, l.Span.Begin); s != nil {
 				*s = *l.Span
 			} else {
 				r.Spans = append(r.Spans, *l.Span)

@@ -52,6 +52,8 @@ func Keys() []Key {
 		{Name: "rootflags", Value: "OPTIONS", Help: "Its mount options.", apply: text(func(o *Options) *string { return &o.Root.Flags })},
 		{Name: "rootwait", Value: "[SECONDS]", Help: "Wait for its device, for at most so long, or for ever.", apply: setWait},
 		{Name: "rootdelay", Value: "SECONDS", Help: "Wait so long before it is mounted.", apply: setDelay},
+		{Name: "berth.overlay", Value: "tmpfs|DEVICE", Help: "An initramfs mounts the root file system read-only, and over it a tmpfs, or a file system named as for root, that takes what is written.",
+			apply: text(func(o *Options) *string { return &o.Overlay })},
 		{Name: "init", Value: "PATH", Help: "The program on it that an initramfs executes.", apply: text(func(o *Options) *string { return &o.Init })},
 		{Name: "quiet", Help: "Only warnings and errors on the console.", apply: bare(func(o *Options) { o.Quiet = true })},
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	// Hostname is over /etc/hostname; "": that holds.
 	Hostname string
 	Root     Root
+	// Overlay is where what is written to a read-only root goes: tmpfs, or a
+	// device as root's source; "": to the root itself.
+	Overlay string
 	// Init is the program that the root file system is handed to; "": the usual.
 	Init string
 	// Check tells when file systems are checked: auto, force or skip; Repair what
