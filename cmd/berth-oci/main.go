@@ -17,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/isolate/program"
 	"berth/isolate/runtime"
 )
 
@@ -46,6 +47,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
+	program.SlackenMonitor()
 	// Nobody may look into this process or a child of it that is not yet the
 	// container's program.
 	err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)

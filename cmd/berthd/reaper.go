@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 
+	"berth/isolate/program"
 	"berth/reaper"
 	"berth/reaper/launcher"
 	"berth/supervisor"
@@ -87,5 +88,6 @@ func runLauncher() error {
 	}
 	reaper.SetName("berthd-launcher")
 	go trimEvery(trimInterval)
+	program.SlackenMonitor()
 	return launcher.Serve(reaper.LauncherFD, launcher.NewProgramForker())
 }
