@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,7 +31,8 @@ const (
 // it then keeps survives the end of the supervisor.
 type Client struct {
 	conn     *wire.Conn
-	revision int // up to which the reaper offers requests
+	gone     atomic.Bool // ErrLost was, or is about to be, given
+	revision int         // up to which the reaper offers requests
 
 	mu       sync.Mutex
 	last     uint64                  // number of the last request
@@ -98,6 +100,10 @@ func (c *Client) Close() error {
 	c.close()
 	return c.conn.Close()
 }
+
+// Lost tells whether the connection is gone. It does so before any request fails
+// for that: what has failed since then says nothing of what it was about.
+func (c *Client) Lost() bool { return c.gone.Load() }
 
 // Events gives what happens, in order. It is closed when the connection is
 // gone; the supervisor then exits. However slowly it is read, nothing is lost
@@ -276,6 +282,7 @@ func (c *Client) send(m message, files []*os.File) error {
 	data := m.encode(nil)
 	err := wire.Descriptors(files, func(fds []int) error { return c.conn.Send(data, fds) })
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		c.gone.Store(true)
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	return err
@@ -355,6 +362,7 @@ func (c *Client) receive() {
 
 // end marks the connection as lost and lets go of all who wait.
 func (c *Client) end(err error) {
+	c.gone.Store(true)
 	c.conn.Close()
 	c.mu.Lock()
 	c.lost = ErrLost

@@ -1,20 +1,16 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
 	"berth/config"
 	"berth/isolate/cgroup"
-	"berth/reaper"
 	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
@@ -444,26 +440,6 @@ func (b backend) Logs(ctx context.Context, q api.LogQuery) iter.Seq2[api.LogEntr
 			}
 		}
 	}
-}
-
-// Reexec runs the new program once before it is trusted with everything: one
-// that does not execute would be the end of the reaper.
-func (b backend) Reexec(ctx context.Context) error {
-	exe, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("cannot find the program on disk: %w", err)
-	}
-	exe = strings.TrimSuffix(exe, " (deleted)") // replaced since it was started
-	out, err := exec.CommandContext(ctx, exe, "--version").CombinedOutput()
-	if err != nil {
-		return &api.Error{Code: "failed", Message: fmt.Sprintf("%s does not run, nothing was changed: %v: %s", exe, err, bytes.TrimSpace(out))}
-	}
-	// Once the reaper is heard no more it has worked: the execve has closed its
-	// end, and this supervisor is about to be killed.
-	if err := b.reaper.Reexec(); !errors.Is(err, reaper.ErrLost) {
-		return err
-	}
-	return nil
 }
 
 // UnitOf errs on the side of refusal: a process that cannot be looked at has

@@ -10,6 +10,7 @@ import (
 	"berth/isolate"
 	"berth/isolate/cgroup"
 	"berth/isolate/program"
+	"berth/reaper"
 	"berth/reaper/launcher"
 
 	"golang.org/x/sys/unix"
@@ -108,6 +109,9 @@ func (s *Supervisor) launch(ctx context.Context, l launch) (*process, error) {
 	err = s.left.note(l.id, proc.pid)
 	if err == nil {
 		err = s.reaper.Register(l.id, proc.pid, proc.pidfd)
+	}
+	if errors.Is(err, reaper.ErrLost) {
+		return nil, err // and the process ends at its gate, with this one
 	}
 	if err != nil {
 		_ = proc.signal(unix.SIGKILL) // it may have ended

@@ -68,13 +68,13 @@ func (r *relapses) note() {
 // take reads the state that an earlier supervisor has left, as far as it can be
 // gone on with; nil: not at all.
 func (r *relapses) take(snapshot *os.File, stateDir string, log *zap.Logger) *core.State {
-	state, err := readSnapshot(snapshot)
+	state, version, err := readSnapshot(snapshot)
 	if err != nil {
 		log.Error("starting anew: all that runs is ended, and what is to run is started again", zap.Error(err))
 		return nil
 	}
 	n := r.count()
-	if n < salvageAfter {
+	if n < salvageAfter && version <= snapshotVersion {
 		return state
 	}
 	aside := filepath.Join(stateDir, crashSnapshot)
@@ -85,6 +85,11 @@ func (r *relapses) take(snapshot *os.File, stateDir string, log *zap.Logger) *co
 		log.Error("the supervisor has panicked again and again: starting anew; all that runs is ended, and what is to run is started again",
 			zap.Int("panics", n), zap.String("state", aside))
 		return nil
+	}
+	if n < salvageAfter {
+		log.Error("the state is of a newer berthd, and may mean what this one does not know: going on with the units that run and nothing else of it; timers, pending commands and restarts under way are forgotten",
+			zap.Int("version", version), zap.Int("known", snapshotVersion), zap.String("state", aside))
+		return core.Salvage(state, core.Input{Now: time.Now()})
 	}
 	log.Error("the supervisor has panicked again and again with this state: going on with the units that run and nothing else of it; timers, pending commands and restarts under way are forgotten",
 		zap.Int("panics", n), zap.String("state", aside))

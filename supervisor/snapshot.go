@@ -36,7 +36,15 @@ type snapshot struct {
 	head   []byte // of the last record, but for the number of the last timer
 }
 
+// snapshotVersion is that of what the records mean. It is raised when a
+// supervisor of before would misread them; a field that it may leave out without
+// harm does not raise it. 0, which is not written: as 1, from before there were
+// versions. testdata/versions has what each version wrote; all of it is read.
+const snapshotVersion = 1
+
 type record struct {
+	Version int `json:"version,omitempty"`
+
 	Head  *core.Head   `json:"head"`
 	Units []*core.Unit `json:"units,omitempty"`
 	Gone  []string     `json:"gone,omitempty"`
@@ -70,7 +78,7 @@ func (s *snapshot) record(state *core.State) error {
 		s.behind = err != nil
 		return err
 	}
-	r := record{Head: &state.Head}
+	r := record{Version: snapshotVersion, Head: &state.Head}
 	for _, name := range dirty {
 		if u, ok := state.Unit(name); ok {
 			r.Units = append(r.Units, u)
@@ -115,7 +123,7 @@ func (s *snapshot) compact(state *core.State) error {
 
 // wholeSnapshot makes a memfd that holds all of the state, and tells its size.
 func wholeSnapshot(state *core.State) (*os.File, int64, error) {
-	r := record{Head: &state.Head}
+	r := record{Version: snapshotVersion, Head: &state.Head}
 	for _, name := range state.Names() {
 		u, _ := state.Unit(name)
 		r.Units = append(r.Units, u)
@@ -150,29 +158,31 @@ func encodeRecord(r record) ([]byte, error) {
 	return append(buf, text...), nil
 }
 
-// readSnapshot gives the state that a snapshot holds.
-func readSnapshot(file *os.File) (*core.State, error) {
+// readSnapshot gives the state that a snapshot holds, and its version. One that is
+// newer than snapshotVersion is only read as far as it can be: see mend.
+func readSnapshot(file *os.File) (*core.State, int, error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the snapshot: %w", err)
+		return nil, 0, fmt.Errorf("cannot read the snapshot: %w", err)
 	}
 	data := make([]byte, size)
 	if _, err := file.ReadAt(data, 0); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("cannot read the snapshot: %w", err)
+		return nil, 0, fmt.Errorf("cannot read the snapshot: %w", err)
 	}
-	state, err := decodeSnapshot(data)
+	state, version, err := decodeSnapshot(data)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use the snapshot: %w", err)
+		return nil, version, fmt.Errorf("cannot use the snapshot: %w", err)
 	}
-	return state, nil
+	return state, version, nil
 }
 
 // decodeSnapshot reads records up to the end, or to one that a crash cut short:
 // nothing that the step decided has been done then. Anything else that is wrong
-// spoils the whole: a state of the past would be worse than none. What an older
-// or newer version wrote is read as far as this one knows it; what it lacks has
-// its zero value.
-func decodeSnapshot(data []byte) (*core.State, error) {
+// spoils the whole: a state of the past would be worse than none. What a berthd
+// with other fields wrote is read as far as this one knows them; what is lacking
+// has its zero value.
+func decodeSnapshot(data []byte) (*core.State, int, error) {
+	version := 0
 	var head *core.Head
 	us := map[string]*core.Unit{}
 	for n := 0; len(data) >= recordHeader; n++ {
@@ -184,19 +194,24 @@ func decodeSnapshot(data []byte) (*core.State, error) {
 		text := data[:length]
 		data = data[length:]
 		if crc32.ChecksumIEEE(text) != sum {
-			return nil, fmt.Errorf("record %d is damaged", n)
+			return nil, version, fmt.Errorf("record %d is damaged", n)
 		}
 		var r record
-		if err := json.Unmarshal(text, &r); err != nil {
-			return nil, fmt.Errorf("record %d: %w", n, err)
+		err := json.Unmarshal(text, &r)
+		version = max(version, r.Version)
+		if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && version > snapshotVersion {
+			err = nil // the rest was read
+		}
+		if err != nil {
+			return nil, version, fmt.Errorf("record %d: %w", n, err)
 		}
 		if r.Head == nil {
-			return nil, fmt.Errorf("record %d has no head", n)
+			return nil, version, fmt.Errorf("record %d has no head", n)
 		}
 		head = r.Head
 		for _, u := range r.Units {
 			if u == nil {
-				return nil, fmt.Errorf("record %d has an empty unit", n)
+				return nil, version, fmt.Errorf("record %d has an empty unit", n)
 			}
 			us[u.Name] = u
 		}
@@ -205,19 +220,41 @@ func decodeSnapshot(data []byte) (*core.State, error) {
 		}
 	}
 	if head == nil {
-		return nil, errors.New("it holds no whole record")
+		return nil, version, errors.New("it holds no whole record")
 	}
-	for _, u := range us {
-		if err := sane(u); err != nil {
-			return nil, fmt.Errorf("unit %q: %w", u.Name, err)
+	for name, u := range us {
+		if version > snapshotVersion && !mend(u) {
+			delete(us, name)
+		} else if err := sane(u); err != nil {
+			return nil, version, fmt.Errorf("unit %q: %w", u.Name, err)
 		}
 	}
 	for id, p := range head.Commands {
 		if p == nil {
-			return nil, fmt.Errorf("command %d is empty", id)
+			return nil, version, fmt.Errorf("command %d is empty", id)
 		}
 	}
-	return &core.State{Head: *head, Units: us}, nil
+	return &core.State{Head: *head, Units: us}, version, nil
+}
+
+// mend makes of a unit of a newer version one that core.Salvage can take: what
+// has a main process runs. It reports false for one that nothing can be made of,
+// whose processes are then ended as those of a unit that nobody knows.
+func mend(u *core.Unit) bool {
+	if u.Name == "" || u.Config == nil {
+		return false
+	}
+	u.Beside, u.StopStep, u.Tries = nil, 0, max(0, u.Tries)
+	if u.MainPID < 0 || u.Side > core.Second {
+		return false
+	}
+	if sane(u) != nil {
+		u.Phase = core.Inactive
+		if u.MainPID > 0 {
+			u.Phase, u.Ready, u.Halt = core.Running, true, false
+		}
+	}
+	return true
 }
 
 // sane refuses what the core never writes and would stumble over.

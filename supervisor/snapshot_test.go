@@ -126,14 +126,14 @@ func TestSnapshot(t *testing.T) {
 	w.load(3)
 	w.must(core.Spawned{Unit: "u0", Incarnation: w.incarnation("u0"), PID: 100})
 	w.must(core.Command{ID: 7, Verb: core.VerbStop, Units: []string{"u1"}})
-	got, err := readSnapshot(w.kept)
+	got, _, err := readSnapshot(w.kept)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameState(t, w.state, got)
 
 	w.must(core.Load{Generation: 2, Units: map[string]*units.Unit{}}) // all gone
-	if got, err = readSnapshot(w.kept); err != nil {
+	if got, _, err = readSnapshot(w.kept); err != nil {
 		t.Fatal(err)
 	}
 	sameState(t, w.state, got)
@@ -155,7 +155,7 @@ func TestSnapshotCut(t *testing.T) {
 		if s := states[int64(n)]; s != nil {
 			want = s
 		}
-		got, err := decodeSnapshot(data[:n])
+		got, _, err := decodeSnapshot(data[:n])
 		if want == nil {
 			if err == nil {
 				t.Fatalf("%d bytes: something was read", n)
@@ -182,7 +182,7 @@ func TestSnapshotFlipped(t *testing.T) {
 	data := w.bytes()
 	for i := range len(data) * 8 {
 		data[i/8] ^= 1 << (i % 8)
-		got, err := decodeSnapshot(data)
+		got, _, err := decodeSnapshot(data)
 		data[i/8] ^= 1 << (i % 8)
 		if err != nil {
 			continue
@@ -214,7 +214,7 @@ func TestSnapshotOtherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer := strings.NewReplacer(`"head":{`, `"head":{"mood":"fine",`, `"config":{`, `"config":{"Weather":{"rain":1},`).Replace(string(text))
-	got, err := decodeSnapshot(framed(newer))
+	got, _, err := decodeSnapshot(framed(newer))
 	if err != nil {
 		t.Fatalf("a newer version's: %v", err)
 	}
@@ -232,7 +232,7 @@ func TestSnapshotOtherVersion(t *testing.T) {
 	if text, err = json.Marshal(older); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = decodeSnapshot(framed(string(text))); err != nil {
+	if got, _, err = decodeSnapshot(framed(string(text))); err != nil {
 		t.Fatalf("an older version's: %v", err)
 	}
 	if u := got.Units["u0"]; u.Phase != core.Running || u.MainPID != 100 {
@@ -252,12 +252,55 @@ func TestSnapshotRefused(t *testing.T) {
 		"null command":       `{"head":{"commands":{"1":null}}}`,
 		"wrong type":         `{"head":{"generation":"one"}}`,
 	} {
-		if _, err := decodeSnapshot(framed(text)); err == nil {
+		if _, _, err := decodeSnapshot(framed(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := decodeSnapshot(nil); err == nil {
+	if _, _, err := decodeSnapshot(nil); err == nil {
 		t.Error("nothing: accepted")
+	}
+}
+
+// TestSnapshotOfTheFuture reads what a version wrote that means other things by
+// it: what runs is kept, whatever its phase is called there.
+func TestSnapshotOfTheFuture(t *testing.T) {
+	w := newWorld(t)
+	w.load(4)
+	for _, name := range []string{"u0", "u1"} {
+		w.must(core.Spawned{Unit: name, Incarnation: w.incarnation(name), PID: 100})
+	}
+	future := func(old, changed string) []byte {
+		var units []*core.Unit
+		for _, name := range w.state.Names() {
+			units = append(units, w.state.Units[name])
+		}
+		text, err := json.Marshal(record{Version: snapshotVersion + 1, Head: &w.state.Head, Units: units})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), old) {
+			t.Fatalf("no %s in %s", old, text)
+		}
+		return framed(strings.Replace(string(text), old, changed, 1))
+	}
+	for name, data := range map[string][]byte{
+		"an unknown phase": future(`"phase":"running"`, `"phase":"dreaming"`),
+		"another type":     future(`"restarts":0`, `"restarts":{"count":0}`),
+		"counts from -1":   future(`"head":{`, `"head":{"timer_seq":-1,`),
+		"an unknown side":  future(`"name":"u3"`, `"name":"u3","side":7`),
+	} {
+		state, version, err := decodeSnapshot(data)
+		if err != nil || version != snapshotVersion+1 {
+			t.Errorf("%s: version %d, %v", name, version, err)
+			continue
+		}
+		state = core.Salvage(state, core.Input{Now: w.now})
+		for _, unit := range []string{"u0", "u1"} {
+			if u := state.Units[unit]; u == nil || u.Phase != core.Running || u.MainPID != 100 || !u.Ready {
+				t.Errorf("%s: %s is %+v", name, unit, u)
+			}
+		}
+		exercise(state)
 	}
 }
 
@@ -280,7 +323,7 @@ func TestSnapshotCompacts(t *testing.T) {
 			t.Fatalf("the log grew to %d bytes", w.snap.size)
 		}
 	}
-	got, err := readSnapshot(w.kept)
+	got, _, err := readSnapshot(w.kept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +355,7 @@ func TestSnapshotOfChecks(t *testing.T) {
 	if w.snap.size == size {
 		t.Error("a failure is not written")
 	}
-	got, err := readSnapshot(w.kept)
+	got, _, err := readSnapshot(w.kept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +397,7 @@ func TestSnapshotRecovers(t *testing.T) {
 	w.full = false
 	w.must(core.Exited{Unit: "u0", Incarnation: w.incarnation("u0"), Status: core.ExitStatus{Code: 1}})
 	good.Close()
-	got, err := readSnapshot(w.kept)
+	got, _, err := readSnapshot(w.kept)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +440,7 @@ func FuzzSnapshot(f *testing.F) {
 		if whole { // past the checksum, which a fuzzer never gets right
 			data = framed(string(data))
 		}
-		if s, err := decodeSnapshot(data); err == nil {
+		if s, _, err := decodeSnapshot(data); err == nil {
 			exercise(s)
 		}
 	})

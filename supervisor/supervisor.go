@@ -323,6 +323,11 @@ func (s *Supervisor) ask(ctx context.Context, f func()) error {
 
 // step gives the core one event, writes down what changed, and only then acts.
 func (s *Supervisor) step(ev core.Event) {
+	if s.reaper.Lost() {
+		// The next supervisor goes on from here. That a start or a hook has failed
+		// for want of the reaper would be a failure of the unit's to it.
+		return
+	}
 	effects := core.Step(s.state, s.input(ev, rand.Float64()))
 	s.record()
 	s.shuttingDownNow()

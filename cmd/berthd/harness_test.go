@@ -86,15 +86,16 @@ func needRoot(t testing.TB) {
 
 // daemon is one running berthd.
 type daemon struct {
-	t      testing.TB
-	dir    string // everything of it lies here
-	units  string
-	cgroup string // the slice's name in every hierarchy
-	cmd    *exec.Cmd
-	log    *lockedBuffer
-	before []string // a command that executes the daemon, which is put behind it
-	ended  chan struct{}
-	api    *api.Client
+	t       testing.TB
+	dir     string // everything of it lies here
+	units   string
+	cgroup  string // the slice's name in every hierarchy
+	cmd     *exec.Cmd
+	log     *lockedBuffer
+	program string   // the daemon's file; "": the one built for all tests
+	before  []string // a command that executes the daemon, which is put behind it
+	ended   chan struct{}
+	api     *api.Client
 }
 
 // start runs a berthd on the unit files given by name ("web.toml" or
@@ -150,7 +151,11 @@ func (d *daemon) run(flags ...string) {
 	if len(flags) == 0 || !strings.Contains(strings.Join(flags, " "), "--units") {
 		args = append(args, "--units", d.units)
 	}
-	args = slices.Concat(d.before, []string{binary(d.t, "berthd")}, args)
+	program := d.program
+	if program == "" {
+		program = binary(d.t, "berthd")
+	}
+	args = slices.Concat(d.before, []string{program}, args)
 	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// A test that is killed leaves no daemon behind, and no units.
