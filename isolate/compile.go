@@ -291,6 +291,7 @@ func (c *compiler) stage(f func()) {
 	}
 }
 
+//go:noinline
 func (c *compiler) out(steps ...program.Step) {
 	for _, s := range steps {
 		if _, call := s.Sys.Number(); call && c.inside {
@@ -301,6 +302,7 @@ func (c *compiler) out(steps ...program.Step) {
 	}
 }
 
+//go:noinline
 func (c *compiler) in(steps ...program.Step) int {
 	n := 0
 	for _, s := range steps {
@@ -310,16 +312,20 @@ func (c *compiler) in(steps ...program.Step) int {
 }
 
 // because sets what a step is for.
+//
+//go:noinline
 func because(s program.Step, why string) program.Step {
 	s.Why = why
 	return s
 }
 
+//go:noinline
 func ignoring(s program.Step, errnos ...unix.Errno) program.Step {
 	s.Ignore = errnos
 	return s
 }
 
+//go:noinline
 func hint(s program.Step, text string) program.Step {
 	s.Hint = text
 	return s

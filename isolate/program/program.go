@@ -179,7 +179,11 @@ func NewBuilder(name string) *Builder {
 	return b
 }
 
-// Register adds a register.
+// Register adds a register. It and what else is called in hundreds of places is
+// not inlined there, and neither are the compiler's helpers: as inlined code they
+// made the daemon 400 KB larger.
+//
+//go:noinline
 func (b *Builder) Register(name string) int {
 	b.P.Regs = append(b.P.Regs, name)
 	return len(b.P.Regs) - 1
@@ -198,6 +202,8 @@ func (b *Builder) List(name string) int {
 }
 
 // Str puts a NUL-terminated string into the arena; equal strings are put there once.
+//
+//go:noinline
 func (b *Builder) Str(s string) Arg {
 	off, ok := b.strs[s]
 	if !ok {
@@ -267,6 +273,8 @@ func (b *Builder) chunk() uint64 {
 }
 
 // Out appends a step to the outside list and gives its index.
+//
+//go:noinline
 func (b *Builder) Out(s Step) int {
 	b.P.Outside = append(b.P.Outside, s)
 	return len(b.P.Outside) - 1
@@ -279,6 +287,8 @@ func (b *Builder) Beside(s Step) int {
 }
 
 // In appends a step to the inside list and gives its index.
+//
+//go:noinline
 func (b *Builder) In(s Step) int {
 	b.P.Inside = append(b.P.Inside, s)
 	return len(b.P.Inside) - 1
