@@ -22,7 +22,7 @@ var skipped = []string{
 // files: places that berth mounts something on, and the users that packages make
 // when they are installed.
 func skeleton(out *tar.Writer) error {
-	for _, dir := range []string{"dev", "etc", "proc", "root", "run", "srv", "sys", "tmp", "usr", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "var", "var/lib", "var/lib/nginx", "var/lib/redis", "var/log", "var/tmp"} {
+	for _, dir := range []string{"dev", "etc", "proc", "root", "run", "srv", "sys", "tmp", "usr", "usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "var", "var/lib", "var/lib/nginx", "var/lib/redis", "var/log", "var/tmp", "var/www"} {
 		mode := int64(0o755)
 		if path.Base(dir) == "tmp" {
 			mode = 0o1777

@@ -63,6 +63,12 @@ func (p *Plan) lacks(u *units.Unit) []lack {
 		roots = append(roots, at)
 	}
 	complete := len(out) == 0
+	if complete && !u.RootFS.Host && u.RootFS.Writable == "none" {
+		for _, target := range p.noTargets(u, roots) {
+			out = append(out, lack{"mount", fmt.Sprintf("there is no %s in its root file system, which is read-only, to mount something on", target),
+				"put an empty directory or file there, or give rootfs.writable"})
+		}
+	}
 	for _, m := range u.Mounts {
 		if m.Type == "bind" && !p.there(m.Source) {
 			out = append(out, lack{"mount", fmt.Sprintf("there is no %s in the image to mount on %s", p.inImage(m.Source), m.Target), "put it beside the unit files, or give it with --root or --file"})
@@ -91,6 +97,21 @@ func (p *Plan) lacks(u *units.Unit) []lack {
 		where = "its root file system, " + strings.Join(roots, " and ")
 	}
 	return append(out, lack{"service.command", fmt.Sprintf("there is no program %s in %s", program, where), "look at the path, and at what was given with --root: --dry-run lists all files"})
+}
+
+// noTargets gives the targets of mounts that are not there and that berthd cannot
+// make, as the root file system is read-only.
+func (p *Plan) noTargets(u *units.Unit, roots []string) []string {
+	var out []string
+	for _, m := range u.Mounts {
+		inside := slices.ContainsFunc(u.Mounts, func(o units.Mount) bool { return o.Target != m.Target && below(m.Target, o.Target) })
+		found := slices.ContainsFunc(roots, func(root string) bool { return p.system.StatIn(root, m.Target) != nil })
+		fixed := slices.ContainsFunc(runtimeDirs, func(dir string) bool { return below(m.Target, dir) && m.Target != dir })
+		if !inside && !found && !fixed {
+			out = append(out, m.Target)
+		}
+	}
+	return out
 }
 
 // there tells whether a path of the machine is in the image, or may be at run time.
