@@ -65,7 +65,7 @@ func (b build) run(ctx context.Context, log io.Writer) error {
 	nothing := func(*tar.Writer) error { return nil }
 	args := []string{"build-image", "--kernel", kernel, "--format", b.format,
 		"--units", filepath.Join(b.source, "units"), "--settings", filepath.Join(b.source, "berthd.toml"), "--fstab", filepath.Join(b.source, "fstab"),
-		"--hostname", "appliance", "--module", "virtio_pci,virtio_blk,virtio_net", "--cmdline", "console=ttyS0 quiet"}
+		"--hostname", "appliance", "--module", "virtio_pci,virtio_blk,virtio_net", "--cmdline", "console=ttyS0 quiet berth.log=kmsg"}
 	for _, root := range []struct {
 		name, at string
 		debs     []*deb
