@@ -8,7 +8,7 @@ BINARIES := berthd berth berth-oci
 # nethttpomithttp2: nothing here speaks HTTP/2, which is 370 KB.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags nethttpomithttp2 -ldflags "-s -w -buildid="
 
-.PHONY: all build examples demo test conformance bench bench-boot fuzz lint clean
+.PHONY: all build examples demo appliance test conformance bench bench-boot fuzz lint clean
 
 all: build
 
@@ -25,6 +25,12 @@ examples:
 # Runs examples/demo for some seconds on any Linux machine, as root.
 demo: build
 	.ci/demo
+
+# A machine of nginx, redis and a console with berthd as PID 1, built of Debian's
+# packages and run in QEMU, nginx at http://127.0.0.1:8080. FORMAT=squashfs or
+# ext4: from a disk in place of memory.
+appliance: build
+	$(GO) run ./examples/appliance -format $(or $(FORMAT),initramfs)
 
 # All tests. Installs what they need where apt is there. With BERTH_NO_SKIP=1 no
 # test may skip.

@@ -124,7 +124,7 @@ file is later than that, so that a checkout at another time gives the same too.`
 	f.StringVar(&o.Hostname, "hostname", "", "`name` of the machine (default berth)")
 	f.StringVar(&size, "size", "", "`size` of an ext4, as 512M; default: what is needed, and some space")
 	f.StringVar(&o.Compress, "compress", o.Compress, "`compression` of the initramfs: zstd, gzip or none")
-	f.StringVar(&o.Cmdline, "cmdline", "", "`words` for the kernel's command line; with root= they tell where the root file system is, else it is /dev/vda")
+	f.StringVar(&o.Cmdline, "cmdline", "", "`words` for the kernel's command line; with root= they tell where the root file system is, else an ext4 is found by its name and a squashfs is /dev/vda")
 	f.StringVar(&o.Berthd, "berthd", "", "berthd `program` to put in; default: the one beside this program")
 	f.StringVar(&o.Berth, "berth", "", "berth `program` to put in; default: this program")
 	f.BoolVar(&o.DropXattrs, "drop-xattrs", false, "leave out the file capabilities that an initramfs cannot hold")

@@ -38,7 +38,7 @@ func (m machine) command() ([]string, error) {
 		"-kernel", filepath.Join(m.out, "vmlinuz"), "-initrd", filepath.Join(m.out, "initramfs.img"), "-append", strings.TrimSpace(string(cmdline)))
 	disks := []string{dataDisk}
 	if m.format != "initramfs" {
-		disks = []string{"root." + m.format, dataDisk} // the first is /dev/vda
+		disks = []string{"root." + m.format, dataDisk} // a squashfs is looked for at /dev/vda
 	}
 	for i, disk := range disks {
 		readOnly := ""

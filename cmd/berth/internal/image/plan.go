@@ -84,20 +84,19 @@ func (p *Plan) make() error {
 	}
 	p.Cmdline = p.options.Cmdline
 	if p.handover != nil && !slices.ContainsFunc(strings.Fields(p.Cmdline), func(w string) bool { return strings.HasPrefix(w, "root=") }) {
-		p.Cmdline = strings.TrimSpace(fmt.Sprintf("root=%s rootfstype=%s %s %s", rootDevice, p.options.Format, p.rootMode(), p.Cmdline))
+		p.Cmdline = strings.TrimSpace(p.rootWords() + " " + p.Cmdline)
 	}
 	return nil
 }
 
-// rootDevice is where the root file system is in a machine that has it as its
-// first virtio disk; another root= in the kernel's command line is over it.
-const rootDevice = "/dev/vda"
-
-func (p *Plan) rootMode() string {
+// rootWords tell the initramfs where the root file system is, unless the command
+// line has a root= already. A squashfs has no name to be found by: it is taken
+// from the first virtio disk.
+func (p *Plan) rootWords() string {
 	if p.options.Format == Squashfs {
-		return "ro"
+		return "root=/dev/vda rootfstype=squashfs ro"
 	}
-	return "rw"
+	return "root=LABEL=" + Label + " rootfstype=ext4 rw"
 }
 
 func (p *Plan) readUnits() error {
