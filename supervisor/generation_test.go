@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"berth/reaper"
 	"berth/supervisor/api"
 	"berth/supervisor/core"
 	"berth/supervisor/history"
@@ -29,8 +30,9 @@ type life struct {
 func begins(t *testing.T, dir string, manual bool, state *core.State) *life {
 	t.Helper()
 	s := &Supervisor{
-		cfg: Config{Directories: []string{filepath.Join(dir, "units")}, StateDir: dir, Manual: manual, History: 20},
-		log: zap.NewNop(), state: core.New(), inbox: make(chan func()), done: make(chan struct{}),
+		reaper: &reaper.Client{},
+		cfg:    Config{Directories: []string{filepath.Join(dir, "units")}, StateDir: dir, Manual: manual, History: 20},
+		log:    zap.NewNop(), state: core.New(), inbox: make(chan func()), done: make(chan struct{}),
 	}
 	if state != nil {
 		s.state = state
