@@ -12,6 +12,7 @@ import (
 	"berth/supervisor/api"
 	"berth/supervisor/container"
 	"berth/supervisor/core"
+	"berth/supervisor/terminal"
 	"berth/units"
 
 	"golang.org/x/sys/unix"
@@ -54,23 +55,46 @@ func (r *run) hookFiles() (*fileSet, error) {
 
 // openTerminal opens a console service's terminal without making it the
 // supervisor's own. The path is the unit's, so it must be a terminal of /dev.
+// Whoever has it is hung up, and its settings are made sane, as a getty expects to
+// find it; but a pseudo-terminal has another side, which would be at its end.
 func openTerminal(path string) (*os.File, error) {
 	if !strings.HasPrefix(path, "/dev/") {
 		return nil, fmt.Errorf("cannot use the terminal %s: not below /dev", path)
 	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openLine(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the terminal %s: %w", path, err)
+		return nil, err
 	}
-	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+	if !strings.HasPrefix(path, "/dev/pts/") {
+		terminal.HangUp(fd)
 		unix.Close(fd)
-		return nil, fmt.Errorf("cannot use %s as a terminal: %w", path, err)
+		if fd, err = openLine(path); err != nil {
+			return nil, err
+		}
+		err = terminal.Sane(fd)
 	}
-	if err := unix.SetNonblock(fd, false); err != nil {
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot use the terminal %s: %w", path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openLine opens a terminal without waiting for a carrier. The caller owns the
+// descriptor.
+func openLine(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open the terminal %s: %w", path, err)
+	}
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("cannot use %s as a terminal: %w", path, err)
+	}
+	return fd, nil
 }
 
 // joined hands over the main processes of the units whose namespaces are entered;

@@ -17,6 +17,7 @@ import (
 
 	"berth/isolate"
 	"berth/isolate/cgroup"
+	"berth/supervisor/terminal"
 	"berth/units"
 
 	"github.com/moby/sys/capability"
@@ -263,7 +264,8 @@ func process(u *units.Unit) (isolate.Process, error) {
 	return p, nil
 }
 
-// environment is the unit's own: environment files in order, then environment.
+// environment is the unit's own: environment files in order, then environment; and
+// TERM where it has a terminal and says nothing of it.
 func environment(u *units.Unit) ([]string, error) {
 	vars := map[string]string{}
 	for _, file := range u.Service.EnvironmentFiles {
@@ -280,6 +282,9 @@ func environment(u *units.Unit) ([]string, error) {
 		}
 	}
 	maps.Copy(vars, u.Service.Environment)
+	if _, given := vars["TERM"]; !given && u.Service.Terminal != "" {
+		vars["TERM"] = terminal.Type(u.Service.Terminal)
+	}
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(vars)) {
 		out = append(out, k+"="+vars[k])

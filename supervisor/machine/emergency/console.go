@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 
+	"berth/supervisor/terminal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +49,7 @@ func openConsole(name string) *console {
 		return nil
 	}
 	if name != "console" {
-		hangUp(fd)
+		terminal.HangUp(fd)
 		unix.Close(fd) // is hung up too
 		if fd, err = unix.Open(path, flags, 0); err != nil {
 			return nil
@@ -58,12 +60,6 @@ func openConsole(name string) *console {
 		return nil
 	}
 	return &console{name: name, fd: fd}
-}
-
-// hangUp ends the session that has this terminal, as if its line had been
-// dropped. Descriptors of /dev/console, as PID 1 has, stay usable.
-func hangUp(fd int) {
-	_ = unix.IoctlSetInt(fd, unix.TIOCVHANGUP, 0) // without the right to, they share the terminal
 }
 
 func closeAll(list []*console) {

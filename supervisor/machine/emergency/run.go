@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"berth/supervisor/machine"
+	"berth/supervisor/terminal"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,7 +85,7 @@ func shellText(o Options) string {
 // other end has stopped it, keeps nobody waiting.
 func tell(consoles []*console, text string) {
 	for _, c := range consoles {
-		_ = machine.SaneTerminal(c.fd) // told none the less
+		_ = terminal.Sane(c.fd) // told none the less
 		_ = unix.SetNonblock(c.fd, true)
 		_, _ = unix.Write(c.fd, []byte(text))
 		_ = unix.SetNonblock(c.fd, false)

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"berth/supervisor/terminal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -66,7 +68,7 @@ func serve(consoles []*console, program []string) error {
 	}
 	for _, c := range consoles {
 		if c.running {
-			hangUp(c.fd)
+			terminal.HangUp(c.fd)
 		}
 	}
 	for late := time.After(hangUpTime); running > 0; {
@@ -101,7 +103,7 @@ func (c *console) start(program []string, over chan<- ended) error {
 	}
 	fd, pidfd := uintptr(c.fd), -1
 	pid, err := syscall.ForkExec(program[0], program, &syscall.ProcAttr{
-		Dir: dir, Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TERM=" + c.terminal(), "USER=root", "LOGNAME=root"},
+		Dir: dir, Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TERM=" + terminal.Type(c.name), "USER=root", "LOGNAME=root"},
 		Files: []uintptr{fd, fd, fd},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0, PidFD: &pidfd},
 	})
@@ -130,13 +132,4 @@ func (c *console) gone() {
 		unix.Close(c.pidfd)
 		c.pidfd = -1
 	}
-}
-
-// terminal is the type of the terminal: what the kernel's own is, or the least
-// that can be expected at the end of a serial line.
-func (c *console) terminal() string {
-	if strings.HasPrefix(c.name, "tty") && len(c.name) > 3 && c.name[3] >= '0' && c.name[3] <= '9' {
-		return "linux"
-	}
-	return "vt220"
 }
