@@ -70,7 +70,7 @@ func (p *script) do(w []string) []string {
 		p.files[name] = parseUnit(p.t, name, w[2:])
 	case "rm": // rm NAME
 		delete(p.files, name)
-	case "load": // load [boot] [retry] [NAME=CLASS:KEY,KEY]… [NAME=good:COMMAND]…
+	case "load": // load [boot] [only:NAME] [retry] [NAME=CLASS:KEY,KEY]… [NAME=good:COMMAND]…
 		return p.step(p.load(w[1:]))
 	case "spawned":
 		return p.step(Spawned{name, inc, 100 + int(inc)})
@@ -234,6 +234,10 @@ func (p *script) load(args []string) Load {
 	for _, a := range args {
 		if a == "boot" {
 			l.Boot = true
+			continue
+		}
+		if only, ok := strings.CutPrefix(a, "only:"); ok {
+			l.Only = only
 			continue
 		}
 		if run, ok := strings.CutPrefix(a, "run:"); ok { // run:NAME=SPAN: what was due up to then is done
