@@ -79,7 +79,7 @@ func Instances(sources []Source) []string {
 	}
 	var names []string
 	for _, n := range list.items {
-		if n.kind == text && instanceName.MatchString(n.text) {
+		if n.kind == text && validInstance(n.text) {
 			names = append(names, n.text)
 		}
 	}

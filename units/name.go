@@ -4,11 +4,39 @@ import (
 	"strings"
 )
 
-var (
-	unitName     = lazy(`^[a-z0-9][a-z0-9_.-]{0,63}(@[a-zA-Z0-9_.-]{1,63})?$`)
-	templateName = lazy(`^[a-z0-9][a-z0-9_.-]{0,63}@$`)
-	instanceName = lazy(`^[a-zA-Z0-9_.-]{1,63}$`)
+// The most bytes before the @ and behind it.
+const (
+	maxPrefix   = 64
+	maxInstance = 63
 )
+
+// validPrefix tells whether s can stand before the @: lower-case letters, digits
+// and _ . -, the first of them a letter or digit. (By hand, as are all forms that
+// every unit's file is held to: compiling a regular expression takes longer than
+// reading the file.)
+func validPrefix(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !isLower(c) && !isDigit(c) && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxPrefix
+}
+
+// validInstance tells whether s can stand behind the @: letters, digits and _ . -.
+func validInstance(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !isLower(c) && !isDigit(c) && (c < 'A' || c > 'Z') && c != '_' && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxInstance
+}
+
+func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // ReservedName is the one name of the right form that no unit can have: the
 // group of that name holds the daemon itself where berth has a sub-tree of its own.
@@ -17,10 +45,16 @@ const ReservedName = "berthd"
 // ValidName tells whether name can be the name of a unit: "web", "worker@eu".
 // A template's own name, "worker@", is not one: it has no unit of its own.
 // Neither is ReservedName.
-func ValidName(name string) bool { return unitName.MatchString(name) && name != ReservedName }
+func ValidName(name string) bool {
+	prefix, instance, templated := strings.Cut(name, "@")
+	return validPrefix(prefix) && (!templated || validInstance(instance)) && name != ReservedName
+}
 
 // ValidTemplate tells whether name is the name of a template: "worker@".
-func ValidTemplate(name string) bool { return templateName.MatchString(name) }
+func ValidTemplate(name string) bool {
+	prefix, ok := strings.CutSuffix(name, "@")
+	return ok && validPrefix(prefix)
+}
 
 // SplitName gives the part before the @ and the instance after it; the
 // instance is "" where there is none.

@@ -81,11 +81,17 @@ func (d *decoder) parsed(n *node, f Field, err error, code, hint string) bool {
 	return err == nil
 }
 
-var leadingZero = lazy(`^[+-]?0[0-9_]`)
+// leadsWithZero tells of a number with a zero before other digits.
+func leadsWithZero(s string) bool {
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	return len(s) > 1 && s[0] == '0' && (isDigit(s[1]) || s[1] == '_')
+}
 
 // parseInteger reads an integer as TOML writes it.
 func parseInteger(s string) (int64, error) {
-	if leadingZero.MatchString(s) {
+	if leadsWithZero(s) {
 		return 0, errors.New("a number cannot begin with a zero")
 	}
 	return strconv.ParseInt(strings.ReplaceAll(s, "_", ""), 0, 64)

@@ -127,7 +127,7 @@ func shapeOf(f Field) object {
 	case TypeCommands:
 		return object{"type": "array", "items": either(word, words)}
 	case TypeMode:
-		return object{"type": "string", "pattern": octal.text}
+		return object{"type": "string", "pattern": octalPattern}
 	case TypeAccess:
 		return object{"type": "string", "pattern": access.text}
 	case TypeFileAccess:

@@ -70,7 +70,7 @@ func (d *decoder) text(n *node, f Field) (string, bool) {
 			return fail("U022", nameHint(s), "%s is not a name for a unit", quote(s))
 		}
 	case TypeInstances:
-		if !instanceName.MatchString(s) {
+		if !validInstance(s) {
 			return fail("U022", "letters, digits, and _ . - , at most 63", "%s is not a name for an instance", quote(s))
 		}
 	case TypeSignal:

@@ -78,6 +78,9 @@ func parseSize(s string, maximum bool) (Size, error) {
 		}
 		return Max, nil
 	}
+	if n, err := strconv.ParseUint(s, 10, 63); err == nil && len(s) <= 19 {
+		return Size(n), nil // as most are, without the pattern
+	}
 	m := sizePattern.get().FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("%s is not a size", quote(s))
@@ -229,14 +232,22 @@ func limitValue(s Size) string {
 
 // parseMode reads an octal mode of at most four digits.
 func parseMode(s string) (uint32, error) {
-	if !octal.MatchString(s) {
+	if !isOctal(s) {
 		return 0, fmt.Errorf("%s is not an octal mode", quote(s))
 	}
 	n, err := strconv.ParseUint(s, 8, 32)
 	return uint32(n), err
 }
 
-var octal = lazy(`^0?[0-7]{1,4}$`)
+// octalPattern is what isOctal accepts, for the schema.
+const octalPattern = `^0?[0-7]{1,4}$`
+
+func isOctal(s string) bool {
+	if len(s) == 5 && s[0] == '0' {
+		s = s[1:]
+	}
+	return s != "" && len(s) <= 4 && strings.Trim(s, "01234567") == ""
+}
 
 // Mode gives the number of an octal mode as umask and mount.mode hold it, and
 // false when s is not one; "" is 0.
