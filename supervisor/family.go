@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -19,12 +18,13 @@ func family() []int {
 	if err != nil {
 		return pids
 	}
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", reaper)) // proc(5), CONFIG_PROC_CHILDREN
+	tasks := fmt.Sprintf("/proc/%d/task/", reaper)
+	threads, err := os.ReadDir(tasks)
 	if err != nil {
 		return pids
 	}
-	for _, list := range lists {
-		text, err := os.ReadFile(list)
+	for _, t := range threads {
+		text, err := os.ReadFile(tasks + t.Name() + "/children") // proc(5), CONFIG_PROC_CHILDREN
 		if err != nil {
 			continue // a thread that has ended
 		}

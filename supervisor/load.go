@@ -209,7 +209,9 @@ func (s *Supervisor) written() {
 // the files say as well, only the history is lost by a crash: it is written when
 // its units are up, as they do not wait for a disk then.
 func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
-	s.written() // what is to be written about earlier ones
+	if !t.boot {
+		s.written() // about earlier ones
+	}
 	var plan config.Plan
 	if err := in(func() {
 		plan = s.plan(t.units, t.apply)
