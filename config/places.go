@@ -5,6 +5,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Places are where a daemon's things are.
@@ -57,4 +59,20 @@ func OwnPlaces() Places {
 		return SystemPlaces()
 	}
 	return UserPlaces()
+}
+
+// InsteadDirs are the directories for what is gone at the next boot where the
+// runtime directory cannot be written, as in a container with a read-only root:
+// the first that can be made is taken. They lie where everybody may write, so
+// one counts only if OwnDir says so.
+func InsteadDirs() []string {
+	name := "berth-" + strconv.Itoa(os.Geteuid())
+	return []string{filepath.Join("/tmp", name), filepath.Join("/dev/shm", name)}
+}
+
+// OwnDir tells whether path is a directory, and no link to one, of this process's
+// user, that nobody else can look into.
+func OwnDir(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Uid == uint32(os.Geteuid()) && st.Mode&0o077 == 0
 }

@@ -156,7 +156,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err != nil {
 		return 1, err
 	}
-	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family(), OrNone: ordinary != nil})
+	tree, err := cgroup.Open(cgroup.Options{Parent: cfg.Cgroup, Slice: cfg.Slice, Processes: family(), OrNone: ordinary != nil || cfg.Place == machine.Container})
 	if err != nil {
 		return 1, fmt.Errorf("cannot set up the cgroup tree: %w", err)
 	}

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"berth/config"
 	"berth/supervisor/api"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -20,7 +22,15 @@ func defaultSocket() string {
 	if _, err := os.Stat(own); err == nil {
 		return own
 	}
-	return config.SystemPlaces().Socket()
+	machine := config.SystemPlaces().Socket()
+	if _, err := os.Stat(machine); err != nil {
+		for _, dir := range config.InsteadDirs() { // in a container whose root is read-only
+			if path := filepath.Join(dir, filepath.Base(machine)); config.OwnDir(dir) && unix.Access(path, unix.F_OK) == nil {
+				return path
+			}
+		}
+	}
+	return machine
 }
 
 // app is what all commands share.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -84,6 +85,11 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 	if err != nil {
 		return 1, err
 	}
+	if place == machine.Container && opt.runtimeDir == "" && settings.RuntimeDir == config.OwnPlaces().RuntimeDir {
+		if err := findRuntimeDir(cfg, log); err != nil {
+			return 1, err
+		}
+	}
 	cfg.Log, cfg.Level, cfg.ReopenLog, cfg.Place = log, &level, own.Reopen, place
 	cfg.Target = line.Target
 	cfg.Final, cfg.Again = []string{"berthd", roleFinal}, append([]string{"berthd"}, args...)
@@ -102,6 +108,20 @@ func supervise(args []string, place machine.Place, begin machine.Begin, client *
 		log.Warn("the daemon's own log stays in the kernel's", zap.Error(err))
 	}
 	return supervisor.Run(context.Background(), *cfg, client, hand)
+}
+
+// findRuntimeDir puts what is for the runtime directory where it can be written.
+func findRuntimeDir(cfg *supervisor.Config, log *zap.Logger) error {
+	dir, why, err := machine.RuntimeDir(cfg.RuntimeDir, config.InsteadDirs())
+	if err != nil || dir == cfg.RuntimeDir {
+		return err
+	}
+	if filepath.Dir(cfg.Socket) == cfg.RuntimeDir {
+		cfg.Socket = filepath.Join(dir, supervisor.SocketName)
+	}
+	log.Warn("the runtime directory cannot be written", zap.String("directory", cfg.RuntimeDir), zap.String("because", why), zap.String("socket", cfg.Socket))
+	cfg.RuntimeDir = dir
+	return nil
 }
 
 // ownLog makes the daemon's own log.

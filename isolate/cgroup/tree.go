@@ -32,7 +32,7 @@ type Options struct {
 	// processes which they start later are found below the same base.
 	Processes []int
 	// OrNone has Open give a tree without any hierarchy where no group can be made,
-	// for an ordinary user to whom none is delegated. Groups of it are only names:
+	// for an ordinary user to whom none is delegated, and for who is in a container. Groups of it are only names:
 	// they have no process that can be seen, limited or killed, so whoever uses
 	// them keeps its containers in PID namespaces, and kills these.
 	OrNone bool
@@ -94,7 +94,7 @@ func open(opt Options, mountinfo, membership string) (*Tree, error) {
 		return nil, err
 	}
 	found, missing, err := discover(mountinfo, membership, opt.Parent, opt.Slice+"/"+leafName)
-	if err != nil {
+	if err != nil && !(opt.OrNone && missing != nil) {
 		return nil, err
 	}
 	t := &Tree{

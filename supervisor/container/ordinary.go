@@ -11,6 +11,8 @@ import (
 	"berth/isolate/cgroup"
 	"berth/supervisor/idrange"
 	"berth/units"
+
+	"golang.org/x/sys/unix"
 )
 
 // Ordinary is an ordinary user that berth runs as. Every unit of it has a user
@@ -24,9 +26,11 @@ type Ordinary struct {
 
 // OrdinaryUser gives the user that this process runs as, nil for root. Its
 // subordinate ids count where newuidmap(1) and newgidmap(1) are there to map them.
+// A root that cannot mount anything, as in a container that was given few
+// capabilities, is no more than an ordinary user.
 func OrdinaryUser() (*Ordinary, error) {
 	uid, gid := os.Geteuid(), os.Getegid()
-	if uid == 0 {
+	if uid == 0 && mayMount() {
 		return nil, nil
 	}
 	o := &Ordinary{Map: isolate.IDMap{
@@ -49,6 +53,14 @@ func OrdinaryUser() (*Ordinary, error) {
 	o.Tools = true
 	o.Map.UIDs, o.Map.GIDs = behind(o.Map.UIDs, uids), behind(o.Map.GIDs, gids)
 	return o, nil
+}
+
+// mayMount tells whether this process has CAP_SYS_ADMIN (capabilities(7)); where
+// that cannot be asked, it is taken to have it.
+func mayMount() bool {
+	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	err := unix.Capget(&header, &data[0])
+	return err != nil || data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // behind maps ranges of ids to those inside that follow each other from the last on.

@@ -142,7 +142,6 @@ func TestReboots(t *testing.T) {
 		t.Error("a reboot goes on with the same kernel")
 	}
 	g.WaitConsole(`berthd: reboot: .*everything is unmounted`, downLimit)
-	boot = g.Read("/proc/sys/kernel/random/boot_id")
 
 	// By the kernel alone.
 	g.Rebooted(func() { _, _, _ = g.Exec("berth", "reboot", "-ff") }) // it does not answer any more
