@@ -102,16 +102,8 @@ func (s *Supervisor) prepareLast() {
 	if e == nil { // begun by an older berthd
 		e = &core.Ending{Action: core.ActionExit}
 	}
-	o := final.Options{Action: settledAction(s.cfg.Place, e.Action), Place: s.cfg.Place, Limit: s.cfg.FinalTimeout, Code: s.exitCode()}
-	if o.Action == core.ActionSoftReboot {
-		o.Again = s.cfg.Again
-	}
-	if o.Limit <= 0 {
-		o.Limit = final.DefaultLimit
-	}
-	if o.Place == machine.Container {
-		o.Limit = min(o.Limit, containerLimit)
-	}
+	o := lastStage(&s.cfg, settledAction(s.cfg.Place, e.Action))
+	o.Code = s.exitCode()
 	within := lateBy
 	switch {
 	case e.Force:
@@ -130,6 +122,21 @@ func (s *Supervisor) prepareLast() {
 		return
 	}
 	s.prepared = told
+}
+
+// lastStage gives what the last stage is to do.
+func lastStage(cfg *Config, action core.Action) final.Options {
+	o := final.Options{Action: action, Place: cfg.Place, Limit: cfg.FinalTimeout}
+	if o.Action == core.ActionSoftReboot {
+		o.Again = cfg.Again
+	}
+	if o.Limit <= 0 {
+		o.Limit = final.DefaultLimit
+	}
+	if o.Place == machine.Container {
+		o.Limit = min(o.Limit, containerLimit)
+	}
+	return o
 }
 
 // What people call the actions.

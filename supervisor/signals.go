@@ -2,9 +2,11 @@ package supervisor
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"time"
 
+	"berth/reaper"
 	"berth/supervisor/core"
 	"berth/supervisor/machine"
 
@@ -21,7 +23,8 @@ type Reaction struct {
 	Signal syscall.Signal
 	Name   string // as people write it
 	Help   string
-	Ends   bool // asks for an end of everything
+	// Action is the end of everything that it asks for; "": none.
+	Action core.Action
 	do     func(s *Supervisor, by string)
 }
 
@@ -29,7 +32,7 @@ type Reaction struct {
 func Endings(place machine.Place) []syscall.Signal {
 	var list []syscall.Signal
 	for _, r := range Reactions(place) {
-		if r.Ends {
+		if r.Action != "" {
 			list = append(list, r.Signal)
 		}
 	}
@@ -42,10 +45,10 @@ func Reactions(place machine.Place) []Reaction {
 	switch place {
 	case machine.Machine:
 		return append([]Reaction{
-			{unix.SIGTERM, "SIGTERM", "The daemon executes its program anew, as by `berth daemon-reexec`, and as systemd does. Units go on.", false, (*Supervisor).reexecLater},
-			{unix.SIGINT, "SIGINT", "Reboot: ctrl-alt-del sends it. More than 7 times within 2 seconds: without waiting for units.", true, (*Supervisor).ctrlAltDel},
+			{unix.SIGTERM, "SIGTERM", "The daemon executes its program anew, as by `berth daemon-reexec`, and as systemd does. Units go on.", "", (*Supervisor).reexecLater},
+			{unix.SIGINT, "SIGINT", "Reboot: ctrl-alt-del sends it. More than 7 times within 2 seconds: without waiting for units.", core.ActionReboot, (*Supervisor).ctrlAltDel},
 			ends(unix.SIGPWR, "SIGPWR", "Power off: the power is failing.", core.ActionPowerOff, false),
-			{realTime(2), "SIGRTMIN+2", "An emergency shell on the console. Units go on.", false, (*Supervisor).emergencyLater},
+			{realTime(2), "SIGRTMIN+2", "An emergency shell on the console. Units go on.", "", (*Supervisor).emergencyLater},
 			ends(realTime(3), "SIGRTMIN+3", "Halt.", core.ActionHalt, false),
 			ends(realTime(4), "SIGRTMIN+4", "Power off.", core.ActionPowerOff, false),
 			ends(realTime(5), "SIGRTMIN+5", "Reboot.", core.ActionReboot, false),
@@ -84,24 +87,45 @@ func Reactions(place machine.Place) []Reaction {
 // common are those that mean the same everywhere.
 func common() []Reaction {
 	return []Reaction{
-		{unix.SIGHUP, "SIGHUP", "Read the unit files again, as `berth reload` does.", false, func(s *Supervisor, by string) {
+		{unix.SIGHUP, "SIGHUP", "Read the unit files again, as `berth reload` does.", "", func(s *Supervisor, by string) {
 			go s.rereadWatchdogs()
 			s.reloadLater("received " + by)
 		}},
-		{unix.SIGUSR1, "SIGUSR1", "Open the daemon's own log anew, after someone has moved its file or started journald anew.", false, func(s *Supervisor, _ string) {
+		{unix.SIGUSR1, "SIGUSR1", "Open the daemon's own log anew, after someone has moved its file or started journald anew.", "", func(s *Supervisor, _ string) {
 			if s.cfg.ReopenLog != nil {
 				s.cfg.ReopenLog()
 			}
 		}},
-		{unix.SIGUSR2, "SIGUSR2", "Write the state of all units to the daemon's own log.", false, func(s *Supervisor, _ string) { s.dump() }},
-		{realTime(22), "SIGRTMIN+22", "Log from debug on.", false, logsFrom(zapcore.DebugLevel)},
-		{realTime(23), "SIGRTMIN+23", "Log from info on.", false, logsFrom(zapcore.InfoLevel)},
+		{unix.SIGUSR2, "SIGUSR2", "Write the state of all units to the daemon's own log.", "", func(s *Supervisor, _ string) { s.dump() }},
+		{realTime(22), "SIGRTMIN+22", "Log from debug on.", "", logsFrom(zapcore.DebugLevel)},
+		{realTime(23), "SIGRTMIN+23", "Log from info on.", "", logsFrom(zapcore.InfoLevel)},
 	}
+}
+
+// EndEarly does at a signal what there is to be done before a supervisor runs,
+// while the boot waits for a person: nothing, and it gives false; or no unit is
+// there to be stopped, and the reaper goes on with the last stage as soon as this
+// process has ended.
+func EndEarly(cfg *Config, client *reaper.Client, sig syscall.Signal) (bool, error) {
+	reactions := Reactions(cfg.Place)
+	i := slices.IndexFunc(reactions, func(r Reaction) bool { return r.Signal == sig && r.Action != "" })
+	if i < 0 {
+		return false, nil
+	}
+	action := settledAction(cfg.Place, reactions[i].Action)
+	if action != core.ActionExit && refuseAction(cfg.Place, action) != nil {
+		return false, nil
+	}
+	o := lastStage(cfg, action)
+	if err := client.Finish(slices.Concat(cfg.Final, o.Args()), lateBy); err != nil {
+		return false, err
+	}
+	return true, client.Exit(0)
 }
 
 // ends is a reaction that begins a shutdown.
 func ends(sig syscall.Signal, name, help string, action core.Action, force bool) Reaction {
-	return Reaction{sig, name, help, true, func(s *Supervisor, by string) { s.endLater(action, by, force) }}
+	return Reaction{sig, name, help, action, func(s *Supervisor, by string) { s.endLater(action, by, force) }}
 }
 
 func logsFrom(level zapcore.Level) func(*Supervisor, string) {

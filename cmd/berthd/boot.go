@@ -49,11 +49,20 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 	for _, p := range b.Options.Problems {
 		b.Log.Warn("a word on the kernel's command line has no effect", zap.String("because", p))
 	}
+	during, cancel := context.WithCancel(ctx)
+	defer cancel()
 	b.Emergency = func(ctx context.Context, why string) error {
-		return awaitEmergency(ctx, b.RuntimeDir, why, client, hand)
-	}
-	if err := machine.Run(ctx, b, machine.Duties(), begin); err != nil {
+		err := awaitEmergency(ctx, cfg, why, client, hand)
+		if errors.Is(err, errEnded) {
+			cancel() // no further duty
+		}
 		return err
+	}
+	if err := machine.Run(during, b, machine.Duties(), begin); err != nil {
+		return err
+	}
+	if during.Err() != nil {
+		return errEnded
 	}
 	b.Hotplug(ctx)
 	if b.Place == machine.Service {
@@ -70,10 +79,10 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 // awaitEmergency has the reaper run the emergency role and waits for its end. It
 // is called before the supervisor takes anything over: what else the reaper tells
 // meanwhile goes with the rest of what it handed over.
-func awaitEmergency(ctx context.Context, runtimeDir, why string, client *reaper.Client, hand *reaper.Handover) error {
+func awaitEmergency(ctx context.Context, cfg *supervisor.Config, why string, client *reaper.Client, hand *reaper.Handover) error {
 	// The shell that a former supervisor has asked for may run yet; it is not
 	// waited for twice, nor is its reason replaced.
-	if err := os.WriteFile(filepath.Join(runtimeDir, whyFile), []byte(why), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(cfg.RuntimeDir, whyFile), []byte(why), 0o644); err != nil {
 		return err
 	}
 	if err := client.Emergency(); err != nil {
@@ -92,12 +101,23 @@ func awaitEmergency(ctx context.Context, runtimeDir, why string, client *reaper.
 				hand.Launcher = ev.Conn
 			case reaper.Exit:
 				hand.Exits = append(hand.Exits, ev)
+			case reaper.Signal:
+				ended, err := supervisor.EndEarly(cfg, client, ev.Signal)
+				if err != nil {
+					cfg.Log.Error("cannot do what a signal asks for", zap.Stringer("signal", ev.Signal), zap.Error(err))
+				}
+				if ended {
+					return errEnded
+				}
 			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
+
+// errEnded tells that the machine is to go down, before it was up.
+var errEnded = errors.New("the machine goes down, before it was up")
 
 // whyFile is in the runtime directory and tells the emergency role why.
 const whyFile = "emergency"
