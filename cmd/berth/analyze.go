@@ -38,7 +38,8 @@ func (a *app) analyzeCommand() *cobra.Command {
 		if err != nil {
 			return nil, nil, err
 		}
-		return bootOf(boot), risenOf(nodes, false), nil
+		list = risenOf(nodes, false)
+		return bootOf(boot, list), list, nil
 	}
 	c.AddCommand(
 		timed(&cobra.Command{

@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"berth/supervisor/api"
 	"berth/supervisor/core"
@@ -11,13 +12,36 @@ import (
 // bootPrefix tells parts of the boot apart from units, whose names have no slash.
 const bootPrefix = "boot/"
 
+// Parts of a boot that the record does not have, since nobody is there to write
+// them down: from the end of an initramfs to the next PID 1, and from the last
+// duty to the first unit.
+const (
+	handOver  = "initramfs/hand-over"
+	loadUnits = "load-units"
+)
+
 // bootOf gives the parts of a boot that are over, as units that needed no waiting.
-func bootOf(b *api.Boot) []risen {
+// units are those that came up after it.
+func bootOf(b *api.Boot, units []risen) []risen {
 	var list []risen
+	add := func(name string, begin, end time.Time, failed string) {
+		list = append(list, risen{Name: bootPrefix + name, Times: core.Times{Waiting: begin, Starting: begin, Executed: end, Ready: end}, failed: failed})
+	}
+	var last time.Time
 	for _, s := range b.Spans {
-		if !s.End.IsZero() {
-			list = append(list, risen{Name: bootPrefix + s.Name, Times: core.Times{Waiting: s.Begin, Starting: s.Begin, Executed: s.End, Ready: s.End}, failed: s.Error})
+		if s.Name == "reaper" && !last.IsZero() && last.Before(s.Begin) {
+			add(handOver, last, s.Begin, "")
 		}
+		if s.End.IsZero() {
+			continue
+		}
+		if strings.HasPrefix(s.Name, "initramfs/") {
+			last = s.End
+		}
+		add(s.Name, s.Begin, s.End, s.Error)
+	}
+	if k := len(list) - 1; k >= 0 && b.Done && list[k].Ready.Before(epoch(units)) {
+		add(loadUnits, list[k].Ready, epoch(units), "")
 	}
 	return list
 }
@@ -28,7 +52,7 @@ func stage(name string) string {
 	switch {
 	case initramfs:
 		return "initramfs"
-	case name == "kernel", name == "reaper", name == "supervisor":
+	case name == "kernel", name == "reaper", name == "supervisor", name == loadUnits:
 		return name
 	}
 	return "duties"

@@ -49,18 +49,26 @@ func plot(w io.Writer, boot, list []risen) error {
 		}
 		c.labels = max(c.labels, plotLetter*len(strings.TrimPrefix(r.Name, bootPrefix)))
 	}
+	whole := boot
+	boot, hidden := visible(whole, end.Sub(c.start)/2000)
+	all = slices.Concat(boot, list)
 	c.total = max(end.Sub(c.start), time.Millisecond)
 	c.total += c.total / 40
 	c.left = plotMargin + c.labels + 10
 	height := plotHead + plotRow*len(all) + plotFoot
+	foot := height
+	if hidden != "" {
+		height += plotRow
+	}
 	if len(boot) > 0 && len(list) > 0 {
 		height += plotGap
+		foot += plotGap
 	}
 	width := c.left + plotWidth + 2*plotFigure + plotMargin
 	c.p(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">`, width, height, width, height)
 	c.p(plotStyle)
 	c.p(`<text x="%d" y="26" class="title">%s</text>`, plotMargin, xmlText(plotTitle(boot, list, end.Sub(c.start))))
-	c.p(`<text x="%d" y="44" class="faint">%s</text>`, plotMargin, xmlText(plotSummary(boot, list, end, c.start)))
+	c.p(`<text x="%d" y="44" class="faint">%s</text>`, plotMargin, xmlText(plotSummary(whole, list, end, c.start)))
 	c.figures(plotHead-8, "took", "ready at", "faint ")
 	rows := make([]int, len(all))
 	y := plotHead
@@ -76,15 +84,39 @@ func plot(w io.Writer, boot, list []risen) error {
 	}
 	for step, t := tick(c.total), time.Duration(0); t <= c.total; t += step {
 		x := c.at(c.start.Add(t))
-		c.p(`<path d="M%.1f %dV%d" class="grid"/><text x="%.1f" y="%d" class="faint middle">%s</text>`, x, plotHead-4, height-plotFoot+4, x, plotHead-8, tickText(t))
+		c.p(`<path d="M%.1f %dV%d" class="grid"/><text x="%.1f" y="%d" class="faint middle">%s</text>`, x, plotHead-4, foot-plotFoot+4, x, plotHead-8, tickText(t))
 	}
 	for i, r := range all {
 		c.row(rows[i], r, i < len(boot))
 	}
-	c.legend(height-plotFoot+22, boot, list)
+	c.legend(foot-plotFoot+22, boot, list)
+	if hidden != "" {
+		c.p(`<text x="%d" y="%d" class="faint">%s</text>`, c.left, foot-2, xmlText(hidden))
+	}
 	c.p(`</svg>`)
 	_, err := io.WriteString(w, c.out.String())
 	return err
+}
+
+// visible leaves out parts of a boot that are too short to be seen, and says so.
+func visible(boot []risen, shortest time.Duration) (seen []risen, hidden string) {
+	var names []string
+	for _, r := range boot {
+		if r.took() < shortest && r.failed == "" {
+			names = append(names, strings.TrimPrefix(r.Name, bootPrefix))
+		} else {
+			seen = append(seen, r)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return seen, ""
+	case 1:
+		return seen, fmt.Sprintf("shorter than %s: %s", short(shortest), names[0])
+	case 2, 3, 4, 5, 6, 7, 8:
+		return seen, fmt.Sprintf("each shorter than %s: %s", short(shortest), strings.Join(names, ", "))
+	}
+	return seen, fmt.Sprintf("each shorter than %s: %s and %d more", short(shortest), strings.Join(names[:7], ", "), len(names)-7)
 }
 
 // chart is a picture while it is drawn.
@@ -188,7 +220,7 @@ func plotTitle(boot, list []risen, span time.Duration) string {
 // plotSummary tells what each stage took, and when all began.
 func plotSummary(boot, list []risen, end, start time.Time) string {
 	var parts []string
-	names := map[string]string{"kernel": "kernel", "initramfs": "initramfs", "reaper": "PID 1", "supervisor": "supervisor", "duties": "boot duties"}
+	names := map[string]string{"kernel": "kernel", "initramfs": "initramfs", "reaper": "PID 1", "supervisor": "supervisor", "duties": "boot duties", loadUnits: "load units"}
 	before := stages(boot)
 	slices.Reverse(before)
 	for _, r := range before {

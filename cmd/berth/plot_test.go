@@ -42,7 +42,8 @@ func TestPlot(t *testing.T) {
 	time.Local = time.UTC
 	boot, nodes := aBoot()
 	var b bytes.Buffer
-	if err := plot(&b, bootOf(boot), risenOf(nodes, false)); err != nil {
+	list := risenOf(nodes, false)
+	if err := plot(&b, bootOf(boot, list), list); err != nil {
 		t.Fatal(err)
 	}
 	x := xml.NewDecoder(bytes.NewReader(b.Bytes()))
@@ -62,7 +63,8 @@ func TestPlot(t *testing.T) {
 // The chain of what had to be waited for goes on to the start of the kernel.
 func TestChainOfABoot(t *testing.T) {
 	boot, nodes := aBoot()
-	before, list := bootOf(boot), risenOf(nodes, false)
+	list := risenOf(nodes, false)
+	before := bootOf(boot, list)
 	chain, err := criticalChain(list, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -71,11 +73,12 @@ func TestChainOfABoot(t *testing.T) {
 	printChain(&b, false, append(chain, stages(before)...), epoch(append(before, list...)))
 	const want = `web @2.43s +30ms
 └─ db @2.4s +590ms
-  └─ boot/duties @1.8s +140ms
-    └─ boot/supervisor @1.66s +20ms
-      └─ boot/reaper @1.64s +30ms
-        └─ boot/initramfs @1.6s +200ms
-          └─ boot/kernel @1.4s +1.4s
+  └─ boot/load-units @1.81s +10ms
+    └─ boot/duties @1.8s +140ms
+      └─ boot/supervisor @1.66s +20ms
+        └─ boot/reaper @1.64s +30ms
+          └─ boot/initramfs @1.61s +210ms
+            └─ boot/kernel @1.4s +1.4s
 `
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
