@@ -18,33 +18,31 @@ const monitorSlack = 500_000 // ns
 // that does little but a few system calls this is a third of its processor time,
 // and it disturbs the others. It is called once, at the beginning of main.
 //
-// The monitor is the first thread that the runtime starts (runtime.main), before
-// any code that is not its own. Another thread's timer slack (PR_SET_TIMERSLACK of
-// prctl(2)) is set by /proc/TID/timerslack_ns, with CAP_SYS_NICE; without it, or
-// where anything is missing, all stays as it was.
+// Another thread's timer slack (PR_SET_TIMERSLACK of prctl(2)) is set by
+// /proc/TID/timerslack_ns, with CAP_SYS_NICE; without it, or where the thread is not
+// found, all stays as it was.
 func SlackenMonitor() {
-	if fd, err := unix.Open("/proc/"+strconv.Itoa(monitor())+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+	id := monitor()
+	if id == 0 {
+		return
+	}
+	if fd, err := unix.Open("/proc/"+strconv.Itoa(id)+"/timerslack_ns", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
 		_, _ = unix.Write(fd, strconv.AppendInt(nil, monitorSlack, 10))
 		unix.Close(fd)
 	}
 }
 
-// monitor is the thread id of the process' second thread, 0 if that is not known:
-// /proc/self/task has the threads in the order in which they began.
+// monitor gives the thread id of the monitor, 0 if it is not found. It is the first
+// thread that the runtime starts (runtime.main), before any code that is not its
+// own, so the one with the number after the process' unless something else on the
+// machine has been started at that moment.
 func monitor() int {
-	dir, err := unix.Open("/proc/self/task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(dir)
-	var entries [512]byte
-	n, err := unix.ReadDirent(dir, entries[:])
-	if err != nil {
-		return 0
-	}
-	if _, _, threads := unix.ParseDirent(entries[:n], 2, nil); len(threads) == 2 {
-		id, _ := strconv.Atoi(threads[1])
-		return id
+	const elsewhere = 256
+	pid := unix.Getpid()
+	for id := pid + 1; id <= pid+elsewhere; id++ {
+		if unix.Tgkill(pid, id, 0) == nil {
+			return id
+		}
 	}
 	return 0
 }

