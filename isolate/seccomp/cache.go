@@ -1,9 +1,6 @@
 package seccomp
 
-import (
-	"crypto/sha256"
-	"sync"
-)
+import "sync"
 
 // maxCached is how many filters a Cache keeps: some megabytes at the most, and
 // more than a machine's services differ in.
@@ -14,7 +11,7 @@ const maxCached = 256
 // goroutines may use it.
 type Cache struct {
 	mu      sync.Mutex
-	filters map[[sha256.Size]byte]*cached
+	filters map[string]*cached
 }
 
 // cached is one filter; its once runs outside of the cache's lock.
@@ -32,21 +29,21 @@ func (c *Cache) Compile(p *Profile, o Options) (filter []byte, flags uint32, err
 	if err != nil {
 		return nil, 0, err
 	}
-	f := c.get(key(p, o))
+	f := c.get(string(key(p, o)))
 	f.once.Do(func() { f.filter, f.flags, f.err = Compile(p, o) })
 	return f.filter, f.flags, f.err
 }
 
 // get gives the entry for a key. A full cache drops any one other entry: who
 // uses that filter has the bytes, and compiles it again at the next start.
-func (c *Cache) get(key [sha256.Size]byte) *cached {
+func (c *Cache) get(key string) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f, ok := c.filters[key]; ok {
 		return f
 	}
 	if c.filters == nil {
-		c.filters = map[[sha256.Size]byte]*cached{}
+		c.filters = map[string]*cached{}
 	}
 	for old := range c.filters {
 		if len(c.filters) < maxCached {

@@ -2,12 +2,12 @@ package seccomp
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -39,9 +39,9 @@ func (f Files) Compile(p *Profile, o Options) (k Kept, err error) {
 	if o, err = o.complete(); err != nil {
 		return Kept{}, err
 	}
-	file := f.file(p, o)
+	file, content := f.file(p, o)
 	if file != "" {
-		if k, ok := readFilter(file); ok {
+		if k, ok := readFilter(file, content); ok {
 			return k, nil
 		}
 	}
@@ -50,26 +50,26 @@ func (f Files) Compile(p *Profile, o Options) (k Kept, err error) {
 	}
 	k.Unknown = p.Unknown()
 	if file != "" {
-		writeFilter(file, k)
+		writeFilter(file, content, k)
 	}
 	return k, nil
 }
 
-// file gives the file of a filter, in a directory that nobody else can write to; "" if there is none.
-func (f Files) file(p *Profile, o Options) string {
+// file gives the file of a filter, in a directory that nobody else can write to,
+// and what must stand in it; "" if there is none.
+func (f Files) file(p *Profile, o Options) (name string, content []byte) {
 	if f.Dir == "" || os.Mkdir(f.Dir, 0o700) != nil && !private(f.Dir) {
-		return ""
+		return "", nil
 	}
 	// Another program may compile otherwise.
 	self, err := os.Stat("/proc/self/exe")
 	if err != nil {
-		return ""
+		return "", nil
 	}
-	text := binary.NativeEndian.AppendUint64(nil, uint64(self.Size()))
-	text = binary.NativeEndian.AppendUint64(text, uint64(self.ModTime().UnixNano()))
-	content := key(p, o)
-	sum := sha256.Sum256(append(text, content[:]...))
-	return filepath.Join(f.Dir, hex.EncodeToString(sum[:]))
+	content = binary.NativeEndian.AppendUint64(key(p, o), uint64(self.Size()))
+	content = binary.NativeEndian.AppendUint64(content, uint64(self.ModTime().UnixNano()))
+	sum := uint64(len(content))<<32 | uint64(crc32.ChecksumIEEE(content))
+	return filepath.Join(f.Dir, strconv.FormatUint(sum, 16)), content
 }
 
 // private tells whether a directory belongs to this user alone.
@@ -82,37 +82,52 @@ func private(dir string) bool {
 	return ok && int(stat.Uid) == os.Geteuid()
 }
 
-// headerSize is that of what stands before the names that are unknown, a line
-// each, and the filter: the digest of all that follows, the flags, and the length
-// of the names.
-const headerSize = sha256.Size + 4 + 4
+// header is what a file begins with. Behind it stand the content that the filter
+// is of, which tells it from one whose name is the same by chance or on purpose;
+// then the names that are unknown, a line each, and the filter.
+type header struct {
+	sum     uint32 // CRC-32 of all that follows: a machine may go down while it is written
+	flags   uint32
+	content uint32 // lengths
+	names   uint32
+}
 
-// maxNames bounds the names that are kept.
-const maxNames = 64 << 10
+const headerSize = 16
 
-// readFilter reads a filter that was written whole.
-func readFilter(file string) (k Kept, ok bool) {
+// maxNames bounds the names that are kept, maxContent the profiles of kept filters.
+const (
+	maxNames   = 64 << 10
+	maxContent = 4 << 20
+)
+
+func (h *header) fields() []*uint32 { return []*uint32{&h.sum, &h.flags, &h.content, &h.names} }
+
+// readFilter reads a filter of that content that was written whole.
+func readFilter(file string, content []byte) (k Kept, ok bool) {
 	text, err := os.ReadFile(file)
-	if err != nil || len(text) < headerSize || len(text) > headerSize+maxNames+8*maxInstructions {
+	if err != nil || len(text) < headerSize || len(text) > headerSize+maxContent+maxNames+8*maxInstructions {
 		return k, false
 	}
-	sum := sha256.Sum256(text[sha256.Size:])
-	names := binary.NativeEndian.Uint32(text[headerSize-4:])
-	if !bytes.Equal(sum[:], text[:sha256.Size]) || int64(names) > int64(len(text)-headerSize) {
+	var h header
+	for i, field := range h.fields() {
+		*field = binary.NativeEndian.Uint32(text[4*i:])
+	}
+	rest := text[headerSize:]
+	if crc32.ChecksumIEEE(text[4:]) != h.sum || int64(h.content)+int64(h.names) > int64(len(rest)) || !bytes.Equal(rest[:h.content], content) {
 		return k, false
 	}
-	k.Flags = binary.NativeEndian.Uint32(text[sha256.Size:])
-	k.Filter = text[headerSize+names:]
-	if names > 0 {
-		k.Unknown = strings.Split(string(text[headerSize:headerSize+names]), "\n")
+	names, filter := rest[h.content:h.content+h.names], rest[h.content+h.names:]
+	k.Filter, k.Flags = filter, h.flags
+	if len(names) > 0 {
+		k.Unknown = strings.Split(string(names), "\n")
 	}
 	return k, true
 }
 
 // writeFilter keeps a filter: whoever reads the file finds all of it.
-func writeFilter(file string, k Kept) {
+func writeFilter(file string, content []byte, k Kept) {
 	names := strings.Join(k.Unknown, "\n")
-	if len(names) > maxNames {
+	if len(names) > maxNames || len(content) > maxContent {
 		return
 	}
 	dir := filepath.Dir(file)
@@ -121,11 +136,13 @@ func writeFilter(file string, k Kept) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
-	text := binary.NativeEndian.AppendUint32(make([]byte, sha256.Size), k.Flags)
-	text = binary.NativeEndian.AppendUint32(text, uint32(len(names)))
-	text = append(append(text, names...), k.Filter...)
-	sum := sha256.Sum256(text[sha256.Size:])
-	copy(text, sum[:])
+	h := header{flags: k.Flags, content: uint32(len(content)), names: uint32(len(names))}
+	text := make([]byte, headerSize, headerSize+len(content)+len(names)+len(k.Filter))
+	text = append(append(append(text, content...), names...), k.Filter...)
+	for i, field := range h.fields()[1:] {
+		binary.NativeEndian.PutUint32(text[4*(i+1):], *field)
+	}
+	binary.NativeEndian.PutUint32(text, crc32.ChecksumIEEE(text[4:]))
 	temp, err := os.CreateTemp(dir, fmt.Sprintf("%d-*", os.Getpid()))
 	if err != nil {
 		return

@@ -42,11 +42,23 @@ func TestFiles(t *testing.T) {
 	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
 		t.Errorf("it was written again: %v", err)
 	}
-	// That it is the file that is read: one with other content and the right digest.
-	writeFilter(file, Kept{[]byte("12345678"), 7, nil})
+	// That it is the file that is read: one with another filter and the right checksum.
+	o, err := Options{}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, content := files.file(profile, o)
+	if name != file {
+		t.Errorf("the file is %s, want %s", name, file)
+	}
+	writeFilter(file, content, Kept{[]byte("12345678"), 7, nil})
 	if got, err := files.Compile(profile, Options{}); err != nil || string(got.Filter) != "12345678" || got.Flags != 7 || got.Unknown != nil {
 		t.Errorf("the file was not read: %v, %v", got, err)
 	}
+	// But not one of another profile, whose name is the same.
+	content[0] ^= 1
+	writeFilter(file, content, Kept{[]byte("12345678"), 7, nil})
+	same()
 	for _, damage := range []func([]byte) []byte{
 		func(b []byte) []byte { return b[:10] },
 		func(b []byte) []byte { return nil },
@@ -94,14 +106,14 @@ func TestFilesOfOthers(t *testing.T) {
 		if err := make(dir); err != nil {
 			t.Fatal(err)
 		}
-		if f := (Files{Dir: dir}).file(profile, Options{}); f != "" {
+		if f, _ := (Files{Dir: dir}).file(profile, Options{}); f != "" {
 			t.Errorf("%s: it is used", name)
 		}
 		if kept, err := (Files{Dir: dir}).Compile(profile, Options{}); err != nil || len(kept.Filter) == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if f := (Files{}).file(profile, Options{}); f != "" {
+	if f, _ := (Files{}).file(profile, Options{}); f != "" {
 		t.Errorf("without a directory it is %s", f)
 	}
 }

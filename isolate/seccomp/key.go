@@ -1,17 +1,17 @@
 package seccomp
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"maps"
 	"slices"
 )
 
 // key tells profiles and options apart: those with the same key are compiled to
-// the same filter. It is the digest of a text in which every value stands behind
-// its length or in a place of its own. (JSON would do, but takes a short-lived
-// process longer than reading the filter.)
-func key(p *Profile, o Options) [sha256.Size]byte {
+// the same filter. It is a text in which every value stands behind its length or
+// in a place of its own. (JSON would do, but takes a short-lived process longer
+// than reading the filter. A digest of it would do, too, but to have package crypto
+// initialized takes as long.)
+func key(p *Profile, o Options) []byte {
 	k := make(keyText, 0, 8<<10)
 	k.verdict(p.Default)
 	k.list(p.Arches)
@@ -46,7 +46,7 @@ func key(p *Profile, o Options) [sha256.Size]byte {
 	k.version(o.Kernel)
 	k.list(o.Deny)
 	k.list(o.Allow)
-	return sha256.Sum256(k)
+	return k
 }
 
 type keyText []byte

@@ -11,10 +11,10 @@ func TestKey(t *testing.T) {
 		P Profile
 		O Options
 	}
-	keys := map[[32]byte]string{}
+	keys := map[string]string{}
 	var visit func(v reflect.Value, path string, c *content)
 	note := func(c *content, path string) {
-		k := key(&c.P, c.O)
+		k := string(key(&c.P, c.O))
 		if other, ok := keys[k]; ok {
 			t.Errorf("%s changes nothing beyond %s", path, other)
 		}
