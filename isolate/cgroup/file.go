@@ -43,6 +43,28 @@ func readAt(dir *os.File, name string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
+	text, err := readFD(fd)
+	if err != nil {
+		return "", &fs.PathError{Op: "read", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return strings.TrimSuffix(text, "\n"), nil
+}
+
+// readProc gives the whole of a file of /proc.
+func readProc(file string) (string, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	defer unix.Close(fd)
+	text, err := readFD(fd)
+	if err != nil {
+		return "", &fs.PathError{Op: "read", Path: file, Err: err}
+	}
+	return text, nil
+}
+
+func readFD(fd int) (string, error) {
 	var text []byte
 	buf := make([]byte, 4096)
 	for {
@@ -51,10 +73,10 @@ func readAt(dir *os.File, name string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", &fs.PathError{Op: "read", Path: dir.Name() + "/" + name, Err: err}
+			return "", err
 		}
 		if n == 0 {
-			return strings.TrimSuffix(string(text), "\n"), nil
+			return string(text), nil
 		}
 		text = append(text, buf[:n]...)
 	}

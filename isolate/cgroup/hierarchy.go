@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
 	"os"
@@ -64,12 +63,13 @@ type mountPoint struct {
 // parseMountinfo reads /proc/self/mountinfo, see proc_pid_mountinfo(5).
 func parseMountinfo(text string) []mountPoint {
 	var mounts []mountPoint
-	scanner := bufio.NewScanner(strings.NewReader(text))
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		before, after, ok := strings.Cut(scanner.Text(), " - ")
+	for line := range strings.Lines(text) {
+		before, after, ok := strings.Cut(line, " - ")
+		if !ok || !strings.HasPrefix(after, "cgroup") { // most: not worth taking apart
+			continue
+		}
 		fields, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 6 || len(tail) < 3 {
+		if len(fields) < 6 || len(tail) < 3 {
 			continue
 		}
 		if tail[0] != "cgroup" && tail[0] != "cgroup2" {
@@ -95,7 +95,8 @@ func (m *mountPoint) visible() bool {
 	if err := unix.Stat(m.dir, &st); err != nil {
 		return false
 	}
-	return m.device == fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
+	major, minor, _ := strings.Cut(m.device, ":")
+	return major == strconv.FormatUint(uint64(unix.Major(st.Dev)), 10) && minor == strconv.FormatUint(uint64(unix.Minor(st.Dev)), 10)
 }
 
 // unescape resolves the octal escapes of mountinfo.

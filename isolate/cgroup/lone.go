@@ -68,11 +68,11 @@ func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err e
 	var st unix.Statfs_t
 	// The usual case needs no look at what may be thousands of mounts.
 	if unix.Statfs(standardMount, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC || own {
-		text, err := os.ReadFile("/proc/self/mountinfo")
+		text, err := readProc("/proc/self/mountinfo")
 		if err != nil {
 			return nil, nil, err
 		}
-		mounts = parseMountinfo(string(text))
+		mounts = parseMountinfo(text)
 		mounts = slices.DeleteFunc(mounts, func(m mountPoint) bool { return !m.visible() })
 		slices.Reverse(mounts)
 		slices.SortStableFunc(mounts, func(a, b mountPoint) int { return a.rank() - b.rank() })

@@ -60,13 +60,14 @@ const pageAlign = 0x10000
 // Instruction is one machine instruction; In makes one.
 type Instruction struct {
 	Label string // names this place, for To
-	Code  []byte // as encoded; of a jump, without or with an empty distance
+	Code  string // its bytes as encoded; of a jump, without or with an empty distance
 	To    string // the label jumped to
 	Text  string // the same in the assembler's words; tests hold Code to it
 }
 
-// In makes an Instruction.
-func In(label string, code []byte, to, text string) Instruction {
+// In makes an Instruction. It is of strings so that a list of them is data and not
+// code that makes it when a program begins.
+func In(label, code, to, text string) Instruction {
 	return Instruction{label, code, to, text}
 }
 
@@ -74,7 +75,7 @@ func In(label string, code []byte, to, text string) Instruction {
 type Machine struct {
 	elf uint16
 	// patch completes a jump, given the distance from its beginning to its target in bytes.
-	patch func(code []byte, distance int) []byte
+	patch func(code string, distance int) string
 }
 
 // The machines. Jumps are short: on X86_64 they reach 127 bytes.
@@ -84,15 +85,15 @@ var (
 )
 
 // patchX86_64 adds the distance, in one byte, counted from the end of the jump.
-func patchX86_64(code []byte, distance int) []byte {
-	return []byte{code[0], byte(int8(distance - 2))}
+func patchX86_64(code string, distance int) string {
+	return string([]byte{code[0], byte(int8(distance - 2))})
 }
 
 // patchAArch64 fills in the distance, counted in instructions from the jump:
 // 26 bits from bit 0 in b, 19 bits from bit 5 in conditional jumps (Arm
 // Architecture Reference Manual, C6.2).
-func patchAArch64(code []byte, distance int) []byte {
-	w := binary.LittleEndian.Uint32(code)
+func patchAArch64(code string, distance int) string {
+	w := binary.LittleEndian.Uint32([]byte(code))
 	steps := uint32(int32(distance / 4))
 	if w == 0x14000000 {
 		return Word(w | steps&(1<<26-1))
@@ -101,7 +102,9 @@ func patchAArch64(code []byte, distance int) []byte {
 }
 
 // Word is an instruction of AArch64.
-func Word(w uint32) []byte { return binary.LittleEndian.AppendUint32(nil, w) }
+func Word(w uint32) string {
+	return string([]byte{byte(w), byte(w >> 8), byte(w >> 16), byte(w >> 24)})
+}
 
 // Link puts the instructions together.
 func (m Machine) Link(list []Instruction) []byte {

@@ -51,6 +51,8 @@ func New(o Options) (*Group, error) {
 		}
 		return nil, err
 	}
+	// Now, and not only when it is made: a record that names it is written before,
+	// and whoever finds that may kill what is in it.
 	if err := group.Vacant(); err != nil {
 		tree.Close()
 		return nil, err
