@@ -1,10 +1,12 @@
 package pid1test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/isolate/vmtest"
 )
@@ -53,6 +55,7 @@ func TestFiles(t *testing.T) {
 	data := disk(t, "data", "mkfs.ext4", "-q", "-L", "my data")
 	s := vmtest.System{
 		Reboots: true,
+		Modules: []string{"loop"},
 		Disks:   []string{data, disk(t, "swap", "mkswap", "-L", "space")},
 		Files: append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"),
 			vmtest.Text("etc/fstab", `# a machine with a disk
@@ -62,6 +65,7 @@ LABEL=space none swap pri=7
 tmpfs /cache tmpfs size=1m,mode=0711 0 0
 LABEL=missing /missing ext4 nofail,x-systemd.device-timeout=2s
 /dev/vda /later ext4 noauto
+LABEL=late /late ext2 nofail
 `, 0o644),
 			vmtest.Directory("etc/sysctl.d", 0o755), vmtest.Directory("etc/tmpfiles.d", 0o755),
 			vmtest.Text("etc/sysctl.d/10.conf", "kernel.panic = 17\nnet.ipv4.ip_forward = 1\n-no.such = 1\n", 0o644),
@@ -81,7 +85,7 @@ LABEL=missing /missing ext4 nofail,x-systemd.device-timeout=2s
 				t.Errorf("%q is not mounted:\n%s", want, mounts)
 			}
 		}
-		if strings.Contains(mounts, "/later") || strings.Contains(mounts, "/missing") {
+		if strings.Contains(mounts, " /later ") || strings.Contains(mounts, "/missing") {
 			t.Errorf("too much is mounted:\n%s", mounts)
 		}
 		if f := strings.Fields(swaps); len(f) < 10 || f[5] != "/dev/vdb" || f[9] != "7" {
@@ -97,6 +101,9 @@ LABEL=missing /missing ext4 nofail,x-systemd.device-timeout=2s
 		}
 	}
 	look()
+	// A device that appears later is mounted when it does.
+	g.Shell("dd if=/dev/zero of=/tmp/late bs=1M count=8 2>&1; losetup /dev/loop0 /tmp/late; mke2fs -L late /dev/loop0; losetup -d /dev/loop0; losetup /dev/loop0 /tmp/late")
+	g.Eventually("the late device is mounted", func() bool { return strings.Contains(g.Read("/proc/mounts"), "/dev/loop0 /late ext2 rw") })
 	// A reset while files are written leaves a journal to play back.
 	g.Shell("rm /data/deep/id; (i=0; while :; do i=$((i+1)); echo $i > /data/deep/f$((i%64)); sync; done) </dev/null >/dev/null 2>&1 &")
 	g.Eventually("files are written", func() bool { return strings.Contains(g.Shell("ls /data/deep"), "f9") })
@@ -107,6 +114,57 @@ LABEL=missing /missing ext4 nofail,x-systemd.device-timeout=2s
 	}
 	if out := g.Run("/usr/sbin/fsck.ext4", "-n", "/dev/vda"); !strings.Contains(out, "clean") {
 		t.Errorf("fsck says %s", out)
+	}
+	g.Quit()
+}
+
+// TestDamaged has a disk that no check repairs by itself: the emergency shell
+// comes, and the machine does not run its units without its data.
+func TestDamaged(t *testing.T) {
+	data := disk(t, "data", "mkfs.ext4", "-q", "-L", "data")
+	f, err := os.OpenFile(data, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(4096); at < 1<<20; at += 4096 { // group descriptors, bitmaps, inodes; not the superblock
+		if _, err := f.WriteAt([]byte(strings.Repeat("\xa5", 4096)), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g := vmtest.Boot(t, vmtest.System{Disks: []string{data}, Cmdline: "fsck.mode=force", Files: append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"),
+		vmtest.Text("etc/fstab", "LABEL=data /data ext4 defaults 0 2\n", 0o644))})
+	g.WaitConsole(`\*\*\* berth: emergency \*\*\*`, 2*time.Minute)
+	g.WaitConsole(`The duty "file-systems" of the boot failed: .*/etc/fstab:1: cannot use the file system on /dev/vda: `, time.Minute)
+	g.Quit()
+}
+
+// TestModules has modules by name and with parameters, and one that is
+// blacklisted; those of the machine's devices come by themselves, or the agent
+// could not be spoken with.
+func TestModules(t *testing.T) {
+	g := vmtest.Boot(t, vmtest.System{
+		Bare: true, Modules: []string{"loop", "softdog", "dm_mod", "xfs"}, Cmdline: "modules_load=dm-mod loop.max_part=3",
+		Files: []vmtest.File{
+			vmtest.Directory("etc/modules-load.d", 0o755), vmtest.Directory("etc/modprobe.d", 0o755),
+			vmtest.Text("etc/modules-load.d/a.conf", "# some\nloop\nsoftdog\nnothing-like-it\n", 0o644),
+			vmtest.Text("etc/modprobe.d/a.conf", "options loop max_loop=5\nblacklist softdog\n", 0o644),
+		},
+	})
+	g.Up()
+	modules := g.Shell("cut -d' ' -f1 /proc/modules")
+	for name, want := range map[string]bool{"loop": true, "dm_mod": true, "virtio_console": true, "virtio_pci": true, "softdog": false, "xfs": false} {
+		if got := strings.Contains("\n"+modules, "\n"+name+"\n"); got != want {
+			t.Errorf("%s is loaded: %t, want %t", name, got, want)
+		}
+	}
+	if got := g.Shell("cat /sys/module/loop/parameters/max_loop /sys/module/loop/parameters/max_part"); got != "5\n3\n" {
+		t.Errorf("loop's parameters: %q", got)
+	}
+	if text := g.Console(); !strings.Contains(text, "/etc/modules-load.d/a.conf:4: cannot load nothing-like-it: there is no module nothing-like-it for the running kernel") {
+		t.Error("nobody tells of a module that is not there")
 	}
 	g.Quit()
 }

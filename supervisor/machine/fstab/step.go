@@ -98,7 +98,7 @@ func (j *Job) mount(s *Step, source string, device *blkid.Device) error {
 	if mount.At(target) && !s.Mount.Remount {
 		return j.present(s, m, device)
 	}
-	if err := j.point(s, target); err != nil {
+	if err := j.point(s, m); err != nil {
 		return err
 	}
 	if m.Type == "auto" && device != nil {
@@ -118,18 +118,18 @@ func (j *Job) mount(s *Step, source string, device *blkid.Device) error {
 }
 
 // point makes the mount point if it is missing.
-func (j *Job) point(s *Step, target string) error {
-	if exists(target) {
+func (j *Job) point(s *Step, m *mount.Mount) error {
+	if exists(m.Target) {
 		return nil
 	}
-	if info, err := os.Stat(s.Source); err == nil && s.Mount.Bind && !info.IsDir() {
-		f, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY, 0o644)
+	if info, err := os.Stat(m.Source); err == nil && s.Mount.Bind && !info.IsDir() {
+		f, err := os.OpenFile(m.Target, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return fmt.Errorf("cannot make the mount point %s: %w", s.Target, err)
 		}
 		return f.Close()
 	}
-	if err := os.MkdirAll(target, s.Mkdir); err != nil {
+	if err := os.MkdirAll(m.Target, s.Mkdir); err != nil {
 		return fmt.Errorf("cannot make the mount point %s: %w", s.Target, err)
 	}
 	return nil
