@@ -101,7 +101,11 @@ func runInitramfs(args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := logs.NewLogger(logs.LoggerOptions{Level: level, Target: settings.LogTarget})
+	target := settings.LogTarget
+	if target == "" || target == "auto" {
+		target = "kmsg" // which the next berthd keeps
+	}
+	log, err := logs.NewLogger(logs.LoggerOptions{Level: level, Target: target})
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ LABEL=late /late ext2 nofail
 	g.Eventually("files are written", func() bool { return strings.Contains(g.Shell("ls /data/deep"), "f9") })
 	g.Rebooted(g.Reset)
 	look()
-	if text := g.Console(); !strings.Contains(text, "checked /dev/vda: my_data: recovering journal") {
+	if text := g.Run("dmesg"); !strings.Contains(text, "checked /dev/vda: my_data: recovering journal") {
 		t.Error("the disk was not checked, or had nothing to play back")
 	}
 	if out := g.Run("/usr/sbin/fsck.ext4", "-n", "/dev/vda"); !strings.Contains(out, "clean") {
@@ -163,7 +163,7 @@ func TestModules(t *testing.T) {
 	if got := g.Shell("cat /sys/module/loop/parameters/max_loop /sys/module/loop/parameters/max_part"); got != "5\n3\n" {
 		t.Errorf("loop's parameters: %q", got)
 	}
-	if text := g.Console(); !strings.Contains(text, "/etc/modules-load.d/a.conf:4: cannot load nothing-like-it: there is no module nothing-like-it for the running kernel") {
+	if text := g.Run("dmesg"); !strings.Contains(text, "/etc/modules-load.d/a.conf:4: cannot load nothing-like-it: there is no module nothing-like-it for the running kernel") {
 		t.Error("nobody tells of a module that is not there")
 	}
 	g.Quit()

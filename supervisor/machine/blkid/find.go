@@ -101,8 +101,9 @@ func Find(t Tag) (*Device, error) {
 		return nil, fmt.Errorf("cannot list the block devices: %w", err)
 	}
 	var found []*Device
+	table := t.Key == "PARTUUID" || t.Key == "PARTLABEL"
 	for _, e := range entries {
-		d, err := look(e.Name(), t.Key == "PARTUUID" || t.Key == "PARTLABEL")
+		d, err := look(e.Name(), table)
 		if err == nil && t.Match(d) {
 			found = append(found, d)
 		}
@@ -110,9 +111,17 @@ func Find(t Tag) (*Device, error) {
 	if len(found) == 0 {
 		return nil, fmt.Errorf("there is no device %s=%s: %w", t.Key, t.Value, fs.ErrNotExist)
 	}
-	return slices.MinFunc(found, func(a, b *Device) int {
+	d := slices.MinFunc(found, func(a, b *Device) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Name, b.Name))
-	}), nil
+	})
+	if !table {
+		return d, nil
+	}
+	whole, err := look(d.Name, false)
+	if err == nil {
+		whole.Partition = d.Partition
+	}
+	return whole, err
 }
 
 // At looks at the device with a path in /dev, also by a link to it.

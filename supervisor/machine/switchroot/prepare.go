@@ -54,7 +54,7 @@ func Prepare(ctx context.Context, c Config) (init string, err error) {
 	if err := places(); err != nil {
 		return "", err
 	}
-	return findInit(c.Init)
+	return findInit(Target, c.Init)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -70,7 +70,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (c *Config) mountRoot(ctx context.Context) error {
 	words := mount.Split(c.Root.Flags)
-	words = append(words, map[bool]string{true: "ro", false: "rw"}[c.Root.ReadOnly && c.Overlay == "" || c.Overlay != ""])
+	words = append(words, map[bool]string{true: "ro", false: "rw"}[c.Root.ReadOnly || c.Overlay != ""])
 	if c.Overlay == "" {
 		return c.mountDevice(ctx, "root="+c.Root.Source, c.Root.Source, c.Root.Type, words, Target)
 	}
@@ -112,8 +112,8 @@ func (c *Config) mountDevice(ctx context.Context, what, source, kind string, wor
 	case r.Checked:
 		c.Note(fmt.Sprintf("checked %s: %s", device.Path, strings.ReplaceAll(r.Output, "\n", "; ")))
 	}
-	// A reboot that the check asks for would be since the kernel had the file system
-	// mounted, which it had not yet.
+	// A check that asks for a reboot does so for a file system that is mounted. This
+	// one is not.
 	for k := range strings.SplitSeq(kind, ",") {
 		m.Type = k
 		c.Module(ctx, "fs-"+k)
@@ -174,8 +174,8 @@ var usual = []string{"/sbin/init", "/usr/sbin/init", "/usr/sbin/berthd", "/sbin/
 
 // findInit gives the path of the program to execute, links followed inside the
 // new root.
-func findInit(asked string) (string, error) {
-	root, err := conf.OpenRoot(Target)
+func findInit(target, asked string) (string, error) {
+	root, err := conf.OpenRoot(target)
 	if err != nil {
 		return "", err
 	}
