@@ -32,6 +32,7 @@ type message struct {
 	prefix   uint8 // bytes of "<N>" at the start of the text
 	dropped  uint32
 	notice   bool // no text of the service: dropped lines were not written
+	full     bool // for want of room
 }
 
 // batch is what one round delivers: messages, and the state after each.
@@ -55,6 +56,8 @@ type input struct {
 	force, final bool
 	// flush: tell about dropped lines before the period's end.
 	flush bool
+	// drop: there is no room for any of it.
+	drop bool
 }
 
 // plan cuts data into messages. It is pure: the same input gives the same
@@ -116,6 +119,13 @@ func wholeRunes(data []byte) int {
 // reports false if the batch has no room for it; st is then as before.
 func (b *batch) add(st *state, in input, size int, full bool) bool {
 	cont := st.cont[in.stream]
+	if in.drop {
+		if cont&contDrop == 0 { // also of a line whose begin was written
+			cont |= contDrop
+			st.dropped++
+			st.full = 1
+		}
+	}
 	text := in.data[st.src : int(st.src)+size]
 	msg := message{off: int(st.src), len: size, partial: !full}
 	msg.newline = full && int(st.src)+size < len(in.data)
@@ -128,8 +138,8 @@ func (b *batch) add(st *state, in input, size int, full bool) bool {
 			return false
 		}
 		msg.priority, msg.prefix = priorityPrefix(text)
-		cont = msg.priority
-		if in.rate.lines > 0 {
+		cont = cont&contDrop | msg.priority
+		if in.rate.lines > 0 && !in.drop {
 			if int64(st.used) >= in.rate.lines {
 				cont |= contDrop
 				st.dropped++
@@ -157,10 +167,13 @@ func (b *batch) add(st *state, in input, size int, full bool) bool {
 // lines were dropped in it. starting: a line is about to be counted. It reports
 // false if there is no room for that line behind the notice.
 func (b *batch) tell(st *state, in input, starting bool) bool {
+	if in.drop {
+		return true
+	}
 	over := in.rate.lines <= 0 || in.now < st.window || in.now >= st.window+int64(in.rate.per)
-	if st.dropped > 0 && (over || in.flush && !starting) {
-		msg := message{notice: true, dropped: st.dropped, priority: noticePriority}
-		st.dropped = 0
+	if st.dropped > 0 && (over || st.full != 0 || in.flush && !starting) {
+		msg := message{notice: true, dropped: st.dropped, full: st.full != 0, priority: noticePriority}
+		st.dropped, st.full = 0, 0
 		b.push(msg, *st)
 	}
 	if over && starting && in.rate.lines > 0 {

@@ -26,6 +26,8 @@
 // A Manager serves all units. Streams that have nothing to do cost four
 // descriptors, one page and no goroutine; a goroutine and a scratch buffer from a
 // small pool are taken only while there are lines to move. A sink that does not
-// take lines (journald away, disk full) makes its unit wait with its lines in
-// the pipe, and so in the end the service that writes them, and nobody else.
+// take lines (journald away) makes its unit wait with its lines in the pipe, and
+// so in the end the service that writes them, and nobody else. Only a full disk
+// holds up no service: the pipe's oldest lines are dropped when it is full, and
+// the log tells how many as soon as there is room.
 package logs

@@ -44,7 +44,8 @@ type state struct {
 	dropped uint32 // lines dropped in it and not yet told
 	window  int64  // start of the rate period, ns since 1970; 0: none
 	cont    [2]uint8
-	_       [6]byte
+	full    uint8 // 1: some of the dropped lines were so for want of room
+	_       [5]byte
 }
 
 // Bits of state.cont, per stream: what became of the begin of a line whose rest

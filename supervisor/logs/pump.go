@@ -13,6 +13,7 @@ const (
 	batchesPerTurn = 64 // before others get the scratch
 	retryDelay     = 200 * time.Millisecond
 	diskDelay      = time.Second
+	fullDelay      = 50 * time.Millisecond // a pipe's room may be gone by then
 )
 
 // errWait: the sink does not take more at present. Not a fault; the pump tries
@@ -98,9 +99,28 @@ func (s *Streams) trouble(err error) verdict {
 	}
 	if now := time.Now(); now.After(s.complain) {
 		s.complain = now.Add(time.Minute)
-		s.m.log.Warn("cannot write a unit's log, its lines wait", zap.String("unit", s.unit), zap.Error(err))
+		what := "cannot write a unit's log, its lines wait"
+		if noRoom(err) {
+			what = "cannot write a unit's log: its lines wait in its pipe, and the oldest are dropped when that is full"
+		}
+		s.m.log.Warn(what, zap.String("unit", s.unit), zap.Error(err))
+	}
+	if s.dropping {
+		return verdict{retry: fullDelay}
 	}
 	return verdict{retry: diskDelay}
+}
+
+// noRoom tells whether there is no room for a log file: a state that can last
+// for days, and of which no service must hang.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// drop takes data off the pipe for which there is no room. What is written when
+// there is room again begins with their number.
+func (s *Streams) drop(sc *scratch, i int, data []byte, final bool) (int, error) {
+	s.dropping = true
+	sc.batch.plan(s.page.base, input{stream: i, data: data, limit: fileLineMax, force: true, final: final, drop: true})
+	return s.send(sc, i, data, TargetFile, 0)
 }
 
 // pumpStream moves what one look at the pipe shows, in one or more batches.
@@ -123,6 +143,9 @@ func (s *Streams) pumpStream(sc *scratch, i int, finishing bool) (moved bool, er
 		}
 		// A full pipe is no reason to cut a line once its writers have room again.
 		n, err := s.deliver(sc, i, v.data, v.full && !moved, last)
+		if n == 0 && noRoom(err) && v.full {
+			n, err = s.drop(sc, i, v.data, last)
+		}
 		if n > 0 {
 			moved = true
 			v.data = v.data[n:]
@@ -227,6 +250,10 @@ func (s *Streams) send(sc *scratch, i int, data []byte, target Target, now int64
 	n := int(p.states[k].src)
 	if err := s.commit(k); err != nil {
 		return 0, err
+	}
+	if k > 0 && s.dropping {
+		s.dropping, s.complain = false, time.Time{}
+		s.m.log.Info("a unit's log is written again, and tells how many lines were dropped", zap.String("unit", s.unit))
 	}
 	if k < b.n && sendErr == nil {
 		sendErr = errWait

@@ -85,7 +85,10 @@ func (sc *scratch) text(m *message, data []byte, r rate) []byte {
 	}
 	return sc.keep(func(b []byte) []byte {
 		b = fmt.Appendf(b, "%d lines dropped", m.dropped)
-		if r.lines > 0 {
+		switch {
+		case m.full:
+			b = append(b, ": the disk was full"...)
+		case r.lines > 0:
 			b = fmt.Appendf(b, ": more than %d in %s (log.rate)", r.lines, r.per)
 		}
 		return b

@@ -46,6 +46,7 @@ type Streams struct {
 	limited     bool
 	left        [2]int
 	complain    time.Time
+	dropping    bool // lines were dropped for want of room, and none written since
 
 	watched atomic.Pointer[watch]
 
