@@ -2,6 +2,7 @@ package pid1test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,14 @@ func TestSurvive(t *testing.T) {
 	units["bomb"] = guestUnit("bomb", 0, onDemand, "[cgroup]\npids-max = 100\nmemory-max = '96M'\nmemory-swap-max = '0'")
 	units["spark"] = "[unit]\nstart = 'demand'\n[service]\ntype = 'task'\ncommand = ['/bin/true']\n[rootfs]\nhost = true\n"
 	units["hog"] = guestUnit("hog", 0, onDemand, "[cgroup]\npids-max = 50\nmemory-max = '32M'\nmemory-swap-max = '0'")
-	m := up(t, vmtest.System{Memory: 768, Cmdline: "-- --max-restart-delay=100ms"}, units)
+	units["talk"] = guestUnit("talk", 100, "[unit]\nstart = 'demand'\n[log]\nrate = '0'\nmax-size = '1G'\n[[mount]]\nsource = '/srv'\ntarget = '/srv'\ntype = 'bind'\noptions = ['rw']")
+	m := up(t, vmtest.System{
+		Memory: 768, Cmdline: "-- --max-restart-delay=100ms",
+		Files: []vmtest.File{
+			vmtest.Text("etc/fstab", "tmpfs /var tmpfs size=24m,mode=0755 0 0\n", 0o644),
+			vmtest.Directory("etc/tmpfiles.d", 0o755), vmtest.Text("etc/tmpfiles.d/var.conf", "d /var/tmp 1777\n", 0o644),
+		},
+	}, units)
 	names := append([]string{"console"}, counters...)
 	m.running(names...)
 
@@ -57,6 +65,7 @@ func TestSurvive(t *testing.T) {
 	m.part("kills", func(m machine) { m.killed(counters) })
 	m.part("latency", limited)
 	m.part("zombies", zombies)
+	m.part("disk full", func(m machine) { m.full(counters) })
 	m.Quit()
 }
 
@@ -217,5 +226,65 @@ func zombies(m machine) {
 	m.t.Logf("the API meanwhile: %+v ms; memory of PID 1: %d KiB, then %d KiB", took, memory, after)
 	if after > memory+2048 {
 		m.t.Errorf("PID 1 has %d KiB, and had %d KiB", after, memory)
+	}
+}
+
+// full leaves no room on /var, where logs and the daemon's own state are. Those
+// who write much are not held up, everything goes on, berthd tells of it, and when
+// there is room again the logs tell what they lack.
+func (m machine) full(counters []string) {
+	before := m.identities(counters)
+	m.Run("berth", "start", "talk")
+	m.Shell("dd if=/dev/zero of=/var/ballast bs=64k 2>/dev/null || true")
+	said := func() int {
+		out, _, err := m.Exec("cat", "/srv/said")
+		n, bad := strconv.Atoi(out)
+		if err != nil || bad != nil {
+			return 0 // it is being written
+		}
+		return n
+	}
+	m.WaitConsole(`cannot write a unit's log: .*no space left on device`, patience)
+	start := said()
+	// A pipe holds 64 buffers, of some 35 such lines each.
+	m.Eventually("it says what no pipe could hold", func() bool { return said() > start+10000 }, func() string { return fmt.Sprint(start, " to ", said()) })
+	m.Run("berth", "start", "spark")
+	m.Write("/etc/berth/units/late.toml", guestUnit("count", 1000))
+	m.running("late")
+	m.killOnce()
+	m.Run("rm", "/var/ballast")
+	m.Eventually("the log tells what it lacks", func() bool {
+		out, _, err := m.Exec("grep", "-c", "lines dropped: the disk was full", "/var/lib/berth/log/talk/current.log")
+		return err == nil && strings.TrimSpace(out) != "0"
+	})
+	m.Run("berth", "stop", "talk")
+	after := m.identities(counters)
+	for name, was := range before {
+		if now := after[name]; now != was {
+			m.t.Errorf("%s was %s and is %s", name, was, now)
+		}
+	}
+	n, dropped := 0, 0
+	for line := range strings.Lines(m.Read("/var/lib/berth/log/talk/current.log")) {
+		text := strings.SplitN(line, " ", 4)[3]
+		var k int
+		if _, err := fmt.Sscanf(text, "<4>%d lines dropped: the disk was full", &k); err == nil {
+			n, dropped = n+k, dropped+k
+		} else if n++; !strings.HasPrefix(text, strconv.Itoa(n)+" ") {
+			m.t.Fatalf("the log of talk has %q, want %d", text, n)
+		}
+	}
+	m.t.Logf("of %d lines %d were dropped", n, dropped)
+	if dropped == 0 {
+		m.t.Error("no line was dropped: the disk was not full")
+	}
+}
+
+// killOnce kills the supervisor and waits for the next one.
+func (m machine) killOnce() {
+	m.t.Helper()
+	out, status, err := m.Exec("guest", "kills", "1")
+	if err != nil || status != 0 {
+		m.t.Fatalf("guest kills: status %d, %v: %s", status, err, out)
 	}
 }

@@ -25,6 +25,8 @@ func main() {
 	switch what {
 	case "count":
 		err = count(number)
+	case "talk":
+		err = talk(number)
 	case "hog":
 		err = hog()
 	case "bomb":

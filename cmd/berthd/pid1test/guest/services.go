@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,6 +18,21 @@ func count(interval int) error {
 			return err
 		}
 		time.Sleep(time.Duration(interval) * time.Millisecond)
+	}
+}
+
+// talk writes numbered lines as fast as they are taken, and how many there were
+// so far to a file, each time after so many.
+func talk(each int) error {
+	for n := 1; ; n++ {
+		if _, err := fmt.Fprintf(os.Stdout, "%d %s\n", n, strings.Repeat("blah ", 20)); err != nil {
+			return err
+		}
+		if n%each == 0 {
+			if err := os.WriteFile("/srv/said", []byte(strconv.Itoa(n)), 0o644); err != nil {
+				return err
+			}
+		}
 	}
 }
 
