@@ -2,6 +2,7 @@ package pid1test
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,8 +46,9 @@ func TestSurvive(t *testing.T) {
 	units["spark"] = "[unit]\nstart = 'demand'\n[service]\ntype = 'task'\ncommand = ['/bin/true']\n[rootfs]\nhost = true\n"
 	units["hog"] = guestUnit("hog", 0, onDemand, "[cgroup]\npids-max = 50\nmemory-max = '32M'\nmemory-swap-max = '0'")
 	units["talk"] = guestUnit("talk", 100, "[unit]\nstart = 'demand'\n[log]\nrate = '0'\nmax-size = '1G'\n[[mount]]\nsource = '/srv'\ntarget = '/srv'\ntype = 'bind'\noptions = ['rw']")
+	maps.Copy(units, stormUnits())
 	m := up(t, vmtest.System{
-		Memory: 768, Cmdline: "-- --max-restart-delay=100ms",
+		Memory: 1024, Cmdline: "-- --max-restart-delay=100ms",
 		Files: []vmtest.File{
 			vmtest.Text("etc/fstab", "tmpfs /var tmpfs size=24m,mode=0755 0 0\n", 0o644),
 			vmtest.Directory("etc/tmpfiles.d", 0o755), vmtest.Text("etc/tmpfiles.d/var.conf", "d /var/tmp 1777\n", 0o644),
@@ -66,7 +68,7 @@ func TestSurvive(t *testing.T) {
 	m.part("latency", limited)
 	m.part("zombies", zombies)
 	m.part("disk full", func(m machine) { m.full(counters) })
-	m.Quit()
+	m.part("storm", storm)
 }
 
 // bootedWell looks at what a machine is made of.
