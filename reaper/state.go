@@ -235,6 +235,10 @@ func (r *reaper) reexec() (syscall.Errno, string) {
 	return errnoOf(err), "execute " + r.config.Exe
 }
 
+// Resuming tells whether this process is a reaper that has executed a binary in
+// its own place, and is not at its beginning. To be asked before Run.
+func Resuming() bool { return os.Getenv(stateVariable) != "" }
+
 // resume begins with what a predecessor left, or with nothing.
 func (r *reaper) resume() {
 	r.table = newTable()

@@ -18,6 +18,9 @@ import (
 // runReaper is berthd as it is started. The flags are the supervisor's: they are
 // looked at here only so that a mistake is told before anything is started.
 func runReaper(args []string) (int, error) {
+	if !reaper.Resuming() {
+		machine.NoteBegin()
+	}
 	place, problems := early.Prepare()
 	if place == machine.Machine {
 		args = initArguments(args)

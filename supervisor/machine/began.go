@@ -9,8 +9,9 @@ import (
 // beganVariable carries the begin of PID 1 to its supervisor.
 const beganVariable = "BERTH_BEGAN"
 
-// NoteBegin is called by PID 1 when it begins; its children find it in their
-// environment.
+// NoteBegin is called by PID 1 when it begins, at the start of the machine, on
+// another root or after a soft reboot, but not when it only goes on as a newer
+// binary. Its children find it in their environment.
 func NoteBegin() {
 	_ = os.Setenv(beganVariable, strconv.FormatInt(int64(bootTime()), 10)) // only a bad name fails
 }

@@ -166,11 +166,19 @@ func TestHandOver(t *testing.T) {
 	if want := []string{"kernel", "initramfs/reaper", "initramfs/supervisor", "initramfs/one", "reaper", "supervisor", "one"}; !slices.Equal(names(r), want) || len(*done) != 2 {
 		t.Errorf("the record has %q, want %q; done: %q", names(r), want, *done)
 	}
-	if err := Forget(dir); err != nil {
-		t.Fatal(err)
+}
+
+// TestSoftReboot: another life of PID 1 does its duties, whatever it finds.
+func TestSoftReboot(t *testing.T) {
+	dir := t.TempDir()
+	b, duties, done := booting(t, dir, "one")
+	for i := range 3 {
+		if err := Run(t.Context(), b, duties, Begin{Init: time.Duration(1+i/2) * time.Second, Supervisor: 3 * time.Second}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		t.Errorf("left are %v, %v", entries, err)
+	if r, err := ReadRecord(dir); err != nil || len(*done) != 2 || !slices.Equal(names(r), []string{"reaper", "supervisor", "one"}) {
+		t.Errorf("done: %q; %+v, %v", *done, r, err)
 	}
 }
 

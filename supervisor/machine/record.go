@@ -26,7 +26,8 @@ type Span struct {
 
 // Record is what is known of this boot, up to the start of the first unit.
 type Record struct {
-	// Spans are in the order in which they began: "kernel", the parts of an
+	// Spans are in the order in which they began: "kernel" (not after a soft
+	// reboot, which has none), the parts of an
 	// initramfs that berthd was the init of, each with "initramfs/" before its
 	// name, "reaper" (from the start of PID 1 to that of its supervisor),
 	// "supervisor" (from there to the first duty), and the duties.
@@ -78,13 +79,13 @@ func openBook(dir string, begin Begin) (*book, *Record, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, past, err
 	}
-	path, boot := filepath.Join(dir, recordFile), identity()
+	path, boot := filepath.Join(dir, recordFile), identity(begin)
 	text, err := os.ReadFile(path)
-	fresh := true
+	fresh, again := true, false
 	if err == nil {
 		var of string
 		past, of = parseRecord(text)
-		fresh = of != boot
+		fresh, again = of != boot, sameKernel(of, boot)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, past, err
 	}
@@ -115,7 +116,7 @@ func openBook(dir string, begin Begin) (*book, *Record, error) {
 			}
 		}
 		for _, s := range [...]Span{{Name: "kernel", End: begin.Init}, {Name: "reaper", Begin: begin.Init, End: begin.Supervisor}, {Name: "supervisor", Begin: begin.Supervisor, End: now}} {
-			if s.End > 0 && (s.Name != "kernel" || from == 0) {
+			if s.End > 0 && (s.Name != "kernel" || from == 0 && !again) {
 				k.write(line{Span: &s})
 			}
 		}
@@ -178,8 +179,8 @@ func ReadRecord(runtimeDir string) (*Record, error) {
 }
 
 // HandOver keeps the record for the berthd on the root file system that an
-// initramfs is about to hand over to, which shares the runtime directory and does
-// its own duties. A soft reboot uses [Forget] instead.
+// initramfs is about to hand over to, which shares the runtime directory, does its
+// own duties and has those of the initramfs in its record.
 func HandOver(runtimeDir string) error {
 	err := os.Rename(filepath.Join(runtimeDir, recordFile), filepath.Join(runtimeDir, formerFile))
 	if err != nil {
@@ -188,22 +189,15 @@ func HandOver(runtimeDir string) error {
 	return nil
 }
 
-// Forget removes the record, so that the duties are done again by the next
-// berthd that is started with this runtime directory. No record: no error.
-func Forget(runtimeDir string) error {
-	for _, name := range []string{recordFile, formerFile} {
-		if err := os.Remove(filepath.Join(runtimeDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot forget the record of the boot: %w", err)
-		}
-	}
-	return nil
-}
-
 // identity tells this life of PID 1 apart from any other, even where the runtime
-// directory outlives it, as in a container that is started again: the kernel's
-// boot and the start of PID 1 (proc_pid_stat(5), field 22).
-func identity() string {
+// directory outlives it, as with a soft reboot or in a container that is started
+// again: the kernel's boot, and when PID 1 began, else when its process was started
+// (proc_pid_stat(5), field 22).
+func identity(begin Begin) string {
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if begin.Init > 0 {
+		return strings.TrimSpace(string(boot)) + "/" + begin.Init.String()
+	}
 	stat, _ := os.ReadFile("/proc/1/stat")
 	text := string(stat)
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
@@ -212,6 +206,14 @@ func identity() string {
 		start = fields[19]
 	}
 	return strings.TrimSpace(string(boot)) + "/" + start
+}
+
+// sameKernel tells whether two identities are of one start of the kernel: then
+// PID 1 began anew, by a soft reboot.
+func sameKernel(a, b string) bool {
+	a, _, _ = strings.Cut(a, "/")
+	b, _, _ = strings.Cut(b, "/")
+	return a == b
 }
 
 // bootTime is now on CLOCK_BOOTTIME.

@@ -18,6 +18,7 @@ const rootPassword = "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSw
 // what the duties of the boot have made of the machine.
 func TestEmergencyShells(t *testing.T) {
 	g := vmtest.Boot(t, vmtest.System{
+		Bare:    true,
 		Cmdline: "berth.emergency single berth.hostname=pid1 berth.nonsense",
 		Files:   []vmtest.File{vmtest.Text("etc/shadow", "root:"+rootPassword+":1::::::\n", 0o600)},
 	})
@@ -56,6 +57,17 @@ func TestEmergencyShells(t *testing.T) {
 	} {
 		if got := strings.TrimSpace(g.Read(path)); got != want {
 			t.Errorf("%s has %q, want %q", path, got, want)
+		}
+	}
+	mounts := g.Read("/proc/1/mounts")
+	for _, want := range []string{
+		"proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n", "sysfs /sys sysfs rw,nosuid,nodev,noexec,relatime 0 0\n",
+		"devtmpfs /dev devtmpfs rw,nosuid,", "devpts /dev/pts devpts rw,nosuid,noexec,relatime,gid=5,mode=620,",
+		"tmpfs /dev/shm tmpfs rw,nosuid,nodev", "tmpfs /run tmpfs rw,nosuid,nodev", "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev,noexec,relatime,nsdelegate,memory_recursiveprot 0 0\n",
+		"securityfs /sys/kernel/security securityfs rw,nosuid,nodev,noexec,relatime 0 0\n",
+	} {
+		if strings.Count(mounts, want) != 1 {
+			t.Errorf("%q is not once among the mounts:\n%s", want, mounts)
 		}
 	}
 	if out := g.Run("stat", "-c", "%s %a", "/var/lib/berth/random-seed"); out != "32 600\n" {

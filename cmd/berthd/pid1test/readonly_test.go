@@ -74,6 +74,12 @@ func TestReadOnlyRoot(t *testing.T) {
 	if text := g.Read(log); strings.Count(text, "by berth.target") != 0 {
 		t.Errorf("the second supervisor has booted again:\n%s", text)
 	}
+	// After a soft reboot the duties are done again.
+	record := g.Read("/run/berth/boot.json")
+	g.Rebooted(func() { g.Run("berth", "soft-reboot", "--no-wait") })
+	if now := g.Read("/run/berth/boot.json"); now == record || !strings.Contains(now, `"done":true`) {
+		t.Errorf("the record after a soft reboot:\n%s", now)
+	}
 	g.Kill(1, syscall.Signal(34+14))
 	g.Ended(time.Minute)
 }

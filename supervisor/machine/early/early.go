@@ -25,7 +25,6 @@ func Prepare() (machine.Place, []string) {
 	if os.Getpid() != 1 {
 		return machine.Service, nil
 	}
-	machine.NoteBegin()
 	unix.Umask(0) // the modes here are meant as they are written
 	defer unix.Umask(0o022)
 	var problems []string
