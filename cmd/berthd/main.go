@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
+	"berth/supervisor/machine"
 	"berth/supervisor/machine/final"
 )
 
@@ -36,7 +38,12 @@ func main() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	var code int
 	var err error
+	if filepath.Base(os.Args[0]) == machine.ModprobeName {
+		role = machine.ModprobeName
+	}
 	switch role {
+	case machine.ModprobeName:
+		err = runModprobe(args)
 	case roleLauncher:
 		err = runLauncher()
 	case roleEmergency:

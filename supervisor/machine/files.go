@@ -41,6 +41,11 @@ func loadModules(ctx context.Context, b *Boot) error {
 		return err
 	}
 	defer l.Close()
+	if l.Any() {
+		if err := b.answerKernel(); err != nil {
+			b.Note(err.Error())
+		}
+	}
 	problems = append(problems, l.LoadConfigured(ctx, b.Options.Modules)...)
 	if !b.Options.Coldplug {
 		return b.report(problems)

@@ -94,11 +94,9 @@ func plan(e Entry) (s Step, notes []string, err error) {
 	}
 	s.Network = o.Has("_netdev") || network[e.Type] || strings.HasPrefix(e.Type, "nfs")
 	s.Wanted = o.Has("nofail") || s.Network
-	for _, key := range []string{"x-systemd.device-timeout", "x-systemd.mount-timeout"} {
-		if v, ok := o.Value(key); ok && key == "x-systemd.device-timeout" {
-			if s.Timeout, err = duration(v); err != nil {
-				return s, notes, err
-			}
+	if v, ok := o.Value("x-systemd.device-timeout"); ok {
+		if s.Timeout, err = duration(v); err != nil {
+			return s, notes, err
 		}
 	}
 	for _, key := range []string{"x-mount.mkdir", "X-mount.mkdir"} {
