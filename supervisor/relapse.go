@@ -3,6 +3,7 @@ package supervisor
 import (
 	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,20 +27,21 @@ const (
 
 // relapses counts the panics.
 type relapses struct {
-	memory *os.File
+	memory   *os.File
+	salvaged bool // by take: what waits has to be roused
 }
 
 // takeRelapses goes on counting, or begins; keep has the reaper keep the memory.
 func takeRelapses(stored map[string][]*os.File, keep func(string, ...*os.File) error) (*relapses, error) {
 	if files := stored[relapsesName]; len(files) > 0 {
 		delete(stored, relapsesName)
-		return &relapses{files[0]}, nil
+		return &relapses{memory: files[0]}, nil
 	}
 	fd, err := unix.MemfdCreate("berth-relapses", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	r := &relapses{os.NewFile(uintptr(fd), relapsesName)}
+	r := &relapses{memory: os.NewFile(uintptr(fd), relapsesName)}
 	r.set(0)
 	return r, keep(relapsesName, r.memory)
 }
@@ -89,11 +91,22 @@ func (r *relapses) take(snapshot *os.File, stateDir string, log *zap.Logger) *co
 	if n < salvageAfter {
 		log.Error("the state is of a newer berthd, and may mean what this one does not know: going on with the units that run and nothing else of it; timers, pending commands and restarts under way are forgotten",
 			zap.Int("version", version), zap.Int("known", snapshotVersion), zap.String("state", aside))
+		r.salvaged = true
 		return core.Salvage(state, core.Input{Now: time.Now()})
 	}
 	log.Error("the supervisor has panicked again and again with this state: going on with the units that run and nothing else of it; timers, pending commands and restarts under way are forgotten",
 		zap.Int("panics", n), zap.String("state", aside))
+	r.salvaged = true
 	return core.Salvage(state, core.Input{Now: time.Now()})
+}
+
+// rouse starts what waits in a state of which only a part was taken over.
+func (s *Supervisor) rouse() {
+	effects := core.Rouse(s.state, s.input(nil, rand.Float64()))
+	s.record()
+	for _, e := range effects {
+		s.do(e)
+	}
 }
 
 // setAside copies a snapshot to a file.

@@ -248,6 +248,9 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if err != nil {
 		return 1, err
 	}
+	if s.relapses.salvaged {
+		s.rouse()
+	}
 	s.beginVital(cfg.Watchdogs)
 	code := s.loop(ctx, changes)
 	return code, nil

@@ -44,3 +44,18 @@ func Salvage(old *State, in Input) *State {
 	}
 	return s
 }
+
+// Rouse looks at every unit that waits, in a State that Salvage made: what they
+// wait for may be there, and no event comes that would tell.
+func Rouse(s *State, in Input) []Effect {
+	s.derive()
+	st := &step{s: s, in: in, queued: map[string]bool{}, touched: map[string]bool{}}
+	for _, name := range s.Names() {
+		if s.Units[name].Phase == Waiting {
+			st.wake(name)
+		}
+	}
+	st.work()
+	st.settleAll()
+	return st.out
+}

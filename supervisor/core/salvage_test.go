@@ -79,7 +79,7 @@ func TestSalvage(t *testing.T) {
 		t.Errorf("the timers are %v, want those of the check and the watchdog of runs", armed)
 	}
 	spawned := map[string]bool{}
-	for _, e := range step(Load{Generation: 2, Units: set}) {
+	for _, e := range Rouse(s, Input{Now: now}) {
 		switch e := e.(type) {
 		case Spawn:
 			spawned[e.Unit] = e.Incarnation > before
@@ -89,6 +89,12 @@ func TestSalvage(t *testing.T) {
 	}
 	if len(spawned) != 3 || !spawned["starts"] || !spawned["waits"] || !spawned["back"] {
 		t.Errorf("started: %v", spawned)
+	}
+	// Once is enough.
+	for _, e := range append(Rouse(s, Input{Now: now}), step(Load{Generation: 2, Units: set})...) {
+		if e, ok := e.(Spawn); ok {
+			t.Errorf("%s is started again", e.Unit)
+		}
 	}
 	// What runs goes on in every way.
 	i := s.Units["runs"].Incarnation
