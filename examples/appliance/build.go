@@ -83,10 +83,11 @@ func (b build) run(ctx context.Context, log io.Writer) error {
 		args = append(args, "--root", root.at+"="+path)
 	}
 	cmd := exec.CommandContext(ctx, b.berth, append(args, b.out)...)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stderr = log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s build-image: %w", b.berth, err)
 	}
+	fmt.Fprintf(log, "built %s, %s\n", b.out, b.format)
 	return makeData(filepath.Join(b.out, dataDisk))
 }
 

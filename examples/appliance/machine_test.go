@@ -174,7 +174,7 @@ func need(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
 	}
-	for _, program := range []string{qemu, "apt-get", "apt-cache"} {
+	for _, program := range []string{qemu, "apt-get", "apt-cache", "e2fsck"} {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("BERTH_NO_SKIP") != "" {
 				t.Fatal(err)
@@ -241,6 +241,10 @@ func TestAppliance(t *testing.T) {
 		}
 		confined(t, g)
 		g.poweroff()
+	}
+	// What berth build-image made, and three machines wrote to.
+	if out, err := exec.Command("e2fsck", "-fn", filepath.Join(out, dataDisk)).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	extRunMax       = 1 << 15
 	extInline       = 4   // extents in an inode
 	extLeaf         = 340 // extents in a block
+	extMostHoles    = 300 // pieces of a file after which zeros are written, lest the extents run out
 	extLostBlocks   = 4
 	extBytesInode   = 16 << 10 // of the image, for each inode
 	extSpareInodes  = 1024
@@ -299,7 +300,7 @@ func (e *ext) file(n *node, i *extIno) error {
 		return nil
 	}
 	c := chunker{size: extBlock, take: func(block []byte) error {
-		if allZero(block) {
+		if len(i.runs) < extMostHoles && allZero(block) {
 			i.holes(1)
 			return nil
 		}

@@ -64,7 +64,13 @@ func sample(t *testing.T) *Tree {
 	add("srv/random", Bytes(random, 0o644))
 	add("srv/text", Text(strings.Repeat("the same line again\n", 30000), 0o644))
 	add("srv/hole", &Inode{Mode: KindRegular | 0o644, Size: 300000})
-	for i := range 700 {
+	pieces := make([]byte, 1000*8192)
+	for i := range 1000 {
+		pieces[i*8192] = byte(i | 1)
+	}
+	add("srv/pieces", Bytes(pieces, 0o644))
+	add("srv/few-pieces", Bytes(pieces[:20*8192], 0o644))
+	for i := range 1500 {
 		add(fmt.Sprintf("srv/many/a file with quite a long name, number %04d", i), Text(fmt.Sprint(i), 0o644))
 	}
 	return tree
