@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ func Decode(text []byte, into any) error {
 	if !utf8.Valid(text) {
 		return errors.New("cannot read the JSON text: it is not UTF-8")
 	}
-	d := &decoder{scanner: scanner{text: text}}
+	d := &decoder{scanner: scanner{text: text, whole: string(text)}}
 	if err := d.document(reflect.ValueOf(into).Elem()); err != nil {
 		return fmt.Errorf("cannot read the JSON text: %w", err)
 	}
@@ -44,11 +45,12 @@ type decoder struct {
 	report
 	scanner
 	values int
-	fields map[reflect.Type]map[string]field // by JSON name
+	place  []where // of the value that is read, from the outside in
+	fields map[reflect.Type][]field
 }
 
 func (d *decoder) document(v reflect.Value) error {
-	if err := d.value(v, nil, 0); err != nil {
+	if err := d.value(v); err != nil {
 		return err
 	}
 	if d.peek(); d.pos < len(d.text) {
@@ -57,32 +59,42 @@ func (d *decoder) document(v reflect.Value) error {
 	return nil
 }
 
-// where is the place of a value. It is written out only for faults.
+// where is a step on the way to a value.
 type where struct {
-	above *where
 	name  string // of a member
 	index int    // of an element, when name is empty
 	inMap bool
 }
 
-func (w *where) String() string {
-	switch {
-	case w == nil:
-		return ""
-	case w.inMap:
-		return key(w.above.String(), w.name)
-	case w.name == "" && w.index >= 0:
-		return index(w.above.String(), w.index)
+// where writes the place of the value that is read out, for a fault.
+func (d *decoder) where() (path string) {
+	for _, w := range d.place {
+		switch {
+		case w.inMap:
+			path = key(path, w.name)
+		case w.name == "" && w.index >= 0:
+			path = index(path, w.index)
+		default:
+			path = dot(path, w.name)
+		}
 	}
-	return dot(w.above.String(), w.name)
+	return path
+}
+
+// inside reads a value that stands in the one that is read.
+func (d *decoder) inside(v reflect.Value, w where) error {
+	d.place = append(d.place, w)
+	err := d.value(v)
+	d.place = d.place[:len(d.place)-1]
+	return err
 }
 
 // value reads one value into v; an invalid v is one that nobody wants.
-func (d *decoder) value(v reflect.Value, at *where, depth int) error {
+func (d *decoder) value(v reflect.Value) error {
 	if d.values++; d.values > maxValues {
 		return d.at(fmt.Errorf("there are more than %d values", maxValues))
 	}
-	if depth > maxDepth {
+	if len(d.place) > maxDepth {
 		return d.at(fmt.Errorf("values are nested more than %d deep", maxDepth))
 	}
 	c := d.peek()
@@ -95,9 +107,9 @@ func (d *decoder) value(v reflect.Value, at *where, depth int) error {
 	}
 	switch {
 	case c == '{':
-		return d.object(v, at, depth)
+		return d.object(v)
 	case c == '[':
-		return d.array(v, at, depth)
+		return d.array(v)
 	case c == '"':
 		text, err := d.str()
 		if err != nil {
@@ -106,50 +118,53 @@ func (d *decoder) value(v reflect.Value, at *where, depth int) error {
 		if v.Kind() == reflect.String {
 			v.SetString(text)
 		} else {
-			d.mismatch(v, at, "a string")
+			d.mismatch(v, "a string")
 		}
 	case c == 't' || c == 'f':
 		if v.Kind() == reflect.Bool {
 			v.SetBool(c == 't')
 		} else {
-			d.mismatch(v, at, "a boolean")
+			d.mismatch(v, "a boolean")
 		}
-		return d.literal(map[bool]string{true: "true", false: "false"}[c == 't'])
+		if c == 't' {
+			return d.literal("true")
+		}
+		return d.literal("false")
 	case c == '-' || c >= '0' && c <= '9':
 		text, err := d.number()
 		if err != nil {
 			return err
 		}
-		d.setNumber(v, at, text)
+		d.setNumber(v, text)
 	default:
 		return d.unexpected("a value")
 	}
 	return nil
 }
 
-func (d *decoder) setNumber(v reflect.Value, at *where, text string) {
+func (d *decoder) setNumber(v reflect.Value, text string) {
 	switch {
 	case v.CanInt():
 		n, err := strconv.ParseInt(text, 10, v.Type().Bits())
 		if err != nil {
-			d.fault(at.String(), "", "%s is not a whole number of %d bits with sign", quote(text), v.Type().Bits())
+			d.fault(d.where(), "", "%s is not a whole number of %d bits with sign", quote(text), v.Type().Bits())
 			return
 		}
 		v.SetInt(n)
 	case v.CanUint():
 		n, err := strconv.ParseUint(text, 10, v.Type().Bits())
 		if err != nil {
-			d.fault(at.String(), "", "%s is not a whole number from 0 to %d", quote(text), ^uint64(0)>>(64-v.Type().Bits()))
+			d.fault(d.where(), "", "%s is not a whole number from 0 to %d", quote(text), ^uint64(0)>>(64-v.Type().Bits()))
 			return
 		}
 		v.SetUint(n)
 	default:
-		d.mismatch(v, at, "a number")
+		d.mismatch(v, "a number")
 	}
 }
 
 // mismatch notes a value of the wrong type, unless nobody wants it.
-func (d *decoder) mismatch(v reflect.Value, at *where, got string) {
+func (d *decoder) mismatch(v reflect.Value, got string) {
 	var want string
 	switch {
 	case !v.IsValid() || v.Kind() == reflect.Interface:
@@ -165,19 +180,19 @@ func (d *decoder) mismatch(v reflect.Value, at *where, got string) {
 	default:
 		want = "an object"
 	}
-	d.fault(at.String(), "", "it is %s, want %s", got, want)
+	d.fault(d.where(), "", "it is %s, want %s", got, want)
 }
 
-func (d *decoder) array(v reflect.Value, at *where, depth int) error {
+func (d *decoder) array(v reflect.Value) error {
 	d.pos++
 	wanted := v.Kind() == reflect.Slice
 	if wanted {
 		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 		if list, ok := v.Addr().Interface().(*[]string); ok {
-			return d.strings(list, at, depth)
+			return d.strings(list)
 		}
 	} else {
-		d.mismatch(v, at, "an array")
+		d.mismatch(v, "an array")
 	}
 	for i := 0; ; i++ {
 		more, err := d.more(i == 0, ']')
@@ -190,14 +205,14 @@ func (d *decoder) array(v reflect.Value, at *where, depth int) error {
 			v.SetLen(i + 1)
 			e = v.Index(i)
 		}
-		if err := d.value(e, &where{above: at, index: i}, depth+1); err != nil {
+		if err := d.inside(e, where{index: i}); err != nil {
 			return err
 		}
 	}
 }
 
 // strings is array for what most of a configuration is: names of system calls.
-func (d *decoder) strings(list *[]string, at *where, depth int) error {
+func (d *decoder) strings(list *[]string) error {
 	for i := 0; ; i++ {
 		more, err := d.more(i == 0, ']')
 		if !more {
@@ -205,8 +220,8 @@ func (d *decoder) strings(list *[]string, at *where, depth int) error {
 		}
 		*list = append(*list, "")
 		to := &(*list)[i]
-		if d.peek() != '"' || d.values == maxValues || depth == maxDepth {
-			if err := d.value(reflect.ValueOf(to).Elem(), &where{above: at, index: i}, depth+1); err != nil {
+		if d.peek() != '"' || d.values == maxValues || len(d.place) == maxDepth {
+			if err := d.inside(reflect.ValueOf(to).Elem(), where{index: i}); err != nil {
 				return err
 			}
 			continue
@@ -218,17 +233,17 @@ func (d *decoder) strings(list *[]string, at *where, depth int) error {
 	}
 }
 
-func (d *decoder) object(v reflect.Value, at *where, depth int) error {
+func (d *decoder) object(v reflect.Value) error {
 	d.pos++
 	isMap := v.Kind() == reflect.Map
-	var fields map[string]field
+	var fields []field
 	switch {
 	case isMap:
 		v.Set(reflect.MakeMap(v.Type()))
 	case v.Kind() == reflect.Struct:
 		fields = d.fieldsOf(v.Type())
 	default:
-		d.mismatch(v, at, "an object")
+		d.mismatch(v, "an object")
 	}
 	var seen [maxFields]bool
 	for first := true; ; first = false {
@@ -246,19 +261,22 @@ func (d *decoder) object(v reflect.Value, at *where, depth int) error {
 		if err := d.next(':', "a colon"); err != nil {
 			return err
 		}
-		member, to, twice := &where{above: at, name: name, index: -1, inMap: isMap}, reflect.Value{}, false
+		to, twice := reflect.Value{}, false
 		if isMap {
 			to = reflect.New(v.Type().Elem()).Elem()
 			twice = v.MapIndex(reflect.ValueOf(name).Convert(v.Type().Key())).IsValid()
-		} else if f, ok := fields[name]; ok {
-			to = v.FieldByIndex(f.index)
-			twice, seen[f.number] = seen[f.number], true
+		} else if i := slices.IndexFunc(fields, func(f field) bool { return f.name == name }); i >= 0 {
+			to = v.FieldByIndex(fields[i].index)
+			twice, seen[i] = seen[i], true
 		}
+		member := where{name: name, index: -1, inMap: isMap}
 		if twice {
-			d.fault(member.String(), "leave one of them out", "it is given twice")
+			d.place = append(d.place, member)
+			d.fault(d.where(), "leave one of them out", "it is given twice")
+			d.place = d.place[:len(d.place)-1]
 			to = reflect.Value{}
 		}
-		if err := d.value(to, member, depth+1); err != nil {
+		if err := d.inside(to, member); err != nil {
 			return err
 		}
 		if isMap && to.IsValid() {
@@ -279,38 +297,40 @@ const maxFields = 64
 
 // field is one of a structure.
 type field struct {
-	index  []int // for FieldByIndex
-	number int   // from 0, by which it is told apart
+	name  string // in JSON
+	index []int  // for FieldByIndex
 }
 
-// fieldsOf gives the fields of a structure by their JSON names, those of
-// embedded structures too.
-func (d *decoder) fieldsOf(t reflect.Type) map[string]field {
-	if f, ok := d.fields[t]; ok {
-		return f
+// fieldsOf gives the fields of a structure, those of embedded structures too.
+func (d *decoder) fieldsOf(t reflect.Type) []field {
+	f, ok := d.fields[t]
+	if !ok {
+		f = addFields(t, nil, make([]field, 0, t.NumField()))
+		if d.fields == nil {
+			d.fields = map[reflect.Type][]field{}
+		}
+		d.fields[t] = f
 	}
-	out := map[string]field{}
-	addFields(t, nil, out)
-	if d.fields == nil {
-		d.fields = map[reflect.Type]map[string]field{}
-	}
-	d.fields[t] = out
-	return out
+	return f
 }
 
 // addFields adds the fields of a structure that is reached by an index. The
 // runtime-spec embeds structures with fields of other names only.
-func addFields(t reflect.Type, above []int, to map[string]field) {
+func addFields(t reflect.Type, above []int, to []field) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		index := append(above[:len(above):len(above)], i)
+		index := f.Index // of one that is not embedded
+		if len(above) > 0 {
+			index = append(above[:len(above):len(above)], i)
+		}
 		if f.Anonymous {
-			addFields(f.Type, index, to)
+			to = addFields(f.Type, index, to)
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.IsExported() && name != "" && name != "-" {
-			to[name] = field{index, len(to)}
+			to = append(to, field{name, index})
 		}
 	}
+	return to
 }

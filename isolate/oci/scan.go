@@ -10,8 +10,9 @@ import (
 // scanner goes through a JSON text (RFC 8259) that is UTF-8. It is four times as
 // fast as the tokens of encoding/json, and it stands in the way of every start.
 type scanner struct {
-	text []byte
-	pos  int
+	text  []byte
+	whole string // the same: strings are parts of it
+	pos   int
 }
 
 var errShort = errors.New("the text ends too early")
@@ -92,7 +93,7 @@ func (s *scanner) str() (string, error) {
 		case c == '"':
 			s.pos++
 			if plain {
-				return string(s.text[begin+1 : s.pos-1]), nil
+				return s.whole[begin+1 : s.pos-1], nil
 			}
 			var out string
 			if err := json.Unmarshal(s.text[begin:s.pos], &out); err != nil {
@@ -141,5 +142,5 @@ func (s *scanner) number() (string, error) {
 	if !good {
 		return "", s.unexpected("a number")
 	}
-	return string(s.text[begin:s.pos]), nil
+	return s.whole[begin:s.pos], nil
 }
