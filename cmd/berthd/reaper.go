@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 
-	"berth/isolate/program"
 	"berth/reaper"
 	"berth/reaper/launcher"
 	"berth/supervisor"
@@ -91,6 +90,5 @@ func runLauncher() error {
 	}
 	reaper.SetName("berthd-launcher")
 	go trimEvery(trimInterval)
-	program.SlackenMonitor()
 	return launcher.Serve(reaper.LauncherFD, launcher.NewProgramForker())
 }
