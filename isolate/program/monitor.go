@@ -16,7 +16,9 @@ const monitorSlack = 500_000 // ns
 // every 20 µs, and takes the processor of a goroutine that is in a system call
 // away, for which other threads are woken that find nothing to do: for a process
 // that does little but a few system calls this is a third of its processor time,
-// and it disturbs the others. It is called once, at the beginning of main.
+// and it disturbs the others. It is called once, at the beginning of main. It is not
+// for a process with many goroutines: one that waits for the processor of another
+// that is in a system call gets it later.
 //
 // Another thread's timer slack (PR_SET_TIMERSLACK of prctl(2)) is set by
 // /proc/TID/timerslack_ns, with CAP_SYS_NICE; without it, or where the thread is not
