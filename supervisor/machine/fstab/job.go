@@ -69,14 +69,6 @@ func Begin(ctx context.Context, cfg Config) *Job {
 		j.steps = steps
 		j.problems = slices.Concat(j.problems, problems, more)
 	}
-	if slices.ContainsFunc(j.steps, func(s Step) bool { return s.Device }) {
-		watch, stop := context.WithCancel(ctx)
-		j.devices = Watch(watch)
-		go func() {
-			j.Wait()
-			stop()
-		}()
-	}
 	j.checks.perDisk = map[string]*sync.Mutex{}
 	for _, s := range j.steps {
 		t := &task{done: make(chan struct{}), settled: make(chan struct{})}
@@ -84,6 +76,14 @@ func Begin(ctx context.Context, cfg Config) *Job {
 		if s.First {
 			j.checks.first.Add(1)
 		}
+	}
+	if slices.ContainsFunc(j.steps, func(s Step) bool { return s.Device }) {
+		watch, stop := context.WithCancel(ctx)
+		j.devices = Watch(watch)
+		go func() {
+			j.Wait()
+			stop()
+		}()
 	}
 	for i := range j.steps {
 		go j.run(i)
