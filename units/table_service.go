@@ -73,6 +73,6 @@ func serviceFields() []Field {
 		{Key: "service.init", Type: TypeBool, Default: "false", Class: RestartClass,
 			Help: "A minimal init is process 1 of the container: it reaps zombies and passes signals on to the program. It needs a PID namespace of the unit's own."},
 		{Key: "service.terminal", Type: TypePath, Class: RestartClass,
-			Help: "The path of a terminal on the host that becomes the program's controlling terminal and its standard streams, for a console service: \"/dev/ttyS0\".", Aliases: []string{"tty-path", "tty"}},
+			Help: "The path of a terminal on the host that becomes the program's controlling terminal and its standard streams, for a console service: \"/dev/ttyS0\". Whoever had it is hung up, its settings are made sane, and TERM is set unless the unit does.", Aliases: []string{"tty-path", "tty"}},
 	}
 }

@@ -80,10 +80,8 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 // is called before the supervisor takes anything over: what else the reaper tells
 // meanwhile goes with the rest of what it handed over.
 func awaitEmergency(ctx context.Context, cfg *supervisor.Config, why string, client *reaper.Client, hand *reaper.Handover) error {
-	// The shell that a former supervisor has asked for may run yet; it is not
-	// waited for twice, nor is its reason replaced.
 	if err := os.WriteFile(filepath.Join(cfg.RuntimeDir, whyFile), []byte(why), 0o644); err != nil {
-		return err
+		cfg.Log.Error("the emergency shell cannot be told why", zap.String("why", why), zap.Error(err))
 	}
 	if err := client.Emergency(); err != nil {
 		return err

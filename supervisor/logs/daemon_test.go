@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,4 +105,33 @@ func readText(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestDaemonFindsJournald: what is said goes to journald as soon as that runs, and
+// elsewhere again when it has gone.
+func TestDaemonFindsJournald(t *testing.T) {
+	needRoot(t)
+	if err := mountRun(); err != nil {
+		t.Fatal(err)
+	}
+	d, kmsg := testDaemon("/run/systemd/journal/socket")
+	d.Info("before it")
+	if !strings.Contains(kmsg.String(), "before it") {
+		t.Errorf("the kernel's log has %q", kmsg)
+	}
+	j := startJournald(t)
+	d.Info("while it runs", zap.String("unit", "web"))
+	j.sync(t)
+	out, err := exec.Command("journalctl", "-q", "-o", "cat", "SYSLOG_IDENTIFIER=berthd").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "while it runs unit=web") || strings.Contains(string(out), "before it") {
+		t.Errorf("journald has %q, %v", out, err)
+	}
+	if strings.Contains(kmsg.String(), "while it runs") {
+		t.Errorf("the kernel's log has it too: %q", kmsg)
+	}
+	j.stop()
+	d.Info("after it")
+	if !strings.Contains(kmsg.String(), "after it") {
+		t.Errorf("the kernel's log has %q", kmsg)
+	}
 }
