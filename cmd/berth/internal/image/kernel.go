@@ -26,15 +26,20 @@ func kernelRelease(path string) (string, error) {
 	if len(head) < 1024 {
 		return "", fmt.Errorf("%s is no kernel: it has %d bytes", path, len(head))
 	}
+	return releaseIn(head), nil
+}
+
+// releaseIn finds the release in the beginning of a kernel image.
+func releaseIn(head []byte) string {
 	const magic, version = 0x202, 0x20e
-	if string(head[magic:magic+4]) != "HdrS" {
-		return "", nil
+	if len(head) < version+2 || string(head[magic:magic+4]) != "HdrS" {
+		return ""
 	}
 	at := int(binary.LittleEndian.Uint16(head[version:])) + 0x200
 	if at == 0x200 || at >= len(head) {
-		return "", nil
+		return ""
 	}
 	text, _, _ := bytes.Cut(head[at:], []byte{0})
 	release, _, _ := strings.Cut(string(text), " ")
-	return release, nil
+	return release
 }
