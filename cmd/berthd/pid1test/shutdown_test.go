@@ -134,6 +134,20 @@ func TestReboots(t *testing.T) {
 	}
 	g.Eventually("the units are up again", func() bool { return strings.Contains(g.Run("berth", "list"), "running") })
 
+	// Onto the next root, which is this one and a file.
+	g.Shell(`mkdir /run/nextroot && mount -t tmpfs none /run/nextroot && cd / && cp -a bin sbin lib usr etc var root home mnt srv /run/nextroot
+mkdir /run/nextroot/tmp && touch /run/nextroot/next`)
+	g.Run("berth", "kill", "--signal", "KILL", "slow")
+	g.Run("berth", "stop", "slow")
+	g.Rebooted(func() { g.Run("berth", "soft-reboot", "--no-wait") })
+	g.Read("/next")
+	if g.Read("/proc/sys/kernel/random/boot_id") != boot || g.Read("/run/before") != "x" {
+		t.Error("it was another kernel, or /run was not kept")
+	}
+	if out := g.Shell("cat /proc/mounts"); strings.Contains(out, "nextroot") {
+		t.Errorf("still mounted:\n%s", out)
+	}
+
 	mount()
 	g.Run("berth", "stop", "--no-block", "slow")
 	g.Run("berth", "kill", "--signal", "KILL", "slow")

@@ -188,6 +188,37 @@ func TestUnitOf(t *testing.T) {
 	}
 }
 
+func TestNextInit(t *testing.T) {
+	root := t.TempDir()
+	program := func(path string, mode os.FileMode) {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if path, err := nextInit(root, "/usr/bin/berthd"); err == nil {
+		t.Errorf("%s in an empty root", path)
+	}
+	program("usr/bin/berthd", 0o644) // cannot be executed
+	program("lib/init", 0o755)
+	if err := os.MkdirAll(filepath.Join(root, "sbin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/lib/init", filepath.Join(root, "sbin/init")); err != nil { // inside
+		t.Fatal(err)
+	}
+	if path, err := nextInit(root, "/usr/bin/berthd"); path != "/sbin/init" {
+		t.Error(path, err)
+	}
+	program("usr/sbin/own", 0o755)
+	if path, err := nextInit(root, "/usr/sbin/own"); path != "/usr/sbin/own" {
+		t.Error(path, err)
+	}
+}
+
 func TestUnwritten(t *testing.T) {
 	n, ok := parseUnwritten("MemTotal: 5 kB\nDirty:   12 kB\nWriteback:  4 kB\nWritebackTmp: 9 kB\n")
 	if n != 16<<10 || !ok {

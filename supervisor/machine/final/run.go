@@ -192,7 +192,8 @@ func (s *stage) endContainer() int {
 	return exitRestart // it takes CAP_SYS_BOOT
 }
 
-// again executes berthd anew. It returns only if it cannot.
+// again executes berthd anew, on the next root if there is one. It returns only if
+// it cannot.
 func (s *stage) again() error {
 	var env []string
 	for _, v := range os.Environ() {
@@ -200,16 +201,29 @@ func (s *stage) again() error {
 			env = append(env, v)
 		}
 	}
-	path, err := os.Executable()
+	own, err := os.Executable()
 	if err != nil {
-		path = "/proc/self/exe"
+		own = "/proc/self/exe"
 	}
-	path = strings.TrimSuffix(path, " (deleted)") // replaced since it was started
+	own = strings.TrimSuffix(own, " (deleted)") // replaced since it was started
 	args := s.Again
 	if len(args) == 0 {
 		args = []string{"berthd"}
 	}
-	for _, p := range []string{path, "/proc/self/exe"} {
+	if mounted(nextRoot) {
+		path, err := nextInit(nextRoot, own)
+		if err == nil {
+			err = enter(nextRoot)
+		}
+		if err == nil && path != own {
+			args = []string{path} // perhaps another init
+		}
+		if err == nil {
+			return syscall.Exec(path, args, env)
+		}
+		Tell(s.Place, "going on with the old root: "+err.Error())
+	}
+	for _, p := range []string{own, "/proc/self/exe"} {
 		err = syscall.Exec(p, args, env)
 	}
 	return err
