@@ -85,6 +85,9 @@ func (s *Supervisor) tellShutdown() {
 		return
 	}
 	text := fmt.Sprintf("%s, asked for by %s: stopping %d units", actionNames[settledAction(s.cfg.Place, e.Action)], e.By, s.state.Left())
+	if s.state.Left() == 1 {
+		text = strings.TrimSuffix(text, "s")
+	}
 	if limit := s.state.ShutdownLimit; limit > 0 && !e.Force {
 		text += ", at most " + limit.String()
 	}

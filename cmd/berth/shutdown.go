@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"berth/supervisor/api"
@@ -89,6 +91,9 @@ func (a *app) shutdown(ctx context.Context, q api.Shutdown, noWait bool) error {
 		return nil
 	}
 	text := fmt.Sprintf("%s: %d units are being stopped", began.Action, began.Left)
+	if began.Left == 1 {
+		text = fmt.Sprintf("%s: 1 unit is being stopped", began.Action)
+	}
 	switch {
 	case began.Force:
 		text = string(began.Action) + ": units are not waited for"
@@ -99,8 +104,11 @@ func (a *app) shutdown(ctx context.Context, q api.Shutdown, noWait bool) error {
 	return a.followShutdown(ctx)
 }
 
-// followShutdown tells what the shutdown waits for, until the daemon is gone.
+// followShutdown tells what the shutdown waits for, until the daemon is gone, or
+// ends this process with all others.
 func (a *app) followShutdown(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
 	told := make(chan bool)
 	watch, cancel := context.WithCancel(ctx)
 	go func() { told <- a.tellStops(watch, nil) }()
@@ -109,7 +117,7 @@ func (a *app) followShutdown(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil // it goes on all the same
 		case <-time.After(stopLook):
 		}
 		_, err := a.client().Daemon(ctx)
