@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
+	"hash/adler32"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,7 +68,7 @@ func (f Files) file(p *Profile, o Options) (name string, content []byte) {
 	}
 	content = binary.NativeEndian.AppendUint64(key(p, o), uint64(self.Size()))
 	content = binary.NativeEndian.AppendUint64(content, uint64(self.ModTime().UnixNano()))
-	sum := uint64(len(content))<<32 | uint64(crc32.ChecksumIEEE(content))
+	sum := uint64(len(content))<<32 | uint64(adler32.Checksum(content))
 	return filepath.Join(f.Dir, strconv.FormatUint(sum, 16)), content
 }
 
@@ -86,7 +86,7 @@ func private(dir string) bool {
 // is of, which tells it from one whose name is the same by chance or on purpose;
 // then the names that are unknown, a line each, and the filter.
 type header struct {
-	sum     uint32 // CRC-32 of all that follows: a machine may go down while it is written
+	sum     uint32 // Adler-32 of all that follows: a machine may go down while it is written
 	flags   uint32
 	content uint32 // lengths
 	names   uint32
@@ -113,7 +113,7 @@ func readFilter(file string, content []byte) (k Kept, ok bool) {
 		*field = binary.NativeEndian.Uint32(text[4*i:])
 	}
 	rest := text[headerSize:]
-	if crc32.ChecksumIEEE(text[4:]) != h.sum || int64(h.content)+int64(h.names) > int64(len(rest)) || !bytes.Equal(rest[:h.content], content) {
+	if adler32.Checksum(text[4:]) != h.sum || int64(h.content)+int64(h.names) > int64(len(rest)) || !bytes.Equal(rest[:h.content], content) {
 		return k, false
 	}
 	names, filter := rest[h.content:h.content+h.names], rest[h.content+h.names:]
@@ -142,7 +142,7 @@ func writeFilter(file string, content []byte, k Kept) {
 	for i, field := range h.fields()[1:] {
 		binary.NativeEndian.PutUint32(text[4*(i+1):], *field)
 	}
-	binary.NativeEndian.PutUint32(text, crc32.ChecksumIEEE(text[4:]))
+	binary.NativeEndian.PutUint32(text, adler32.Checksum(text[4:]))
 	temp, err := os.CreateTemp(dir, fmt.Sprintf("%d-*", os.Getpid()))
 	if err != nil {
 		return
