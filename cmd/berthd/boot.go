@@ -58,11 +58,12 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 		}
 		return err
 	}
-	if err := machine.Run(during, b, machine.Duties(), begin); err != nil {
-		return err
-	}
+	err := machine.Run(during, b, machine.Duties(), begin)
 	if during.Err() != nil {
 		return errEnded
+	}
+	if err != nil {
+		return err
 	}
 	b.Hotplug(ctx)
 	if b.Place == machine.Service {

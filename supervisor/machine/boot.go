@@ -128,6 +128,7 @@ func (k *book) perform(ctx context.Context, b *Boot, d Duty) {
 		b.Log.Warn(n, zap.String("duty", d.Name))
 	}
 	switch {
+	case ctx.Err() != nil: // told by who has ended it
 	case err == nil:
 		b.Log.Debug("done", zap.String("duty", d.Name), took)
 	case !d.Needed:
@@ -142,11 +143,17 @@ func (k *book) perform(ctx context.Context, b *Boot, d Duty) {
 // to take the time of a person at the console for that of fsck.
 func (k *book) emergency(ctx context.Context, b *Boot, why string) {
 	span := Span{Name: "emergency", Begin: bootTime()}
-	if err := b.Emergency(ctx, why); err != nil {
-		span.Error = err.Error()
-		b.Log.Error("cannot run the emergency shell", zap.Error(err))
-	}
+	err := b.Emergency(ctx, why)
 	span.End = bootTime()
+	if err != nil {
+		span.Error = err.Error()
+	}
 	k.write(line{Span: &span})
-	b.Log.Warn("the boot goes on after the emergency shell")
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		b.Log.Error("cannot run the emergency shell, going on without it", zap.Error(err))
+	default:
+		b.Log.Warn("the boot goes on after the emergency shell")
+	}
 }

@@ -60,7 +60,9 @@ func reads(t *testing.T, master *os.File, word string) {
 func TestServe(t *testing.T) {
 	list, masters := terminals(t, 2)
 	over := make(chan error, 1)
-	go func() { over <- serve(list, []string{"/bin/sh", "-c", `trap "" HUP TERM; echo "TERM=$TERM on $(tty)"; read x; sleep 1; exit 3`}) }()
+	go func() {
+		over <- serve(list, []string{"/bin/sh", "-c", `trap "" HUP TERM; echo "TERM=$TERM on $(tty)"; read x; sleep 1; exit 3`})
+	}()
 	for _, m := range masters {
 		reads(t, m, "TERM=vt220 on /dev/pts/")
 	}

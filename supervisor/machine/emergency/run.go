@@ -21,6 +21,14 @@ const (
 	Halt   Action = "halt"
 )
 
+// SIGRTMIN+3 and +5, at which berthd halts and reboots in order, if its supervisor
+// can; orderly is how long that may take.
+const (
+	haltSignal   = unix.Signal(34 + 3)
+	rebootSignal = unix.Signal(34 + 5)
+	orderly      = 30 * time.Second
+)
+
 // How long a message stands before the machine reboots or halts by itself: by the
 // setting, or since there is no shell.
 const (
@@ -40,8 +48,9 @@ type Options struct {
 // Run tells why on every console and does what the action says. For a shell it
 // returns when one of them has ended, and the others were ended then; the shells
 // are children of this process, which has no other. It returns an error when there
-// is no console. Otherwise, and when there is no shell, the machine has rebooted
-// or halted, by reboot(2) after sync(2): what runs then is not asked.
+// is no console. Otherwise, and when there is no shell, the machine reboots or
+// halts: PID 1 is asked first, which unmounts what is mounted, and then, if it
+// cannot, the kernel by reboot(2) after sync(2).
 func Run(o Options) error {
 	consoles := openConsoles()
 	if o.Action != Shell {
@@ -62,13 +71,16 @@ func Run(o Options) error {
 
 // end tells why, waits, and ends the machine.
 func end(consoles []*console, o Options, wait time.Duration) error {
-	what, command := "reboots", unix.LINUX_REBOOT_CMD_RESTART
+	what, signal, command := "reboots", rebootSignal, unix.LINUX_REBOOT_CMD_RESTART
 	if o.Action == Halt {
-		what, command = "halts", unix.LINUX_REBOOT_CMD_HALT
+		what, signal, command = "halts", haltSignal, unix.LINUX_REBOOT_CMD_HALT
 	}
-	tell(consoles, fmt.Sprintf("%sThe machine %s in %v.\n\n", head(o), what, wait))
+	tell(consoles, fmt.Sprintf("%sThe machine %s in %.0f seconds.\n\n", head(o), what, wait.Seconds()))
 	closeAll(consoles)
 	time.Sleep(wait)
+	if unix.Kill(1, signal) == nil {
+		time.Sleep(orderly)
+	}
 	unix.Sync()
 	return os.NewSyscallError("reboot", unix.Reboot(command))
 }
