@@ -45,7 +45,7 @@ func obey(o *cmdline.Options, opt *options, s *config.Settings) {
 
 // boot does the duties of a boot, where this is PID 1 and nobody has done them.
 func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *reaper.Client, hand *reaper.Handover, begin machine.Begin) error {
-	b.RuntimeDir, b.StateDir, b.Log = cfg.RuntimeDir, cfg.StateDir, cfg.Log
+	b.RuntimeDir, b.StateDir, b.Log, b.Life = cfg.RuntimeDir, cfg.StateDir, cfg.Log, ctx
 	for _, p := range b.Options.Problems {
 		b.Log.Warn("a word on the kernel's command line has no effect", zap.String("because", p))
 	}
@@ -65,7 +65,7 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 	if err != nil {
 		return err
 	}
-	b.Hotplug(ctx)
+	b.Hotplug()
 	if b.Place == machine.Service {
 		return nil
 	}

@@ -113,7 +113,7 @@ func runInitramfs(args []string) error {
 	if opt.runtimeDir != "" {
 		runtimeDir = opt.runtimeDir
 	}
-	b := &machine.Boot{Place: place, Options: options, Line: line, RuntimeDir: runtimeDir, StateDir: settings.StateDir, Log: log}
+	b := &machine.Boot{Place: place, Options: options, Line: line, RuntimeDir: runtimeDir, StateDir: settings.StateDir, Log: log, Life: context.Background()}
 	b.Emergency = func(ctx context.Context, why string) error {
 		if err := os.WriteFile(filepath.Join(runtimeDir, whyFile), []byte(why), 0o644); err != nil {
 			return err

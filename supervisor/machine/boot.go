@@ -37,6 +37,9 @@ type Boot struct {
 	// on a file system that is not mounted yet, or be read-only.
 	RuntimeDir, StateDir string
 	Log                  *zap.Logger
+	// Life ends with the supervisor: what a duty leaves behind it, such as mounts
+	// whose devices are missing yet, goes by this and not by the duty's context.
+	Life context.Context
 	// Emergency runs the emergency shell and returns when the boot shall go on.
 	Emergency func(ctx context.Context, why string) error
 	// FreshIdentity: the machine ID is of this boot, so that the image may be the

@@ -54,7 +54,7 @@ func loadModules(ctx context.Context, b *Boot) error {
 	problems = append(problems, l.Coldplug(ctx)...)
 	if err == nil {
 		b.hotplugs = true
-		go b.hotplug(ctx, events)
+		go b.hotplug(b.Life, events)
 	}
 	return errors.Join(err, b.report(problems))
 }
@@ -102,9 +102,9 @@ func (b *Boot) fsckOptions() fsck.Options {
 
 // mountFileSystems mounts what the boot has to wait for; the rest goes on behind
 // it, and what goes wrong with that is told when it is over.
-func mountFileSystems(ctx context.Context, b *Boot) error {
+func mountFileSystems(_ context.Context, b *Boot) error {
 	load, done := b.moduleOnDemand()
-	job := fstab.Begin(ctx, fstab.Config{Root: "/", Fsck: b.fsckOptions(), Module: load,
+	job := fstab.Begin(b.Life, fstab.Config{Root: "/", Fsck: b.fsckOptions(), Module: load,
 		Note: func(text string) { b.Log.Info(text) }})
 	problems, reboot := job.Required()
 	told := len(problems)
@@ -122,9 +122,9 @@ func mountFileSystems(ctx context.Context, b *Boot) error {
 	return b.report(problems)
 }
 
-// Hotplug loads modules for devices that appear, until ctx ends, where the machine
-// wants that. It returns at once; each supervisor calls it after [Run].
-func (b *Boot) Hotplug(ctx context.Context) {
+// Hotplug loads modules for devices that appear, for Life, where the machine wants
+// that. It returns at once; each supervisor calls it after [Run].
+func (b *Boot) Hotplug() {
 	if b.Place != Machine || !b.Options.Coldplug || b.hotplugs {
 		return
 	}
@@ -136,10 +136,10 @@ func (b *Boot) Hotplug(ctx context.Context) {
 	go func() {
 		// What has appeared since an earlier supervisor listened is there now.
 		if l, _, err := b.openModules(); err == nil {
-			b.tellModules(l.Coldplug(ctx))
+			b.tellModules(l.Coldplug(b.Life))
 			l.Close()
 		}
-		b.hotplug(ctx, events)
+		b.hotplug(b.Life, events)
 	}()
 }
 

@@ -15,7 +15,7 @@ import (
 func disk(t *testing.T, name string, command ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := vmtest.Disk(path, 64); err != nil {
+	if err := vmtest.Disk(path, 8); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(command[0], append(command[1:], path)...).CombinedOutput(); err != nil {
@@ -67,6 +67,7 @@ LABEL=missing /missing ext4 nofail,x-systemd.device-timeout=2s
 /dev/vda /later ext4 noauto
 LABEL=late /late ext2 nofail
 `, 0o644),
+			vmtest.File{Name: "late.image", Mode: 0o100600, From: disk(t, "late", "mkfs.ext2", "-q", "-L", "late")},
 			vmtest.Directory("etc/sysctl.d", 0o755), vmtest.Directory("etc/tmpfiles.d", 0o755),
 			vmtest.Text("etc/sysctl.d/10.conf", "kernel.panic = 17\nnet.ipv4.ip_forward = 1\n-no.such = 1\n", 0o644),
 			vmtest.Text("etc/sysctl.conf", "kernel.panic = 18\n", 0o644),
@@ -102,7 +103,7 @@ LABEL=late /late ext2 nofail
 	}
 	look()
 	// A device that appears later is mounted when it does.
-	g.Shell("dd if=/dev/zero of=/tmp/late bs=1M count=8 2>&1; losetup /dev/loop0 /tmp/late; mke2fs -L late /dev/loop0; losetup -d /dev/loop0; losetup /dev/loop0 /tmp/late")
+	g.Shell("losetup /dev/loop0 /late.image")
 	g.Eventually("the late device is mounted", func() bool { return strings.Contains(g.Read("/proc/mounts"), "/dev/loop0 /late ext2 rw") })
 	// A reset while files are written leaves a journal to play back.
 	g.Shell("rm /data/deep/id; (i=0; while :; do i=$((i+1)); echo $i > /data/deep/f$((i%64)); sync; done) </dev/null >/dev/null 2>&1 &")
