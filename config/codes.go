@@ -65,7 +65,9 @@ berth build-image puts into an image what it is given: the directory of unit
 files with all that lies in it (so paths that begin with "./" are there), root
 file systems with --root, single files with --file. A root file system, a
 program, the source of a bind mount and an environment file must be among them,
-unless they lie below /dev, /proc, /run, /sys, /tmp or a mount of the fstab.`,
+unless they lie below /dev, /proc, /run, /sys, /tmp or a mount of the fstab; and
+so must the user that the unit runs as, and in a read-only root file system the
+targets of its mounts.`,
 }
 
 // Explain gives the text for a code of this package ("C001"), or false.

@@ -32,9 +32,9 @@ boots, with berthd as its PID 1, in the directory OUTPUT:
 
 Nothing is mounted, no other program is run, and no privilege is needed beyond
 reading what goes in. The unit files are checked first, as berth check does, and
-what they name must be in the image: root file systems, programs, sources of bind
-mounts. The whole directory of unit files goes to /etc/berth/units, so what they
-name relative to themselves is there.
+what they name must be in the image: root file systems, programs, users, sources
+of bind mounts. The whole directory of unit files goes to /etc/berth/units, so
+what they name relative to themselves is there.
 
 --root gives a directory of this machine, or a tar archive, for a path of the
 image or for the rootfs.path of a unit; its files keep owners, permissions,

@@ -171,5 +171,8 @@ func unpack(dir string, h *tar.Header, in io.Reader) error {
 	if _, err := io.Copy(f, in); err != nil {
 		return err
 	}
-	return f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Chtimes(to, h.ModTime, h.ModTime) // so that an image is the same when it is built anew
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -79,6 +80,9 @@ func (p *Plan) lacks(u *units.Unit) []lack {
 			out = append(out, lack{"service.environment-files", fmt.Sprintf("there is no %s in the image", p.inImage(file)), "give it with --file FILE:" + p.inImage(file)})
 		}
 	}
+	if complete && !p.hasUser(u.Service.User, roots) {
+		out = append(out, lack{"service.user", fmt.Sprintf("there is no user %s in the /etc/passwd of its root file system", u.Service.User), "add the user there, or write a number"})
+	}
 	if !complete || len(u.Service.Command) == 0 {
 		return out
 	}
@@ -97,6 +101,23 @@ func (p *Plan) lacks(u *units.Unit) []lack {
 		where = "its root file system, " + strings.Join(roots, " and ")
 	}
 	return append(out, lack{"service.command", fmt.Sprintf("there is no program %s in %s", program, where), "look at the path, and at what was given with --root: --dry-run lists all files"})
+}
+
+// hasUser tells whether a user is known in a root file system, or is a number. What
+// cannot be read is left for the boot to tell.
+func (p *Plan) hasUser(name string, roots []string) bool {
+	if name == "" || name == "root" || strings.Trim(name, "0123456789") == "" {
+		return true
+	}
+	for _, root := range slices.Backward(roots) { // the highest layer counts
+		n := p.system.StatIn(root, "/etc/passwd")
+		if n == nil {
+			continue
+		}
+		text, err := read(n)
+		return err != nil || strings.Contains("\n"+text, "\n"+name+":")
+	}
+	return false
 }
 
 // noTargets gives the targets of mounts that are not there and that berthd cannot
@@ -150,4 +171,18 @@ func (p *Plan) checkState() error {
 		}
 	}
 	return nil
+}
+
+// read gives the text of a regular file, which is not read beyond 1 MiB; nil is none.
+func read(n *fsimage.Inode) (string, error) {
+	if n == nil || n.Open == nil || n.Kind() != fsimage.KindRegular {
+		return "", nil
+	}
+	f, err := n.Open()
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	return string(text), err
 }

@@ -220,7 +220,7 @@ func TestModules(t *testing.T) {
 	for _, name := range []string{"modules.dep", "modules.alias", "modules.softdep"} {
 		fmt.Fprintf(&b, "== %s\n%s", name, index[name])
 	}
-	text, err := p.read(loadFile)
+	text, err := read(p.system.Stat(loadFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,6 +243,9 @@ func TestRefused(t *testing.T) {
 			`console.toml:2:11: error[C030]: there is no program /bin/sh in the image`},
 		{"no source of a mount", func(t *testing.T, o *Options) { remove(t, o.Units+"/html") }, `web.toml:7:3: error[C030]: there is no /etc/berth/units/html in the image to mount on /www`},
 		{"no target of a mount", func(t *testing.T, o *Options) { remove(t, o.Roots[0].From+"/www") }, `web.toml:7:3: error[C030]: there is no /www in its root file system, which is read-only`},
+		{"no user", func(t *testing.T, o *Options) {
+			put(t, o.Units+"/web.toml", strings.Replace(webUnit, "[rootfs]", "user = \"www\"\n\n[rootfs]", 1))
+		}, `web.toml:4:8: error[C030]: there is no user www in the /etc/passwd`},
 		{"no environment", func(_ *testing.T, o *Options) { o.Files = nil }, `app.toml:3:21: error[C030]: there is no /etc/app.env in the image`},
 		{"a unit that is wrong", func(t *testing.T, o *Options) { put(t, o.Units+"/web.toml", "[service]\ncomand = []\n") }, `web.toml:2:1: error[U`},
 		{"no unit", func(t *testing.T, o *Options) { o.Units = t.TempDir() }, "there are no units in"},

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,19 +87,4 @@ func (p *Plan) addHandover() error {
 		return err
 	}
 	return p.modulesInto(t)
-}
-
-// read gives the text of a file in the image, "" if there is none.
-func (p *Plan) read(path string) (string, error) {
-	n := p.system.Stat(path)
-	if n == nil || n.Open == nil || n.Kind() != fsimage.KindRegular {
-		return "", nil
-	}
-	f, err := n.Open()
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	return string(text), err
 }

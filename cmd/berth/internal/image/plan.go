@@ -364,7 +364,7 @@ func (p *Plan) addFstab() error {
 		}
 		p.system.Lookup("/etc/fstab").Mode = fsimage.KindRegular | 0o644
 	}
-	text, err := p.read("/etc/fstab")
+	text, err := read(p.system.Stat("/etc/fstab"))
 	if err != nil {
 		return err
 	}
