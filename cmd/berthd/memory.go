@@ -46,18 +46,21 @@ func trim() {
 // millisecond that a trim takes.
 const trimInterval = 20 * time.Second
 
-// trimEvery trims now and then: all three processes are idle nearly always.
-func trimEvery(interval time.Duration) {
-	for range time.Tick(interval) {
+// trimNowAndThen trims when the start is over, and every now and then: all three
+// processes are idle nearly always.
+func trimNowAndThen() {
+	time.Sleep(startTime)
+	trim()
+	for range time.Tick(trimInterval) {
 		trim()
 	}
 }
 
-// The supervisor's garbage collection (GOGC). While it starts, time counts:
-// the heap may grow to 20 MB before the first collection, which a start with a
-// hundred units does not need. Afterwards memory does: it is idle nearly always.
+// The supervisor's garbage collection (GOGC). While it starts, time counts: the
+// heap may grow to 8 MB before the first collection, which a start with some ten
+// units does not need. Afterwards memory does: it is idle nearly always.
 const (
-	startCollection = 500
+	startCollection = 200
 	startTime       = 2 * time.Second
 	collection      = 50
 )
@@ -69,9 +72,8 @@ func collectLater() {
 	go func() {
 		time.Sleep(startTime)
 		debug.SetGCPercent(collection)
-		trim()
-		trimEvery(trimInterval)
 	}()
+	go trimNowAndThen()
 }
 
 // tableSize is how many descriptors a process has room for from the start.

@@ -48,7 +48,7 @@ func runReaper(args []string) (int, error) {
 	if place == machine.Machine && switchroot.Possible() {
 		leaveInitramfs(args)
 	}
-	go trimEvery(trimInterval)
+	go trimNowAndThen()
 	go growTable()
 	backoff := reaper.DefaultBackoff
 	backoff.Max = max(opt.maxDelay, backoff.First)
@@ -89,6 +89,6 @@ func runLauncher() error {
 		return err
 	}
 	reaper.SetName("berthd-launcher")
-	go trimEvery(trimInterval)
+	go trimNowAndThen()
 	return launcher.Serve(reaper.LauncherFD, launcher.NewProgramForker())
 }
