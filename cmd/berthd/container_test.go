@@ -193,6 +193,26 @@ func TestContainerEnds(t *testing.T) {
 	}
 }
 
+// Who asks for a shutdown is told what it waits for, until everything ends.
+func TestShutdownTellsWhatItWaitsFor(t *testing.T) {
+	b := startInner(t, "", map[string]string{"web.toml": stops("sleep 3; ")}, "web")
+	out, err := b.berth("poweroff")
+	if err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Exited() { // it may go down with the rest
+			t.Errorf("%v", err)
+		}
+	}
+	for _, text := range []string{"exit: 1 unit is being stopped, at most until ", "waiting for web: sent TERM, KILL to all its processes at "} {
+		if !strings.Contains(out, text) {
+			t.Errorf("nothing of %q in\n%s", text, out)
+		}
+	}
+	if status := b.end(); !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("it ended with %#x", status)
+	}
+}
+
 // What only a machine can do is refused, and nothing is stopped for it.
 func TestContainerRefuses(t *testing.T) {
 	b := startInner(t, "", map[string]string{"web.toml": stops("")}, "web")

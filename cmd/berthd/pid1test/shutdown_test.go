@@ -62,22 +62,33 @@ func settings(lines ...string) vmtest.File {
 // TestPowerOff switches off a machine with all that can be in the way: a unit
 // that never ends by itself, a process outside of all units that ignores what it
 // is asked, an ext4 on a disk that it is busy with, and on that one the file of
-// another, by a loop device. The limits hold, the disk is clean, and the last
+// another, by a loop and a dm device, and swap in a third. The limits hold, the disk is clean, and the last
 // line tells what was killed.
 func TestPowerOff(t *testing.T) {
 	disk := imageOf(t, 64)
+	tools, err := newCollection(nil)
+	if err == nil {
+		err = tools.add("usr/sbin/dmsetup")
+	}
+	if err != nil {
+		vmtest.SkipOrFail(t, err)
+	}
 	g := vmtest.Boot(t, vmtest.System{
-		Disks: []string{disk}, Modules: []string{"ext4", "loop"},
-		Files: []vmtest.File{
+		Disks: []string{disk}, Modules: []string{"ext4", "loop", "dm_mod"},
+		Files: append(tools.files,
+			vmtest.Directory("usr/lib64", 0o755), vmtest.Link("lib64", "usr/lib64"), vmtest.Directory("usr/lib/x86_64-linux-gnu", 0o755),
 			vmtest.Copy("inner.img", imageOf(t, 8)),
 			settings(`shutdown-timeout = "5s"`),
 			unitFile("web", unit(`trap 'exit 0' TERM; while :; do sleep 0.1; done`)),
 			unitFile("wedged", unit(`trap "" TERM; while :; do sleep 1; done`, "[[stop.steps]]", "signal = 'TERM'", "wait = 'infinity'")),
-		},
+		),
 	})
 	g.Up()
 	g.Shell(`mkdir /data && mount -t ext4 /dev/vda /data && cp /inner.img /data/inner.img && mkdir /data/inner
-mount -t ext4 -o loop /data/inner.img /data/inner && echo written >/data/inner/file && echo written >/data/file
+losetup /dev/loop0 /data/inner.img
+DM_DISABLE_UDEV=1 dmsetup create layer --table "0 16384 linear /dev/loop0 0"
+mount -t ext4 /dev/mapper/layer /data/inner && echo written >/data/inner/file && echo written >/data/file
+dd if=/dev/zero of=/data/swap bs=1M count=4 2>/dev/null && mkswap /data/swap >/dev/null && swapon /data/swap
 (trap "" TERM HUP; cd /data/inner; while :; do sleep 1; done) </dev/null >/dev/null 2>&1 &`)
 	began := time.Now()
 	if out := g.Run("berth", "poweroff", "--no-wait", "--reason", "the test"); out != "" {
