@@ -66,31 +66,31 @@ func TestGetty(t *testing.T) {
 	})
 	login := func() {
 		t.Helper()
-		g.WaitConsole(`login: `, time.Minute)
+		g.WaitConsole(`login: `, 3*time.Minute)
 		g.Type("root\n")
-		g.WaitConsole(`Password: `, time.Minute)
+		g.WaitConsole(`Password: `, 3*time.Minute)
 		g.Type("secret\n")
-		g.WaitConsole(`# `, time.Minute)
+		g.WaitConsole(`# `, 3*time.Minute)
 	}
 	login()
 	g.Type("tty; berth list; echo \"TERM is $TERM, mark $((40+2))\"\n")
-	if said := g.WaitConsole(`(?s).*mark 42`, time.Minute)[0]; !strings.Contains(said, "/dev/console\n") && !strings.Contains(said, "/dev/ttyS0\n") || !strings.Contains(said, "TERM is vt220") || !strings.Contains(said, "vm-agent") {
+	if said := g.WaitConsole(`(?s).*mark 42`, 3*time.Minute)[0]; !strings.Contains(said, "/dev/console\n") && !strings.Contains(said, "/dev/ttyS0\n") || !strings.Contains(said, "TERM is vt220") || !strings.Contains(said, "vm-agent") {
 		t.Errorf("the shell says %s", said)
 	}
 	// Ctrl-C ends the foreground job and nothing else, Ctrl-Z stops it.
-	g.WaitConsole(`# `, time.Minute)
+	g.WaitConsole(`# `, 3*time.Minute)
 	g.Type("sleep 1000\n")
-	g.WaitConsole(`sleep 1000`, time.Minute) // the echo of what was typed
+	g.WaitConsole(`sleep 1000`, 3*time.Minute) // the echo of what was typed
 	g.Eventually("the sleep runs", func() bool {
 		_, status, err := g.Exec("pidof", "sleep")
 		return err == nil && status == 0
 	})
 	g.Type("\x1a")
-	g.WaitConsole(`(?s)Stopped.*# `, time.Minute)
+	g.WaitConsole(`(?s)Stopped.*# `, 3*time.Minute)
 	g.Type("fg\n")
-	g.WaitConsole(`sleep 1000`, time.Minute)
+	g.WaitConsole(`sleep 1000`, 3*time.Minute)
 	g.Type("\x03")
-	g.WaitConsole(`# `, time.Minute)
+	g.WaitConsole(`# `, 3*time.Minute)
 	g.Eventually("the sleep ends", func() bool {
 		_, status, err := g.Exec("pidof", "sleep")
 		return err == nil && status != 0
@@ -99,17 +99,17 @@ func TestGetty(t *testing.T) {
 	// The end of the shell is that of the unit's process; a new login follows.
 	first := mainPID(t, g, "getty")
 	g.Type("exit\n")
-	g.WaitConsole(`login: `, time.Minute)
+	g.WaitConsole(`login: `, 3*time.Minute)
 	g.Eventually("another getty runs", func() bool { now := mainPID(t, g, "getty"); return now != "" && now != first })
 	// A restart hangs up who is logged in.
 	g.Type("root\n")
-	g.WaitConsole(`Password: `, time.Minute)
+	g.WaitConsole(`Password: `, 3*time.Minute)
 	g.Type("secret\n")
-	g.WaitConsole(`# `, time.Minute)
+	g.WaitConsole(`# `, 3*time.Minute)
 	g.Run("berth", "restart", "getty")
 	login()
 	g.Kill(1, syscall.Signal(34+4))
-	g.Ended(time.Minute)
+	g.Ended(3 * time.Minute)
 }
 
 func mainPID(t *testing.T, g *vmtest.Guest, unit string) string {

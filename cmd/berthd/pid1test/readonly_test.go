@@ -81,7 +81,7 @@ func TestReadOnlyRoot(t *testing.T) {
 		t.Errorf("the record after a soft reboot:\n%s", now)
 	}
 	g.Kill(1, syscall.Signal(34+14))
-	g.Ended(time.Minute)
+	g.Ended(3 * time.Minute)
 }
 
 // TestRebootFromEmergency: ctrl-alt-del works while the boot waits for a person.
@@ -89,6 +89,6 @@ func TestRebootFromEmergency(t *testing.T) {
 	g := vmtest.Boot(t, vmtest.System{Cmdline: "berth.emergency"})
 	g.WaitConsole(`\(berth\.emergency\)`, 3*time.Minute)
 	g.CtrlAltDel()
-	g.WaitConsole(`reboot`, time.Minute)
-	g.Ended(time.Minute)
+	g.WaitConsole(`reboot`, 3*time.Minute)
+	g.Ended(3 * time.Minute)
 }
