@@ -52,10 +52,10 @@ func NewDaemon(o LoggerOptions) (*Daemon, error) {
 		return &Daemon{Logger: log}, second
 	}
 	d := &Daemon{local: &local{kmsg: out, kept: o.Target == "auto", identifier: o.Identifier}}
-	var core zapcore.Core = &localCore{LevelEnabler: o.Level, out: d.local}
+	var core zapcore.Core = &localCore{fieldCore: fieldCore{LevelEnabler: o.Level}, out: d.local}
 	if o.Target == "auto" {
 		d.conn = &journalConn{path: o.JournalSocket, fd: -1}
-		core = &journalCore{LevelEnabler: o.Level, identifier: o.Identifier, fallback: core, conn: d.conn}
+		core = &journalCore{fieldCore: fieldCore{LevelEnabler: o.Level}, identifier: o.Identifier, fallback: core, conn: d.conn}
 	}
 	d.Logger = zap.New(core)
 	return d, nil
@@ -132,15 +132,12 @@ func (l *local) write(e zapcore.Entry, fields []zapcore.Field, line []byte) erro
 
 // localCore is zap's view of local.
 type localCore struct {
-	zapcore.LevelEnabler
-	fields []zapcore.Field
-	out    *local
+	fieldCore
+	out *local
 }
 
 func (c *localCore) With(fields []zapcore.Field) zapcore.Core {
-	clone := *c
-	clone.fields = append(c.fields[:len(c.fields):len(c.fields)], fields...)
-	return &clone
+	return &localCore{fieldCore{c.LevelEnabler, c.all(fields)}, c.out}
 }
 
 func (c *localCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -150,10 +147,8 @@ func (c *localCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Ch
 	return ce
 }
 
-func (c *localCore) Sync() error { return nil }
-
 func (c *localCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	all := append(c.fields[:len(c.fields):len(c.fields)], fields...)
+	all := c.all(fields)
 	line, err := zapcore.NewConsoleEncoder(plainConfig()).EncodeEntry(e, all)
 	if err != nil {
 		return err

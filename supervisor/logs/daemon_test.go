@@ -18,8 +18,8 @@ func testDaemon(journal string) (*Daemon, *bytes.Buffer) {
 	var kmsg bytes.Buffer
 	d := &Daemon{local: &local{kmsg: &kmsg, kept: true, identifier: "berthd"}, conn: &journalConn{path: journal, fd: -1}}
 	d.Logger = zap.New(&journalCore{
-		LevelEnabler: zapcore.InfoLevel, identifier: "berthd", conn: d.conn,
-		fallback: &localCore{LevelEnabler: zapcore.InfoLevel, out: d.local},
+		fieldCore: fieldCore{LevelEnabler: zapcore.InfoLevel}, identifier: "berthd", conn: d.conn,
+		fallback: &localCore{fieldCore: fieldCore{LevelEnabler: zapcore.InfoLevel}, out: d.local},
 	})
 	return d, &kmsg
 }

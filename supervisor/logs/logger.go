@@ -53,10 +53,10 @@ func NewLogger(o LoggerOptions) (*zap.Logger, error) {
 		if err != nil {
 			return nil, err
 		}
-		return zap.New(&localCore{LevelEnabler: o.Level, out: &local{kmsg: kmsg, identifier: o.Identifier}}), nil
+		return zap.New(&localCore{fieldCore: fieldCore{LevelEnabler: o.Level}, out: &local{kmsg: kmsg, identifier: o.Identifier}}), nil
 	case "journald":
 		core := &journalCore{
-			LevelEnabler: o.Level, identifier: o.Identifier,
+			fieldCore: fieldCore{LevelEnabler: o.Level}, identifier: o.Identifier,
 			fallback: zapcore.NewCore(consoleEncoder(), out, o.Level),
 			conn:     &journalConn{path: o.JournalSocket, fd: -1},
 		}
@@ -110,18 +110,31 @@ func stderrIsJournal(stream string) bool {
 	return dev == strconv.FormatUint(uint64(st.Dev), 10) && ino == strconv.FormatUint(st.Ino, 10)
 }
 
+// fieldCore is what every core here has: a level, and the fields that were given
+// to it by With.
+type fieldCore struct {
+	zapcore.LevelEnabler
+	fields []zapcore.Field
+}
+
+// all gives the core's fields and those of an entry, in a slice of its own.
+func (c *fieldCore) all(fields []zapcore.Field) []zapcore.Field {
+	return append(c.fields[:len(c.fields):len(c.fields)], fields...)
+}
+
+func (c *fieldCore) Sync() error { return nil }
+
 // journalCore sends zap's entries to journald, each field as a field.
 type journalCore struct {
-	zapcore.LevelEnabler
+	fieldCore
 	identifier string
-	fields     []zapcore.Field
 	fallback   zapcore.Core
 	conn       *journalConn
 }
 
 func (c *journalCore) With(fields []zapcore.Field) zapcore.Core {
 	clone := *c
-	clone.fields = append(c.fields[:len(c.fields):len(c.fields)], fields...)
+	clone.fields = c.all(fields)
 	return &clone
 }
 
@@ -132,12 +145,10 @@ func (c *journalCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.
 	return ce
 }
 
-func (c *journalCore) Sync() error { return nil }
-
 // Write sends one entry. The message has the fields too, since that is all that
 // most people see; they are in fields of their own for those who search.
 func (c *journalCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	all := append(c.fields[:len(c.fields):len(c.fields)], fields...)
+	all := c.all(fields)
 	text, pairs := plainText(e, all)
 	var b []byte
 	for _, p := range pairs {
