@@ -250,35 +250,6 @@ func (t *Tree) nodes() []*node {
 	return all
 }
 
-// contents copies a regular file to a writer and holds it to its size.
-func (n *Inode) contents(name string, w io.Writer) error {
-	if n.Open == nil {
-		_, err := io.CopyN(w, zeros{}, n.Size)
-		return err
-	}
-	in, err := n.Open()
-	if err != nil {
-		return fmt.Errorf("cannot read /%s: %w", name, err)
-	}
-	defer in.Close()
-	copied, err := io.Copy(w, io.LimitReader(in, n.Size+1))
-	if err != nil {
-		return fmt.Errorf("cannot copy /%s into the image: %w", name, err)
-	}
-	if copied != n.Size {
-		return fmt.Errorf("cannot copy /%s into the image: its size changed from %d bytes meanwhile", name, n.Size)
-	}
-	return nil
-}
-
-// zeros reads as zero bytes for ever.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
 // device is a device's number in the form that Linux keeps on disk (new_encode_dev).
 func (n *Inode) device() uint32 { return n.Minor&0xff | n.Major<<8 | n.Minor&^0xff<<12 }
 

@@ -41,35 +41,58 @@ func (p *Plan) checkUnits() error {
 type lack struct{ key, what, try string }
 
 func (p *Plan) lacks(u *units.Unit) []lack {
-	var out []lack
 	if u.Service.Type == "group" {
 		return nil
 	}
-	// The root directories in which the program may be, and those that are there.
-	roots := []string{"/"}
-	key := "rootfs.layers"
-	if u.RootFS.Path != "" {
-		key = "rootfs.path"
+	out := p.lacksFiles(u)
+	roots, missing := p.rootsOf(u)
+	if len(missing) > 0 { // what is in them cannot be told
+		return append(missing, out...)
 	}
-	if !u.RootFS.Host {
-		roots = nil
-	}
-	for _, path := range rootPaths(u) {
-		at := p.inImage(path)
-		if n := p.system.Stat(at); n == nil || n.Kind() != fsimage.KindDir {
-			try := fmt.Sprintf("give the directory that is to be there: --root %s=DIRECTORY", at)
-			out = append(out, lack{key, fmt.Sprintf("there is no root file system at %s in the image", at), try})
-			continue
-		}
-		roots = append(roots, at)
-	}
-	complete := len(out) == 0
-	if complete && !u.RootFS.Host && u.RootFS.Writable == "none" {
+	if !u.RootFS.Host && u.RootFS.Writable == "none" {
 		for _, target := range p.noTargets(u, roots) {
 			out = append(out, lack{"mount", fmt.Sprintf("there is no %s in its root file system, which is read-only, to mount something on", target),
 				"put an empty directory or file there, or give rootfs.writable"})
 		}
 	}
+	if !p.hasUser(u.Service.User, roots) {
+		out = append(out, lack{"service.user", fmt.Sprintf("there is no user %s in the /etc/passwd of its root file system", u.Service.User), "add the user there, or write a number"})
+	}
+	if len(u.Service.Command) > 0 && !p.hasProgram(u, roots) {
+		where := "the image"
+		if !u.RootFS.Host {
+			where = "its root file system, " + strings.Join(roots, " and ")
+		}
+		out = append(out, lack{"service.command", fmt.Sprintf("there is no program %s in %s", u.Service.Command[0], where), "look at the path, and at what was given with --root: --dry-run lists all files"})
+	}
+	return out
+}
+
+// rootsOf gives the root directory of a unit in the image, or its layers from the
+// lowest on, and which of them are not there.
+func (p *Plan) rootsOf(u *units.Unit) (roots []string, missing []lack) {
+	if u.RootFS.Host {
+		return []string{"/"}, nil
+	}
+	key := "rootfs.layers"
+	if u.RootFS.Path != "" {
+		key = "rootfs.path"
+	}
+	for _, path := range rootPaths(u) {
+		at := p.inImage(path)
+		if n := p.system.Stat(at); n != nil && n.Kind() == fsimage.KindDir {
+			roots = append(roots, at)
+			continue
+		}
+		missing = append(missing, lack{key, fmt.Sprintf("there is no root file system at %s in the image", at),
+			fmt.Sprintf("give the directory that is to be there: --root %s=DIRECTORY", at)})
+	}
+	return roots, missing
+}
+
+// lacksFiles tells what a unit names of the machine beside its root file system.
+func (p *Plan) lacksFiles(u *units.Unit) []lack {
+	var out []lack
 	for _, m := range u.Mounts {
 		if m.Type == "bind" && !p.there(m.Source) {
 			out = append(out, lack{"mount", fmt.Sprintf("there is no %s in the image to mount on %s", p.inImage(m.Source), m.Target), "put it beside the unit files, or give it with --root or --file"})
@@ -80,27 +103,20 @@ func (p *Plan) lacks(u *units.Unit) []lack {
 			out = append(out, lack{"service.environment-files", fmt.Sprintf("there is no %s in the image", p.inImage(file)), "give it with --file FILE:" + p.inImage(file)})
 		}
 	}
-	if complete && !p.hasUser(u.Service.User, roots) {
-		out = append(out, lack{"service.user", fmt.Sprintf("there is no user %s in the /etc/passwd of its root file system", u.Service.User), "add the user there, or write a number"})
-	}
-	if !complete || len(u.Service.Command) == 0 {
-		return out
-	}
+	return out
+}
+
+// hasProgram tells whether a unit's program is there, or may be at run time.
+func (p *Plan) hasProgram(u *units.Unit, roots []string) bool {
 	program := u.Service.Command[0]
 	mounted := slices.ContainsFunc(u.Mounts, func(m units.Mount) bool { return below(program, m.Target) })
 	if !path.IsAbs(program) || mounted || u.RootFS.Host && p.mounted(program) {
-		return out
+		return true
 	}
-	for _, root := range roots {
-		if n := p.system.StatIn(root, program); n != nil && n.Kind() == fsimage.KindRegular && n.Mode&0o111 != 0 {
-			return out
-		}
-	}
-	where := "the image"
-	if !u.RootFS.Host {
-		where = "its root file system, " + strings.Join(roots, " and ")
-	}
-	return append(out, lack{"service.command", fmt.Sprintf("there is no program %s in %s", program, where), "look at the path, and at what was given with --root: --dry-run lists all files"})
+	return slices.ContainsFunc(roots, func(root string) bool {
+		n := p.system.StatIn(root, program)
+		return n != nil && n.Kind() == fsimage.KindRegular && n.Mode&0o111 != 0
+	})
 }
 
 // hasUser tells whether a user is known in a root file system, or is a number. What
