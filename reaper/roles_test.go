@@ -29,6 +29,8 @@ import (
 const (
 	socketVariable = "BERTH_TEST_SOCKET"
 	trimVariable   = "BERTH_TEST_TRIM"
+	// healthyVariable is when a supervisor counts as healthy; a second.
+	healthyVariable = "BERTH_TEST_HEALTHY"
 )
 
 func TestMain(m *testing.M) {
@@ -46,6 +48,10 @@ func TestMain(m *testing.M) {
 				}
 			}()
 		}
+		healthy, err := time.ParseDuration(os.Getenv(healthyVariable))
+		if err != nil {
+			healthy = time.Second
+		}
 		os.Exit(Run(Config{
 			Supervisor: []string{"test-supervisor", "role-supervisor"},
 			Launcher:   []string{"test-launcher", "role-launcher"},
@@ -53,7 +59,7 @@ func TestMain(m *testing.M) {
 			Exe:        os.Getenv("BERTH_TEST_EXE"),
 			// Not to the machine's own log, also as PID 1 of a namespace.
 			Log:     func(line string) { unix.Write(2, []byte("reaper: "+line+"\n")) },
-			Backoff: Backoff{First: time.Millisecond, Max: 20 * time.Millisecond, Healthy: time.Second},
+			Backoff: Backoff{First: time.Millisecond, Max: 20 * time.Millisecond, Healthy: healthy},
 		}))
 	case "role-supervisor":
 		if err := Harden(); err != nil {

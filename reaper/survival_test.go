@@ -202,6 +202,7 @@ func checkFinal(t *testing.T, w *world, kept string) {
 // A supervisor that cannot be kept alive brings the emergency role, once; it is
 // tried on, and at once when that has ended.
 func TestCrashLoopBringsTheEmergencyRole(t *testing.T) {
+	t.Setenv(healthyVariable, "1h")
 	w := newInit(t)
 	crash := func(times int) {
 		for range times {
