@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -216,6 +217,7 @@ w+ /run/w1 - - - - more
 w /run/none - - - - x
 z /run/tree/a ~0777 web
 Z /run/tree/sub ~0750 :mallory www
+Z /run/theirs - web
 e /run/tree 0711
 d /run/tree/a
 d= /run/replaced
@@ -225,14 +227,14 @@ f /run/many/../x
 `)
 	for name, text := range map[string]string{
 		"run/again": "old", "run/kept": "old", "etc/full/b": "b", "run/emptied/a/b/c": "", "run/gone1/x/y": "", "run/gone2": "", "run/one": "", "run/two/": "",
-		"run/w1": "123456", "run/w2": "1", "run/tree/a": "", "run/tree/sub/b": "", "run/tree/sub/c/d": "", "run/replaced": "file", "dev/disk": "file",
+		"run/theirs/a": "", "run/w1": "123456", "run/w2": "1", "run/tree/a": "", "run/tree/sub/b": "", "run/tree/sub/c/d": "", "run/replaced": "file", "dev/disk": "file",
 	} {
 		if strings.HasSuffix(name, "/") {
 			name += "x"
 		}
 		put(t, root+"/"+name, text)
 	}
-	for _, err := range []error{os.Symlink("/old", root+"/run/relink"), os.Symlink("/old", root+"/run/oldlink"), os.Symlink("../../etc/shadow", root+"/run/tree/sub/shadow"), os.Chmod(root+"/run/tree/sub/b", 0o4755)} {
+	for _, err := range []error{os.Symlink("/old", root+"/run/relink"), os.Symlink("/old", root+"/run/oldlink"), os.Symlink("../../etc/shadow", root+"/run/tree/sub/shadow"), os.Chmod(root+"/run/tree/sub/b", 0o4755), os.Chown(root+"/run/theirs", 1000, 0)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,9 +248,9 @@ f /run/many/../x
 	slices.Sort(got)
 	want := []string{
 		`/usr/lib/tmpfiles.d/t.conf:21: cannot remove /run/{one,two}: directory not empty`,
-		`/usr/lib/tmpfiles.d/t.conf:28: cannot make /run/tree/a: there is something else: a regular file`,
-		`/usr/lib/tmpfiles.d/t.conf:31: cannot make /etc/passwd/x: not a directory`,
-		`/usr/lib/tmpfiles.d/t.conf:32: the path "/run/many/../x" is not absolute and plain; write it as d /run/web 0755 web web - -`,
+		`/usr/lib/tmpfiles.d/t.conf:29: cannot make /run/tree/a: there is something else: a regular file`,
+		`/usr/lib/tmpfiles.d/t.conf:32: cannot make /etc/passwd/x: not a directory`,
+		`/usr/lib/tmpfiles.d/t.conf:33: the path "/run/many/../x" is not absolute and plain; write it as d /run/web 0755 web web - -`,
 		`/usr/lib/tmpfiles.d/t.conf:6: cannot make /run/bad: there is no user "nobody-here" in the root's /etc/passwd`,
 	}
 	if !slices.Equal(got, want) {
@@ -287,6 +289,7 @@ f /run/many/../x
 		"run/tree/sub/b":           `100750 0:1002 ""`,
 		"run/tree/sub/c/d":         `100640 0:1002 ""`,
 		"run/replaced":             "40755 0:0",
+		"run/theirs/a":             `100644 1000:0 ""`,
 		"etc/passwd/x":             "none",
 		"usr/share/factory/etc/f/": "40755 0:0 a",
 	} {
@@ -316,10 +319,16 @@ func TestAttack(t *testing.T) {
 		"removal":         {"R /srv/web/*/shadow", func(d string) error { return os.Symlink("/etc", d+"/x") }},
 		"hard link":       {"z /srv/web/x 0666 mallory", func(d string) error { return os.Link(d+"/../../etc/shadow", d+"/x") }},
 		"hard link tree":  {"Z /srv/web 0666 mallory", func(d string) error { return os.Link(d+"/../../etc/shadow", d+"/x") }},
-		"write":           {"w /srv/web/x - - - - evil", func(d string) error { return os.Symlink("/etc/shadow", d+"/x") }},
-		"copy":            {"C /srv/web/x - - - - /usr/share/factory/etc/f", func(d string) error { return os.Symlink("/etc", d+"/x") }},
-		"copy from":       {"C /srv/copy - - - - /srv/web/x/shadow", func(d string) error { return os.Symlink("/etc", d+"/x") }},
-		"link to a link":  {"d /srv/web/y/sub 0777 mallory", func(d string) error { return errors.Join(os.Symlink("/etc", d+"/x"), os.Symlink("x", d+"/y")) }},
+		"hard link in /tmp": {"z /tmp/x 0666 mallory", func(d string) error {
+			return errors.Join(os.Mkdir(d+"/../../tmp", 0o777), os.Link(d+"/../../etc/shadow", d+"/../../tmp/x"))
+		}},
+		"write in /tmp": {"w /tmp/x - - - - evil", func(d string) error {
+			return errors.Join(os.Mkdir(d+"/../../tmp", 0o777), os.Link(d+"/../../etc/shadow", d+"/../../tmp/x"))
+		}},
+		"write":          {"w /srv/web/x - - - - evil", func(d string) error { return os.Symlink("/etc/shadow", d+"/x") }},
+		"copy":           {"C /srv/web/x - - - - /usr/share/factory/etc/f", func(d string) error { return os.Symlink("/etc", d+"/x") }},
+		"copy from":      {"C /srv/copy - - - - /srv/web/x/shadow", func(d string) error { return os.Symlink("/etc", d+"/x") }},
+		"link to a link": {"d /srv/web/y/sub 0777 mallory", func(d string) error { return errors.Join(os.Symlink("/etc", d+"/x"), os.Symlink("x", d+"/y")) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := rootWith(t, c.lines+"\n")
@@ -344,6 +353,36 @@ func TestAttack(t *testing.T) {
 				t.Errorf("a secret was copied: %s", got)
 			}
 		})
+	}
+}
+
+// TestRemoveMounted: what is mounted below is not emptied.
+func TestRemoveMounted(t *testing.T) {
+	root := rootWith(t, "D /run/x 0755\nR /run/y\n")
+	runtime.LockOSThread() // never unlocked: the thread's namespace ends with it
+	if err := errors.Join(unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{root + "/run/x/mounted", root + "/run/y/mounted"} {
+		put(t, dir+"/below", "")
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		put(t, dir+"/kept", "")
+		put(t, filepath.Dir(dir)+"/gone", "")
+	}
+	problems := Apply(t.Context(), root)
+	if len(problems) != 2 || !strings.Contains(problems[0].String(), "cannot remove /run/x: mounted: something is mounted there") {
+		t.Errorf("%v", problems)
+	}
+	for _, dir := range []string{root + "/run/x", root + "/run/y"} {
+		if got := look(dir + "/mounted"); !strings.HasSuffix(got, " kept") {
+			t.Errorf("%s/mounted: %s", dir, got)
+		}
+		if got := look(dir + "/gone"); got != "none" {
+			t.Errorf("%s/gone: %s", dir, got)
+		}
 	}
 }
 
