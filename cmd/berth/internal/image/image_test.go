@@ -150,6 +150,9 @@ func machine(t *testing.T) Options {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Chmod(filepath.Join(dir, "units/html/index.html"), 0o666); err != nil { // it is not so in the image
+		t.Fatal(err)
+	}
 	if err := os.Symlink("busybox", filepath.Join(dir, "host/usr/bin/sh")); err != nil {
 		t.Fatal(err)
 	}
