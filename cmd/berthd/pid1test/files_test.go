@@ -171,3 +171,14 @@ func TestModules(t *testing.T) {
 	}
 	g.Quit()
 }
+
+// TestCheckReboots: a check that asks for a reboot gets one, before anything uses
+// the file system.
+func TestCheckReboots(t *testing.T) {
+	g := vmtest.Boot(t, vmtest.System{Disks: []string{disk(t, "data", "mkfs.ext4", "-q", "-L", "data")}, Files: []vmtest.File{
+		vmtest.Text("usr/sbin/fsck.ext4", "#!/bin/sh\nexit 3\n", 0o755), vmtest.Text("etc/fstab", "LABEL=data /data ext4 defaults 0 2\n", 0o644)}})
+	g.Ended(2 * time.Minute)
+	if text := g.Console(); !strings.Contains(text, "rebooting: the check of a file system asks for it") || strings.Contains(text, "vm-agent") {
+		t.Error("it did not reboot for that")
+	}
+}

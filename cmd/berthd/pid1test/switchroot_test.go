@@ -22,18 +22,14 @@ func TestSwitchRoot(t *testing.T) {
 		parts bool
 		mount string // of the root, in /proc/mounts
 	}{
-		"label":   {"root=LABEL=root rw rootflags=noatime", false, "/dev/vda / ext4 rw,noatime"},
-		"table":   {"root=PARTUUID=01234567-89ab-cdef-0123-456789abcdef", true, "/dev/vda2 / ext4 rw,relatime"}, // by fstab
+		"label":   {"root=LABEL=root rw rootflags=noatime", false, "/dev/vda / ext4 rw,noatime,errors=remount-ro"},
+		"table":   {"root=PARTUUID=01234567-89ab-cdef-0123-456789abcdef", true, "/dev/vda2 / ext4 rw,relatime,errors=remount-ro"}, // by fstab
 		"overlay": {"root=/dev/vda rootfstype=ext4 berth.overlay=tmpfs", false, "overlay / overlay rw,relatime,lowerdir=/run/berth-root/lower,"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := filepath.Join(t.TempDir(), "disk")
-			fstab := ""
-			if c.parts {
-				fstab = "LABEL=root / ext4 defaults 0 1\n"
-			}
 			vmtest.RootDisk(t, disk, "root", append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"),
-				vmtest.Text("etc/where", "disk", 0o644), vmtest.Text("etc/fstab", fstab, 0o644))...)
+				vmtest.Text("etc/where", "disk", 0o644), vmtest.Text("etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n", 0o644))...)
 			if c.parts {
 				disk = partitioned(t, disk, 2, "01234567-89ab-cdef-0123-456789abcdef")
 			}

@@ -201,6 +201,10 @@ func (j *Job) present(s *Step, m *mount.Mount, device *blkid.Device) error {
 		return err
 	}
 	root := s.Target == "/"
+	if root && inPlace(st.Type) {
+		j.cfg.Note("the entry of the root file system is left out: an overlay, or memory, is in its place")
+		return nil
+	}
 	if root && s.Check && device != nil {
 		if st.Flags&unix.ST_RDONLY == 0 {
 			j.cfg.Note("the root file system is not checked: it is mounted for writing; boot with ro on the kernel command line")
@@ -226,6 +230,11 @@ func (j *Job) present(s *Step, m *mount.Mount, device *blkid.Device) error {
 		return nil
 	}
 	return m.Do(j.ctx)
+}
+
+// inPlace tells whether a root of this kind stands for the one that fstab names.
+func inPlace(magic int64) bool {
+	return magic == unix.OVERLAYFS_SUPER_MAGIC || magic == unix.TMPFS_MAGIC || magic == unix.RAMFS_MAGIC
 }
 
 // check has the file system checked when its turn has come.
