@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -51,13 +52,37 @@ func (f *logFile) open() error {
 		f.dir = dir
 	}
 	if f.fd < 0 {
-		fd, err := unix.Openat(f.dir, currentLog, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, fileMode)
+		fd, err := unix.Openat(f.dir, currentLog, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, fileMode)
 		if err != nil {
 			return fmt.Errorf("cannot open %s/%s/%s: %w", f.base, f.unit, currentLog, err)
 		}
 		f.fd = fd
+		if err := mend(fd); err != nil {
+			f.close()
+			return fmt.Errorf("cannot cut an unfinished line off %s/%s/%s: %w", f.base, f.unit, currentLog, err)
+		}
 	}
 	return nil
+}
+
+// mend cuts off the begin of a line that a file ends with after the machine was
+// reset: the next line would be taken for its rest. What a batch that is not
+// settled has written of a line does not count either, see delivered.
+func mend(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return err
+	}
+	tail := make([]byte, min(st.Size, fileLineMax+prefixSize))
+	n, err := unix.Pread(fd, tail, st.Size-int64(len(tail)))
+	if err != nil || n < len(tail) {
+		return err
+	}
+	torn := len(tail) - 1 - bytes.LastIndexByte(tail, '\n')
+	if torn == 0 || torn == len(tail) && st.Size > int64(len(tail)) {
+		return nil // whole, or none of our files
+	}
+	return unix.Ftruncate(fd, st.Size-int64(torn))
 }
 
 func (f *logFile) close() {

@@ -39,6 +39,27 @@ func TestFileLines(t *testing.T) {
 	}
 }
 
+// After a reset of the machine a file may end anywhere.
+func TestTornLine(t *testing.T) {
+	for _, torn := range []string{"", "2", "2026-01-01T00:00:00.000000000Z stdout F tor", strings.Repeat("x", 20)} {
+		dir := t.TempDir()
+		const whole = "2026-01-01T00:00:00.000000000Z stdout F whole\n"
+		if err := os.Mkdir(filepath.Join(dir, "web"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "web", currentLog), []byte(whole+torn), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		m := newManager(t, dir)
+		s, w := newStreams(t, m, "web", units.Log{Target: "file"})
+		write(t, w.Stdout, "next\n")
+		finish(t, s)
+		if diff := cmp.Diff([]string{"stdout F whole", "stdout F next"}, fileLines(t, dir, "web")); diff != "" {
+			t.Errorf("after %q: %s", torn, diff)
+		}
+	}
+}
+
 func TestRate(t *testing.T) {
 	dir := t.TempDir()
 	m := newManager(t, dir)
