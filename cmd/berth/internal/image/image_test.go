@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,6 +150,12 @@ func machine(t *testing.T) Options {
 		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error { // whatever the umask is
+		return errors.Join(err, os.Chmod(path, 0o755))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(dir, "units/html/index.html"), 0o666); err != nil { // it is not so in the image
 		t.Fatal(err)
