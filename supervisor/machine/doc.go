@@ -7,5 +7,7 @@
 // without parsing. Everything else is done by the supervisor, once per boot,
 // before it starts units: a list of duties as data, an executor, and a record of
 // what each took and how it ended. The kernel's command line is in package
-// cmdline.
+// cmdline; what a duty reads from files is in a package for each kind: modules,
+// sysctl, fstab (with blkid, fsck and mount), tmpfiles. Package switchroot goes from
+// an initramfs to a root file system, before the reaper.
 package machine

@@ -25,16 +25,17 @@ func TestSwitchRoot(t *testing.T) {
 		"label":   {"root=LABEL=root rw rootflags=noatime", false, "/dev/vda / ext4 rw,noatime,errors=remount-ro"},
 		"table":   {"root=PARTUUID=01234567-89ab-cdef-0123-456789abcdef", true, "/dev/vda2 / ext4 rw,relatime,errors=remount-ro"}, // by fstab
 		"overlay": {"root=/dev/vda rootfstype=ext4 berth.overlay=tmpfs", false, "overlay / overlay rw,relatime,lowerdir=/run/berth-root/lower,"},
+		"changes": {"root=LABEL=root berth.overlay=LABEL=changes", false, "/dev/vdb /run/berth-root/upper ext4 rw,"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			disk := filepath.Join(t.TempDir(), "disk")
-			vmtest.RootDisk(t, disk, "root", append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"),
+			path := filepath.Join(t.TempDir(), "disk")
+			vmtest.RootDisk(t, path, "root", append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"),
 				vmtest.Text("etc/where", "disk", 0o644), vmtest.Text("etc/fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n", 0o644))...)
 			if c.parts {
-				disk = partitioned(t, disk, 2, "01234567-89ab-cdef-0123-456789abcdef")
+				path = partitioned(t, path, 2, "01234567-89ab-cdef-0123-456789abcdef")
 			}
 			g := vmtest.Boot(t, vmtest.System{
-				Bare: true, Disks: []string{disk}, Cmdline: c.line, Modules: []string{"overlay"},
+				Bare: true, Disks: []string{path, disk(t, "changes", "mkfs.ext4", "-q", "-L", "changes")}, Cmdline: c.line, Modules: []string{"overlay"},
 				Files: append(withLibraries(t, "e2fsck", "usr/sbin/fsck.ext4"), vmtest.Text("etc/where", "initramfs", 0o644), vmtest.Text("only-initramfs", "", 0o644)),
 			})
 			g.Up()
@@ -44,7 +45,10 @@ func TestSwitchRoot(t *testing.T) {
 			if mounts := g.Read("/proc/mounts"); !strings.Contains(mounts, c.mount) || strings.Contains(mounts, "/sysroot") {
 				t.Errorf("the mounts have no %q:\n%s", c.mount, mounts)
 			}
-			g.Shell("echo x > /written; test ! -e /only-initramfs; test -c /dev/vda || test -b /dev/vda; test -d /sys/fs/cgroup/berth.slice")
+			g.Shell("echo x > /written; test ! -e /only-initramfs; test -b /dev/vda; test -d /sys/fs/cgroup/berth.slice")
+			if name == "changes" {
+				g.Shell("grep -q 'overlay / overlay rw' /proc/mounts; test -s /run/berth-root/upper/files/written")
+			}
 			if exe := g.Shell("readlink /proc/1/exe; tr '\\0' ' ' < /proc/1/cmdline"); !strings.HasPrefix(exe, "/usr/sbin/berthd\n") {
 				t.Errorf("PID 1 is %s", exe)
 			}

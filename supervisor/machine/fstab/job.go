@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"berth/supervisor/machine/conf"
@@ -110,13 +111,13 @@ func (j *Job) run(i int) {
 		<-j.tasks[before].done
 		if j.tasks[before].failed {
 			t.failed = true
-			j.problem(s, fmt.Errorf("%s, which it needs, is not mounted", j.steps[before].Target), "")
+			j.problem(s, fmt.Errorf("%s, which it needs, is not mounted", j.steps[before].Target))
 			return
 		}
 	}
 	if err := j.do(s, t); err != nil {
 		t.failed = true
-		j.problem(s, err, "")
+		j.problem(s, err)
 	}
 }
 
@@ -128,22 +129,17 @@ func (s *Step) name() string {
 	return s.Target
 }
 
-func (j *Job) problem(s *Step, err error, try string) {
+func (j *Job) problem(s *Step, err error) {
 	what := err.Error()
-	if !startsWithCannot(what) {
+	if !strings.HasPrefix(what, "cannot ") {
 		verb := "mount "
 		if s.Entry.Swap() {
 			verb = "use "
 		}
 		what = "cannot " + verb + s.name() + ": " + what
 	}
-	if try == "" {
-		try = j.advice(s, err)
-	}
-	j.tell(conf.Problem{File: s.File, Line: s.Line, What: what, Try: try, Minor: s.Wanted})
+	j.tell(conf.Problem{File: s.File, Line: s.Line, What: what, Try: advice(s, err), Minor: s.Wanted})
 }
-
-func startsWithCannot(s string) bool { return len(s) > 7 && s[:7] == "cannot " }
 
 func (j *Job) tell(p conf.Problem) {
 	j.mu.Lock()

@@ -268,7 +268,7 @@ func (j *Job) check(s *Step, device, kind, disk string) error {
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // advice tells what to try after a failure.
-func (j *Job) advice(s *Step, err error) string {
+func advice(s *Step, err error) string {
 	var bad *fsck.Error
 	var path *fs.PathError
 	switch {
