@@ -90,18 +90,30 @@ func (a *app) shutdown(ctx context.Context, q api.Shutdown, noWait bool) error {
 	if noWait {
 		return nil
 	}
-	text := fmt.Sprintf("%s: %d units are being stopped", began.Action, began.Left)
-	if began.Left == 1 {
-		text = fmt.Sprintf("%s: 1 unit is being stopped", began.Action)
-	}
-	switch {
-	case began.Force:
+	text := string(began.Action) + ": " + leftText(began)
+	if began.Force {
 		text = string(began.Action) + ": units are not waited for"
-	case began.Until != nil:
-		text += ", at most until " + began.Until.Local().Format(time.TimeOnly)
 	}
 	fmt.Fprintln(a.err, text)
 	return a.followShutdown(ctx)
+}
+
+// leftText tells what a shutdown has yet to stop: "3 units are being stopped, at
+// most until 12:05:00".
+func leftText(s *api.ShuttingDown) string {
+	text := fmt.Sprintf("%d units are being stopped", s.Left)
+	if s.Left == 1 {
+		text = "1 unit is being stopped"
+	}
+	if s.Until != nil {
+		text += ", at most until " + s.Until.Local().Format(time.TimeOnly)
+	}
+	return text
+}
+
+// shutdownText tells of a shutdown that is under way.
+func shutdownText(s *api.ShuttingDown) string {
+	return fmt.Sprintf("shutting down, to %s, asked for by %s; %s", s.Action, safe(s.By), leftText(s))
 }
 
 // followShutdown tells what the shutdown waits for, until the daemon is gone, or

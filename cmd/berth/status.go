@@ -59,6 +59,9 @@ func (a *app) daemonStatus(ctx context.Context) error {
 	if invalid != nil {
 		state, color = "running, with invalid unit files", red
 	}
+	if s := d.Shutdown; s != nil {
+		state, color = shutdownText(s), yellow
+	}
 	fmt.Fprintf(a.out, "%s berthd %s\n", p.in(color, "●"), d.Version)
 	a.field("State", p.in(color, state))
 	a.field("Generation", generationText(d))

@@ -196,7 +196,14 @@ func TestContainerEnds(t *testing.T) {
 // Who asks for a shutdown is told what it waits for, until everything ends.
 func TestShutdownTellsWhatItWaitsFor(t *testing.T) {
 	b := startInner(t, "", map[string]string{"web.toml": stops("sleep 3; ")}, "web")
-	out, err := b.berth("poweroff")
+	begun, err := b.berth("poweroff", "--no-wait")
+	if err != nil {
+		t.Errorf("%v: %s", err, begun)
+	}
+	if out, err := b.berth("status"); err != nil || !strings.Contains(out, "shutting down, to exit, asked for by root (") {
+		t.Errorf("berth status: %v: %s", err, out)
+	}
+	out, err := b.berth("halt") // which comes to the same in a container
 	if err != nil {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.Exited() { // it may go down with the rest
