@@ -74,6 +74,18 @@ func TestReadOnlyRoot(t *testing.T) {
 	if text := g.Read(log); strings.Count(text, "by berth.target") != 0 {
 		t.Errorf("the second supervisor has booted again:\n%s", text)
 	}
+	// An emergency shell that a signal asks for is beside everything that runs.
+	g.Kill(1, syscall.Signal(34+2))
+	g.WaitConsole(`emergency \*\*\*`, 3*time.Minute)
+	g.WaitConsole(`startup\):`, 3*time.Minute)
+	if now := strings.TrimSpace(g.Run("pidof", "sleep")); now != pid {
+		t.Errorf("the emergency shell has touched the units: %s before, %s now", pid, now)
+	}
+	g.Type("\x04")
+	g.Eventually("the emergency shell ends", func() bool {
+		_, status, err := g.Exec("pidof", "sulogin")
+		return err == nil && status != 0
+	})
 	// After a soft reboot the duties are done again.
 	record := g.Read("/run/berth/boot.json")
 	g.Rebooted(func() { g.Run("berth", "soft-reboot", "--no-wait") })
