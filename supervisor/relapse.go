@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"berth/supervisor/core"
@@ -14,9 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A state on which the core panics would have every supervisor that takes it over
-// panic again. So a panic is counted, in memory that the reaper keeps, until a
-// supervisor has lived for a while; after so many the next one takes over less.
+// A state on which a supervisor panics would have every one that takes it over
+// panic again. So what the Go runtime says as it ends a process for a panic, in
+// whatever goroutine, goes to memory that the reaper keeps as well
+// (debug.SetCrashOutput). The next supervisor tells it in its log, and counts it
+// until one has lived for a while; after so many the next takes over less. Being
+// killed, or ended for hanging, does not count.
 const (
 	relapsesName  = "relapses" // in the reaper's store
 	salvageAfter  = 3          // then: only what runs
@@ -25,29 +30,70 @@ const (
 	crashSnapshot = "crashed-snapshot" // in the state directory
 )
 
+const (
+	// relapsesHead is the count, before what the runtime has said.
+	relapsesHead = 4
+	// maxReport bounds what is told of that in the log, in bytes.
+	maxReport = 8 << 10
+)
+
 // relapses counts the panics.
 type relapses struct {
 	memory   *os.File
-	salvaged bool // by take: what waits has to be roused
+	report   string // of the supervisor before, if it crashed
+	salvaged bool   // by take: what waits has to be roused
 }
 
 // takeRelapses goes on counting, or begins; keep has the reaper keep the memory.
 func takeRelapses(stored map[string][]*os.File, keep func(string, ...*os.File) error) (*relapses, error) {
+	r := &relapses{}
 	if files := stored[relapsesName]; len(files) > 0 {
 		delete(stored, relapsesName)
-		return &relapses{memory: files[0]}, nil
+		r.memory = files[0]
+		r.takeReport()
+	} else {
+		fd, err := unix.MemfdCreate("berth-relapses", unix.MFD_CLOEXEC)
+		if err != nil {
+			return nil, os.NewSyscallError("memfd_create", err)
+		}
+		r.memory = os.NewFile(uintptr(fd), relapsesName)
+		r.set(0)
+		if err := keep(relapsesName, r.memory); err != nil {
+			return nil, err
+		}
 	}
-	fd, err := unix.MemfdCreate("berth-relapses", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+	if _, err := r.memory.Seek(relapsesHead, io.SeekStart); err != nil {
+		return nil, err
 	}
-	r := &relapses{memory: os.NewFile(uintptr(fd), relapsesName)}
-	r.set(0)
-	return r, keep(relapsesName, r.memory)
+	return r, nil
+}
+
+// takeReport takes what the supervisor before has left, and counts it if that was
+// a panic of its own.
+func (r *relapses) takeReport() {
+	report, err := io.ReadAll(io.NewSectionReader(r.memory, relapsesHead, maxReport))
+	if err != nil || len(report) == 0 {
+		return
+	}
+	r.report = string(report)
+	if strings.HasPrefix(r.report, "panic: ") || strings.HasPrefix(r.report, "fatal error: ") {
+		r.set(r.count() + 1)
+	}
+	_ = r.memory.Truncate(relapsesHead)
+}
+
+// listen has the runtime leave its report here, and tells the last one.
+func (r *relapses) listen(log *zap.Logger) {
+	if err := debug.SetCrashOutput(r.memory, debug.CrashOptions{}); err != nil {
+		log.Error("a panic of this supervisor would go unnoticed by the next", zap.Error(err))
+	}
+	if r.report != "" {
+		log.Error("the supervisor before crashed", zap.Int("panics", r.count()), zap.String("report", r.report))
+	}
 }
 
 func (r *relapses) count() int {
-	var b [4]byte
+	var b [relapsesHead]byte
 	if _, err := r.memory.ReadAt(b[:], 0); err != nil {
 		return 0
 	}
@@ -56,15 +102,6 @@ func (r *relapses) count() int {
 
 func (r *relapses) set(n int) {
 	_, _ = r.memory.WriteAt(binary.LittleEndian.AppendUint32(nil, uint32(n)), 0)
-}
-
-// note counts the panic that its caller's caller is in, and lets it go on. It is
-// deferred.
-func (r *relapses) note() {
-	if p := recover(); p != nil {
-		r.set(r.count() + 1)
-		panic(p)
-	}
 }
 
 // take reads the state that an earlier supervisor has left, as far as it can be

@@ -209,7 +209,7 @@ func Run(ctx context.Context, cfg Config, client *reaper.Client, hand *reaper.Ha
 	if s.relapses, err = takeRelapses(hand.Stored, client.Store); err != nil {
 		return 1, err
 	}
-	defer s.relapses.note()
+	s.relapses.listen(s.log)
 	settled := time.AfterFunc(relapseTime, func() { s.relapses.set(0) })
 	defer settled.Stop()
 	s.openHistory()

@@ -70,9 +70,11 @@ func (d *daemon) starve(role string, pid int) {
 	if err := os.Mkdir(group, 0o755); err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() {
+	// What ended is in it until it is reaped.
+	remove := func() {
 		d.eventually("the group of the starved is empty", func() bool { err := os.Remove(group); return err == nil || os.IsNotExist(err) })
-	})
+	}
+	d.t.Cleanup(remove)
 	write := func(name, text string) {
 		d.t.Helper()
 		if err := os.WriteFile(filepath.Join(group, name), []byte(text), 0o644); err != nil {
@@ -85,18 +87,16 @@ func (d *daemon) starve(role string, pid int) {
 		_, _, _ = d.berth("exec", "web", "--", "/bin/true") // work for both; it may fail
 		return gone(pid)
 	})
-	if err := os.Remove(group); err != nil {
-		d.t.Error(err)
-	}
+	remove()
 }
 
 // TestPanicAtEachTakeOver has a core that panics on the state: on a unit that
-// waits to be started again. After a few tries a supervisor takes over less, and
+// waits to be started again, and in another goroutine. After a few tries a supervisor takes over less, and
 // goes on with what runs.
 func TestPanicAtEachTakeOver(t *testing.T) {
 	poisoned := variant(t, "poisoned", map[string][]string{"supervisor/core/resume.go": {
 		"func Resume(s *State, in Input) []Effect {\n",
-		"func Resume(s *State, in Input) []Effect {\n\tfor _, u := range s.Units {\n\t\tif u.Phase == Backoff {\n\t\t\tpanic(\"poisoned by \" + u.Name)\n\t\t}\n\t}\n",
+		"func Resume(s *State, in Input) []Effect {\n\tfor _, u := range s.Units {\n\t\tif u.Phase == Backoff {\n\t\t\tgo panic(\"poisoned by \" + u.Name)\n\t\t\tselect {}\n\t\t}\n\t}\n",
 	}})
 	d := startWith(t, nil, map[string]string{
 		"web.toml":    sh("exec sleep 1000"),
@@ -110,7 +110,7 @@ func TestPanicAtEachTakeOver(t *testing.T) {
 	}
 	d.wait("poison", core.Backoff) // it was started again, and has ended again
 	log := d.log.String()
-	if n := strings.Count(log, "panic: poisoned by poison"); n != 3 {
+	if n := strings.Count(log, "panic: poisoned by poison"); n < 3 {
 		t.Errorf("it has panicked %d times\n%s", n, log)
 	}
 	if !strings.Contains(log, "going on with the units that run") {
