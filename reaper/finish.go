@@ -19,8 +19,10 @@ const (
 	// KeptVariable is the environment variable with the numbers, for Kept:
 	// "name=number,number name=number".
 	KeptVariable = "BERTH_KEPT"
-	// finishRetry is the pause after a failure to execute it.
+	// finishRetry is the pause after a failure to execute it, and after finishTries
+	// of them the machine is restarted without.
 	finishRetry = time.Second
+	finishTries = 10
 )
 
 // finish is what PID 1 executes at its end.
@@ -28,6 +30,7 @@ type finish struct {
 	argv  []string  // none: it ends like any process
 	by    time.Time // whatever the supervisor does
 	retry time.Time // not before
+	tries int       // that have failed
 }
 
 func (f *finish) set() bool { return len(f.argv) > 0 }
@@ -61,8 +64,8 @@ func (r *reaper) finishBy(argv []string, within uint64, now time.Time) (syscall.
 func (r *reaper) ended() bool { return r.exiting && r.supervisor.pid == 0 }
 
 // tryFinish executes what is set when its time has come. It returns when it has
-// not, or when that failed; then it is tried again: there is nothing else that
-// PID 1 could do, for its end is a panic of the kernel.
+// not, or when that failed; then it is tried again, until nothing but a restart is
+// left: the end of PID 1 is a panic of the kernel.
 func (r *reaper) tryFinish(now time.Time) {
 	if !r.finish.set() || now.Before(r.finish.due(r.ended())) {
 		return
@@ -85,6 +88,18 @@ func (r *reaper) tryFinish(now time.Time) {
 	}
 	r.finish.retry = now.Add(finishRetry)
 	r.log("cannot execute " + r.config.Exe + " as the last stage: " + err.Error() + "; next try in " + finishRetry.String())
+	if r.finish.tries++; r.finish.tries == 1 {
+		go unix.Sync() // while there is time; it may hang
+	}
+	if r.finish.tries == finishTries {
+		r.log("restarts without the last stage: nothing is unmounted")
+		err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+		r.log("cannot restart: " + err.Error())
+		r.finish = finish{}
+		if !r.exiting {
+			r.exit(1)
+		}
+	}
 }
 
 // keptFiles gives the descriptors that stay open, and the value of KeptVariable.

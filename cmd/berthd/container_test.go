@@ -27,6 +27,8 @@ type inner struct {
 	log   *lockedBuffer
 	ended chan struct{}
 	slice string
+	// programs is the directory of berthd and berth, a mount point inside.
+	programs string
 }
 
 // startInner runs one on unit files by name, and waits until the named unit runs.
@@ -52,7 +54,8 @@ func startInner(t *testing.T, settings string, files map[string]string, runs str
 	if err := os.WriteFile(filepath.Join(c.dir, "berthd.toml"), []byte("[daemon]\n"+settings+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.cmd = exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh",
+	c.programs = filepath.Dir(binary(t, "berthd"))
+	c.cmd = exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount -t proc proc /proc && mount --bind "$0" "$0" && exec "$@"`, c.programs,
 		binary(t, "berthd"), "--config", filepath.Join(c.dir, "berthd.toml"), "--units", filepath.Join(c.dir, "units"),
 		"--runtime-dir", filepath.Join(c.dir, "run"), "--state-dir", filepath.Join(c.dir, "state"), "--slice", c.slice)
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
@@ -216,6 +219,20 @@ func TestShutdownTellsWhatItWaitsFor(t *testing.T) {
 		}
 	}
 	if status := b.end(); !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("it ended with %#x", status)
+	}
+}
+
+// A last stage that cannot be executed is no reason to stay for ever.
+func TestLastStageCannotRun(t *testing.T) {
+	b := startInner(t, "", map[string]string{"web.toml": stops("")}, "web")
+	// Nothing can be executed from there any more.
+	enter := []string{"--target", strconv.Itoa(b.cmd.Process.Pid), "--pid", "--mount", "--", "/bin/sh", "-c"}
+	script := fmt.Sprintf("%s --socket %s/run/berth.sock reboot --no-wait && mount -o remount,bind,noexec %s", binary(t, "berth"), b.dir, b.programs)
+	if out, err := exec.Command("nsenter", append(enter, script)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if status := b.end(); status.Signal() != unix.SIGHUP || !strings.Contains(b.log.String(), "restarts without the last stage") {
 		t.Errorf("it ended with %#x", status)
 	}
 }
