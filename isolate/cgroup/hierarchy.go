@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/isolate/octal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -79,8 +81,8 @@ func parseMountinfo(text string) []mountPoint {
 		mounts = append(mounts, mountPoint{
 			unified: tail[0] == "cgroup2",
 			device:  fields[2],
-			root:    unescape(fields[3]),
-			dir:     unescape(fields[4]),
+			root:    octal.Unescape(fields[3]),
+			dir:     octal.Unescape(fields[4]),
 			options: options,
 			ro:      slices.Contains(strings.Split(fields[5], ","), "ro") || slices.Contains(options, "ro"),
 		})
@@ -97,25 +99,6 @@ func (m *mountPoint) visible() bool {
 	}
 	major, minor, _ := strings.Cut(m.device, ":")
 	return major == strconv.FormatUint(uint64(unix.Major(st.Dev)), 10) && minor == strconv.FormatUint(uint64(unix.Minor(st.Dev)), 10)
-}
-
-// unescape resolves the octal escapes of mountinfo.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // parseMembership reads /proc/PID/cgroup: the group's path by controller, and

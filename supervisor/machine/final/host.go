@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/isolate/octal"
+
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -98,26 +100,10 @@ func parseSwaps(text string) []string {
 	var out []string
 	for i, line := range strings.Split(text, "\n") {
 		if fields := strings.Fields(line); i > 0 && len(fields) > 0 {
-			out = append(out, unescape(fields[0]))
+			out = append(out, octal.Unescape(fields[0]))
 		}
 	}
 	return out
-}
-
-// unescape turns \ and three octal digits to the byte (seq_escape of the kernel).
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // devices reads a directory like /sys/block (Documentation/ABI/testing/sysfs-block

@@ -25,25 +25,8 @@ type linux struct{}
 func (linux) look() (Host, error) { return look() }
 func (linux) sync()               { unix.Sync() }
 
-const (
-	loopClearFD = 0x4c01     // LOOP_CLR_FD, loop(4)
-	stopArray   = 0x0932     // STOP_ARRAY, linux/raid/md_u.h
-	dmDevRemove = 0xc138fd04 // DM_DEV_REMOVE, linux/dm-ioctl.h
-)
-
-// dmIoctl is struct dm_ioctl of linux/dm-ioctl.h.
-type dmIoctl struct {
-	version             [3]uint32
-	dataSize, dataStart uint32
-	targets             uint32
-	open                int32
-	flags               uint32
-	event, padding      uint32
-	dev                 uint64
-	name                [128]byte
-	uuid                [129]byte
-	data                [7]byte
-}
+// stopArray is STOP_ARRAY of linux/raid/md_u.h.
+const stopArray = 0x0932
 
 func (linux) do(s Step) error {
 	switch s.Op {
@@ -96,7 +79,7 @@ func swapOff(path string) error {
 // detachLoop takes the file from a loop device. One that is in use is only marked
 // by the kernel, and goes with its last user.
 func detachLoop(name string) error {
-	err := deviceCall("/dev/"+name, loopClearFD, nil)
+	err := deviceCall("/dev/"+name, unix.LOOP_CLR_FD, nil)
 	if errors.Is(err, unix.ENXIO) {
 		return nil // it has no file
 	}
@@ -107,13 +90,14 @@ func detachLoop(name string) error {
 }
 
 func removeDM(label string) error {
-	arg := dmIoctl{version: [3]uint32{4, 0, 0}, dataStart: uint32(unsafe.Sizeof(dmIoctl{}))}
-	arg.dataSize = arg.dataStart
-	if len(label) >= len(arg.name) || label == "" {
+	arg := unix.DmIoctl{Version: [3]uint32{4, 0, 0}}
+	arg.Data_size = uint32(unsafe.Sizeof(arg))
+	arg.Data_start = arg.Data_size
+	if len(label) >= len(arg.Name) || label == "" {
 		return unix.EINVAL
 	}
-	copy(arg.name[:], label)
-	return deviceCall("/dev/mapper/control", dmDevRemove, unsafe.Pointer(&arg))
+	copy(arg.Name[:], label)
+	return deviceCall("/dev/mapper/control", unix.DM_DEV_REMOVE, unsafe.Pointer(&arg))
 }
 
 // unwritten is Dirty and Writeback of proc_meminfo(5).

@@ -100,14 +100,6 @@ func hostOf(t *testing.T, text string) Host {
 	return h
 }
 
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{`/a\040b`: "/a b", `/a\134`: `/a\`, `/a\04`: `/a\04`, `\\`: `\\`, "": ""} {
-		if got := unescape(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 // Whatever a kernel says is there, each thing gets one step at most, and the root none.
 func FuzzPlan(f *testing.F) {
 	f.Add("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 7:0 / /a rw - ext4 /dev/loop0 rw\n3 2 0:3 / /a/b rw - tmpfs x rw\n", "x\n/a/swap file 1 2 3\n", "loop0", "/a/b/file", "dm-0")

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/isolate/octal"
 	"berth/supervisor/machine/conf"
 	"berth/supervisor/machine/mount"
 )
@@ -59,12 +60,12 @@ func parseFields(fields []string) (e Entry, what string) {
 	if len(fields) > 6 {
 		return e, fmt.Sprintf("%q is one field too much; a blank in a name is written as \\040", fields[6])
 	}
-	e.Source, e.Target, e.Type = unescape(fields[0]), unescape(fields[1]), "auto"
+	e.Source, e.Target, e.Type = octal.Unescape(fields[0]), octal.Unescape(fields[1]), "auto"
 	if len(fields) > 2 {
 		e.Type = fields[2]
 	}
 	if len(fields) > 3 {
-		e.Options = mount.Split(unescape(fields[3]))
+		e.Options = mount.Split(octal.Unescape(fields[3]))
 	}
 	for i, name := range []string{"fifth", "sixth"} {
 		if len(fields) <= 4+i {
@@ -91,23 +92,4 @@ func parseFields(fields []string) (e Entry, what string) {
 		e.Target = path.Clean(e.Target)
 	}
 	return e, ""
-}
-
-// unescape undoes \040 and the like (getmntent(3)).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(v))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

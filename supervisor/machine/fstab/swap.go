@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unsafe"
 
+	"berth/isolate/octal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -76,7 +78,7 @@ func swapping(path string) bool {
 	}
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
-		if len(f) == 0 || unix.Stat(unescape(f[0]), &have) != nil {
+		if len(f) == 0 || unix.Stat(octal.Unescape(f[0]), &have) != nil {
 			continue
 		}
 		if have.Dev == want.Dev && have.Ino == want.Ino || want.Rdev != 0 && have.Rdev == want.Rdev {

@@ -13,6 +13,7 @@ import (
 
 	"berth/config"
 	"berth/isolate/fsimage"
+	"berth/isolate/octal"
 	"berth/units"
 )
 
@@ -373,7 +374,7 @@ func (p *Plan) addFstab() error {
 		if len(fields) < 3 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		at := unescape(fields[1])
+		at := octal.Unescape(fields[1])
 		if !filepath.IsAbs(at) || filepath.Clean(at) == "/" {
 			continue
 		}
@@ -388,11 +389,6 @@ func (p *Plan) addFstab() error {
 		p.wanted(fields[2])
 	}
 	return nil
-}
-
-// unescape undoes what fstab(5) writes for spaces and the like.
-func unescape(text string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(text)
 }
 
 // wanted adds a module to those asked for, if it is one.
