@@ -73,6 +73,7 @@ func (m measured) processes() float64 { return float64(len(m.Processes)) }
 // BenchmarkBoot boots each init by turns under each clock, b.N times, and prints
 // a table and a line for each figure. BENCH_INITS names those that are booted.
 func BenchmarkBoot(b *testing.B) {
+	vmtest.Need(b)
 	dir := b.TempDir()
 	berthd, meter, service := filepath.Join(dir, "berthd"), filepath.Join(dir, "meter"), filepath.Join(dir, "service")
 	build(b, "go", "build", "-trimpath", "-tags=nethttpomithttp2", "-ldflags=-s -w -buildid=", "-o", berthd, "berth/cmd/berthd")
