@@ -134,17 +134,17 @@ func play(scene, dir string) int {
 // scenes are what stages are run on.
 var scenes = map[string]func(s *stage, dir string) error{
 	"empty":    func(*stage, string) error { return nil },
-	"polite":   func(*stage, string) error { return spawn("sleep 1000") },
-	"stubborn": func(*stage, string) error { return spawn(`trap "" TERM HUP; while :; do sleep 1; done`) },
-	"stopped":  func(*stage, string) error { return spawn(`exec sh -c 'kill -STOP $$; exec sleep 1000'`) },
+	"polite":   func(*stage, string) error { return spawn(":", "sleep 1000") },
+	"stubborn": func(*stage, string) error { return spawn(`trap "" TERM HUP`, `while :; do sleep 1; done`) },
+	"stopped":  func(*stage, string) error { return spawn(":", `exec sh -c 'kill -STOP $$; exec sleep 1000'`) },
 	"no proc": func(s *stage, _ string) error {
-		if err := spawn(`trap "" TERM HUP; while :; do sleep 1; done`); err != nil {
+		if err := spawn(`trap "" TERM HUP`, `while :; do sleep 1; done`); err != nil {
 			return err
 		}
 		return unix.Mount("none", "/proc", "tmpfs", 0, "")
 	},
 	"forks": func(s *stage, _ string) error {
-		return spawn(`trap "" TERM HUP; f() { sleep 0.01; f & }; f; f; f; while :; do sleep 1; done`)
+		return spawn(`trap "" TERM HUP`, `f() { sleep 0.01; f & }; f; f; f; while :; do sleep 1; done`)
 	},
 	"layers": layered,
 	"busy": func(s *stage, dir string) error {
@@ -186,7 +186,7 @@ var scenes = map[string]func(s *stage, dir string) error{
 	"reboot": func(s *stage, _ string) error { s.Action = core.ActionReboot; return nil },
 	"container exit": func(s *stage, _ string) error {
 		s.Action, s.Place, s.Code = core.ActionExit, machine.Container, 7
-		return spawn("sleep 1000")
+		return spawn(":", "sleep 1000")
 	},
 	"container reboot": func(s *stage, _ string) error {
 		s.Action, s.Place = core.ActionReboot, machine.Container
@@ -202,14 +202,14 @@ var scenes = map[string]func(s *stage, dir string) error{
 	},
 }
 
-// spawn starts a shell script and waits until the script has set itself up, which
-// it tells by closing its output.
-func spawn(script string) error {
+// spawn starts a shell script in the background and waits until it has set itself
+// up, which it tells by closing a pipe.
+func spawn(setUp, script string) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("/bin/sh", "-c", "exec 3>&1 >&2; ( exec 3>&-; "+script+" ) & exec 3>&-; sleep 0.2")
+	cmd := exec.Command("/bin/sh", "-c", "exec 3>&1 >&2; ( "+setUp+"; exec 3>&-; "+script+" ) & exec 3>&-")
 	cmd.Stdout = w
 	if err := cmd.Start(); err != nil {
 		return err
