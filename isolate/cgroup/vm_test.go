@@ -86,3 +86,27 @@ func TestReopen(t *testing.T) {
 		t.Errorf("Pids gives %v, %v", pids, err)
 	}
 }
+
+// A group that has to wait for a processor has pressure; the host's v2 groups may
+// have no processor limit to wait for.
+func TestPressure(t *testing.T) {
+	if vmtest.Current() == "" {
+		t.Log("is a part of TestVM, which runs it")
+		return
+	}
+	tree := openTree(t, viewHost)
+	g := newGroup(t, tree, "waits.service", Limits{CPUMax: ptr(int64(100))})
+	if out, err := run(t, g, "spin", "60"); err != nil {
+		t.Fatal(err, out)
+	}
+	stats, err := g.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := stats.CPU.Pressure; p == nil || p.Some.Total == 0 {
+		t.Errorf("the pressure is %+v after it was throttled for %d µs", p, stats.CPU.ThrottledUsec)
+	}
+	if stats.Memory.Pressure == nil || stats.IOPressure == nil {
+		t.Error("there is no pressure of memory or input and output")
+	}
+}
