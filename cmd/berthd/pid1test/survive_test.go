@@ -184,6 +184,7 @@ func limited(m machine) {
 	// An end for want of memory is told on the console by the kernel, which
 	// does nothing else on that processor meanwhile.
 	m.Shell("dmesg -n 1")
+	defer m.Shell("dmesg -n 6")
 	idle := m.latency(3, func() {})
 	m.t.Logf("idle: %+v ms", idle)
 	for _, unit := range []string{"bomb", "hog"} {
