@@ -60,6 +60,7 @@ func (s *Supervisor) begin(in inLoop) {
 		ok, last = false, history.Record{} // it is of another place
 	}
 	if s.generation > 0 {
+		s.recordRunning(in)
 		s.goOn(in, last)
 		_, _ = s.follow(in, how{author: history.Author{Kind: history.KindFiles}, why: "took over"})
 		return
@@ -143,6 +144,35 @@ func (s *Supervisor) lastGood(now map[string]*units.Unit) map[string]*units.Unit
 		}
 	}
 	return good
+}
+
+// recordRunning writes down the generation that runs, where the supervisor that
+// took it up died before it had (see takeUp).
+func (s *Supervisor) recordRunning(in inLoop) {
+	if last, ok := s.history.Last(); ok && last.Generation >= s.generation {
+		return
+	}
+	_ = in(func() { // fails only when the supervisor ends
+		now := time.Now()
+		all := map[string]*units.Unit{}
+		for _, name := range s.state.Names() {
+			if u, _ := s.state.Unit(name); !u.Gone {
+				all[name] = newest(u)
+			}
+		}
+		r := history.Record{
+			Generation: s.generation, Author: history.Author{Kind: history.KindBoot}, Time: now, Units: len(all),
+			Changes: config.DiffUnits(nil, all), Directories: s.cfg.Directories,
+			Outcome: history.Outcome{State: history.Applying, Time: now},
+		}
+		if t := s.state.Trial; t == nil || t.Left == 0 {
+			r.Outcome.State = history.Applied
+			if t != nil {
+				r.Outcome.Rejected, r.Outcome.Failed = maps.Clone(t.Rejected), maps.Clone(t.Failed)
+			}
+		}
+		s.note(func() error { return s.history.Add(r, all) })
+	})
 }
 
 // goOn finishes what an earlier supervisor has written down and not done.

@@ -159,6 +159,32 @@ func TestWrittenBeforeDone(t *testing.T) {
 	}
 }
 
+// TestDoneBeforeWritten: the first generation is taken up before it is written. A
+// supervisor that is lost between the two is followed by one that writes it.
+func TestDoneBeforeWritten(t *testing.T) {
+	dir := place(t)
+	writes(t, dir, map[string]string{"a": "/1"})
+	l := begins(t, dir, false, nil)
+	state := clone(t, l.state)
+	l.writing.drain()
+	if err := os.RemoveAll(historyDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+
+	l = begins(t, dir, false, state)
+	l.runs("a=/1")
+	if all := l.history.Records(); len(all) != 1 || all[0].Generation != 1 || all[0].Outcome.State != history.Applied || len(all[0].Changes) != 1 {
+		t.Errorf("the history is %+v", all)
+	}
+	writes(t, dir, map[string]string{"a": "/2"})
+	l.follows()
+	l.runs("a=/2")
+	if _, err := l.rollback(context.Background(), 0, history.Author{Kind: history.KindUser}, "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	l.runs("a=/1")
+}
+
 // TestHeld: what a rollback holds back is the units that it took back; a change
 // of another waits with them, and one of theirs is taken up with everything.
 func TestHeld(t *testing.T) {

@@ -205,9 +205,9 @@ func (s *Supervisor) written() {
 }
 
 // takeUp writes a generation down and then applies it, so that a supervisor that
-// comes after a crash between the two goes on with it. Of the first one, which
-// the files say as well, only the history is lost by a crash: it is written when
-// its units are up, as they do not wait for a disk then.
+// comes after a crash between the two goes on with it. The first one, which the
+// files say as well, is written when its units are up, as they do not wait for a
+// disk then; after a crash before that recordRunning does it.
 func (s *Supervisor) takeUp(in inLoop, t *taking) (*api.Reload, error) {
 	if !t.boot {
 		s.written() // about earlier ones

@@ -280,9 +280,10 @@ func TestReloadFiles(t *testing.T) {
 		d.write("db.toml.d/10-env.toml", "[service.environment]\nA = '1'\n")
 	})
 	second := d.renewed("db", db)
-	if env := readFile(t, fmt.Sprintf("/proc/%d/environ", second)); !strings.Contains(env, "A=1\x00") {
-		t.Errorf("the drop-in's variable is not in %q", env)
-	}
+	// (A program is there a moment before its environment can be read.)
+	d.eventually("the drop-in's variable is there", func() bool {
+		return strings.Contains(readFile(t, fmt.Sprintf("/proc/%d/environ", second)), "A=1\x00")
+	})
 	if out := d.ok("status", "db"); !strings.Contains(out, "10-env.toml") {
 		t.Errorf("status does not name the drop-in:\n%s", out)
 	}
