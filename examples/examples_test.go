@@ -27,7 +27,7 @@ func TestUnitsAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == "appliance" { // which is a program, and has tests of its own
 			continue
 		}
 		t.Run(e.Name(), func(t *testing.T) {

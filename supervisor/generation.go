@@ -81,8 +81,9 @@ func (s *Supervisor) begin(in inLoop) {
 			return
 		}
 	}
-	_, next := s.decide(set, err, how{author: boot, why: "started", apply: true})
+	out, next := s.decide(set, err, how{author: boot, why: "started", apply: true})
 	if next == nil {
+		s.helpless(out.Diagnostics)
 		return
 	}
 	next.apply = false

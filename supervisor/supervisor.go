@@ -359,6 +359,8 @@ func (s *Supervisor) onReaper(ev reaper.Event) {
 		s.launcher.set(ev.Conn)
 	case reaper.Signal:
 		s.onSignal(ev.Signal)
+	case reaper.EmergencyEnded:
+		s.onEmergencyEnded()
 	}
 }
 

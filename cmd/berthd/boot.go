@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"berth/config"
 	"berth/reaper"
@@ -81,7 +79,7 @@ func boot(ctx context.Context, b *machine.Boot, cfg *supervisor.Config, client *
 // is called before the supervisor takes anything over: what else the reaper tells
 // meanwhile goes with the rest of what it handed over.
 func awaitEmergency(ctx context.Context, cfg *supervisor.Config, why string, client *reaper.Client, hand *reaper.Handover) error {
-	if err := os.WriteFile(filepath.Join(cfg.RuntimeDir, whyFile), []byte(why), 0o644); err != nil {
+	if err := machine.TellEmergency(cfg.RuntimeDir, why); err != nil {
 		cfg.Log.Error("the emergency shell cannot be told why", zap.String("why", why), zap.Error(err))
 	}
 	if err := client.Emergency(); err != nil {
@@ -118,15 +116,10 @@ func awaitEmergency(ctx context.Context, cfg *supervisor.Config, why string, cli
 // errEnded tells that the machine is to go down, before it was up.
 var errEnded = errors.New("the machine goes down, before it was up")
 
-// whyFile is in the runtime directory and tells the emergency role why.
-const whyFile = "emergency"
-
 // takeReason gives what the emergency role is to tell, and what follows it.
 func takeReason(runtimeDir string) (why, next string) {
-	path := filepath.Join(runtimeDir, whyFile)
-	if text, err := os.ReadFile(path); err == nil {
-		_ = os.Remove(path) // it would be told again at a worse time
-		return strings.TrimSpace(string(text)), "The boot goes on when this shell ends (exit, or Ctrl-D)."
+	if text := machine.EmergencyReason(runtimeDir); text != "" {
+		return text, "The boot goes on when this shell ends (exit, or Ctrl-D)."
 	}
 	why = os.Getenv(reaper.EmergencyVariable)
 	if why == "" {

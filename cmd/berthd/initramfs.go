@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"berth/config"
@@ -115,7 +114,7 @@ func runInitramfs(args []string) error {
 	}
 	b := &machine.Boot{Place: place, Options: options, Line: line, RuntimeDir: runtimeDir, StateDir: settings.StateDir, Log: log, Life: context.Background()}
 	b.Emergency = func(ctx context.Context, why string) error {
-		if err := os.WriteFile(filepath.Join(runtimeDir, whyFile), []byte(why), 0o644); err != nil {
+		if err := machine.TellEmergency(runtimeDir, why); err != nil {
 			return err
 		}
 		shell := exec.CommandContext(ctx, "/proc/self/exe", append([]string{roleEmergency}, args...)...)

@@ -89,6 +89,11 @@ func TestGetty(t *testing.T) {
 	g.WaitConsole(`(?s)Stopped.*# `, 3*time.Minute)
 	g.Type("fg\n")
 	g.WaitConsole(`sleep 1000`, 3*time.Minute)
+	// The shell gives it the terminal first, and then has it go on.
+	g.Eventually("the sleep goes on", func() bool {
+		_, status, err := g.Exec("sh", "-c", "grep -q '^State:.[SR]' /proc/$(pidof sleep)/status")
+		return err == nil && status == 0
+	})
 	g.Type("\x03")
 	g.WaitConsole(`# `, 3*time.Minute)
 	g.Eventually("the sleep ends", func() bool {
