@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // The numbers of squashfs 4.0, from the kernel's fs/squashfs/squashfs_fs.h.
@@ -16,7 +14,7 @@ const (
 	squashBlock     = 128 << 10 // of files
 	squashBlockLog  = 17
 	squashMetadata  = 8 << 10 // of everything else
-	squashZstd      = 6       // compressor
+	squashZlib      = 1       // compressor
 	squashNoTails   = 0x10    // flag: no fragments
 	squashNone      = math.MaxUint64
 	squashNoTail    = math.MaxUint32 // no fragment
@@ -42,8 +40,8 @@ const (
 )
 
 // WriteSquashfs writes the tree as a read-only squashfs 4.0, compressed with
-// zstd, into a file from its beginning. The kernel needs CONFIG_SQUASHFS_ZSTD,
-// and CONFIG_SQUASHFS_XATTR for extended attributes, which are those of the
+// zlib, into a file from its beginning. (Of zstd's frames the kernel has refused
+// some that libzstd reads.) The kernel needs CONFIG_SQUASHFS_ZLIB, and CONFIG_SQUASHFS_XATTR for extended attributes, which are those of the
 // namespaces user, trusted and security.
 //
 // Each file's last block stands alone and not with others' in a fragment, which
@@ -52,11 +50,10 @@ func (t *Tree) WriteSquashfs(to io.WriteSeeker) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(squashBlock))
+	encoder, err := newDeflater()
 	if err != nil {
 		return err
 	}
-	defer encoder.Close()
 	s := &squash{out: bufio.NewWriterSize(to, 1<<20), encoder: encoder, nodes: t.nodes()}
 	s.inodes.encoder, s.listings.encoder = encoder, encoder
 	s.ids = map[uint32]uint16{}
@@ -91,7 +88,7 @@ type squashSuper struct {
 type squash struct {
 	out              *bufio.Writer
 	at               int64 // how much has been written
-	encoder          *zstd.Encoder
+	encoder          *deflater
 	nodes            []*node
 	files            map[*node]squashFile
 	places           map[*node]uint64 // of inodes
@@ -135,7 +132,7 @@ func (s *squash) image() (*squashSuper, error) {
 	}
 	super := squashSuper{
 		Magic: squashMagic, Inodes: uint32(len(s.nodes)), ModTime: newest, BlockSize: squashBlock,
-		Compressor: squashZstd, BlockLog: squashBlockLog, Flags: squashNoTails, IDs: uint16(len(s.idList)), Major: 4,
+		Compressor: squashZlib, BlockLog: squashBlockLog, Flags: squashNoTails, IDs: uint16(len(s.idList)), Major: 4,
 		Root: s.places[s.nodes[0]], XattrTable: squashNone, FragmentTable: squashNone, ExportTable: squashNone,
 	}
 	super.InodeTable = uint64(s.at)
@@ -197,7 +194,7 @@ func (s *squash) file(n *node) (squashFile, error) {
 			f.blocks, f.holes = append(f.blocks, 0), f.holes+squashBlock
 			return nil
 		}
-		packed := s.encoder.EncodeAll(block, nil)
+		packed := s.encoder.pack(block)
 		if len(packed) >= len(block) {
 			f.blocks = append(f.blocks, uint32(len(block))|squashRawBlock)
 			return s.write(block)

@@ -6,13 +6,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // metadata is a sequence of bytes in blocks, each compressed if that helps.
 type metadata struct {
-	encoder *zstd.Encoder
+	encoder *deflater
 	done    []byte // blocks
 	starts  []int  // of each block, in done
 	rest    []byte // not yet a block
@@ -30,7 +28,7 @@ func (m *metadata) write(data []byte) {
 
 func (m *metadata) block(data []byte) {
 	m.starts = append(m.starts, len(m.done))
-	packed := m.encoder.EncodeAll(data, nil)
+	packed := m.encoder.pack(data)
 	size := uint16(len(packed))
 	if len(packed) >= len(data) {
 		packed, size = data, uint16(len(data))|squashRawMeta
