@@ -1,9 +1,12 @@
 package logs
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +16,9 @@ import (
 )
 
 const journaldPath = "/lib/systemd/systemd-journald"
+
+// syncSignal is SIGRTMIN+1, at which journald syncs and notes it in a file.
+const syncSignal = syscall.Signal(35)
 
 const journaldConf = `[Journal]
 Storage=volatile
@@ -90,6 +96,18 @@ func (j *journald) start(t *testing.T) {
 		_ = c.Close()
 		return true
 	})
+	// It listens before it can be signalled: until it has blocked the signals that it
+	// reads from a descriptor, that of sync ends it.
+	eventually(t, "journald takes signals", func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", j.cmd.Process.Pid))
+		if err != nil {
+			return false
+		}
+		_, mask, _ := strings.Cut(string(status), "\nSigBlk:\t")
+		mask, _, _ = strings.Cut(mask, "\n")
+		blocked, err := strconv.ParseUint(mask, 16, 64)
+		return err == nil && blocked&(1<<(syncSignal-1)) != 0
+	})
 }
 
 func (j *journald) stop() {
@@ -100,10 +118,9 @@ func (j *journald) stop() {
 // sync makes journald take what was sent to it so far, and write it out.
 func (j *journald) sync(t *testing.T) {
 	t.Helper()
-	// SIGRTMIN+1: sync and note it in a file.
 	synced := "/run/systemd/journal/synced"
 	_ = os.Remove(synced)
-	if err := j.cmd.Process.Signal(syscall.Signal(35)); err != nil {
+	if err := j.cmd.Process.Signal(syncSignal); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "journald has synced", func() bool { _, err := os.Stat(synced); return err == nil })
