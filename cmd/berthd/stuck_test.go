@@ -49,10 +49,11 @@ func TestProcessThatCannotBeKilled(t *testing.T) {
 	state("FROZEN")
 	defer state("THAWED")
 	told := fmt.Sprintf("were killed and do not end: %d (sleep, ", pid)
-	for verb, want := range map[string]string{"stop": "it waits for web: its processes " + told, "restart": told} {
-		unit := map[string]string{"stop": "db", "restart": "web"}[verb]
-		if _, errs, code := d.berth(verb, unit); code != 1 || !strings.Contains(errs, want) {
-			t.Errorf("%s %s: exit code %d, %s", verb, unit, code, errs)
+	for _, c := range []struct{ verb, unit, want string }{ // what is asked for last is to be
+		{"stop", "db", "it waits for web: its processes " + told}, {"restart", "web", told},
+	} {
+		if _, errs, code := d.berth(c.verb, c.unit); code != 1 || !strings.Contains(errs, c.want) {
+			t.Errorf("%s %s: exit code %d, %s", c.verb, c.unit, code, errs)
 		}
 	}
 	if st := d.status("web"); st.MainPID != pid || st.Phase != core.Stopping {
