@@ -61,14 +61,14 @@ func BenchmarkRuntime(b *testing.B) {
 			continue
 		}
 		state := filepath.Join(states, peer.name)
+		// No pipe: the container inherits the output, and a pipe would be waited for until its end.
+		output, err := os.CreateTemp(b.TempDir(), "output")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer output.Close()
 		call := func(args ...string) error {
 			cmd := exec.Command(peer.path, append([]string{"--root", state}, args...)...)
-			// No pipe: the container inherits the output, and a pipe would be waited for until its end.
-			output, err := os.CreateTemp(b.TempDir(), "output")
-			if err != nil {
-				return err
-			}
-			defer output.Close()
 			cmd.Stdout, cmd.Stderr = output, output
 			if err := cmd.Run(); err != nil {
 				text, _ := os.ReadFile(output.Name())
