@@ -23,25 +23,27 @@ type Child struct {
 // launched descriptors are closed. Of a Prepared that HandsOver it gives the
 // program's process, which takes as long as the set-up does, at most
 // DefaultStartTimeout; with Spec.SyncRuntime the process that sets it up, see TakeOver.
-func (pr *Prepared) Fork() (*Child, error) { return pr.ForkIn(0) }
+func (pr *Prepared) Fork() (*Child, error) { return pr.ForkIn(program.Ahead{}) }
 
 // ForkIn is Fork, called in a thread (runtime.LockOSThread) that has made some of
-// the child's namespaces for it by unshare(2): made are their CLONE_NEW* flags.
+// the child's namespaces for it: made is what program.MakeAhead gave there.
 // The child inherits them instead of getting new ones.
-func (pr *Prepared) ForkIn(made uint64) (*Child, error) {
+func (pr *Prepared) ForkIn(made program.Ahead) (*Child, error) {
 	return pr.fork(made, time.Now().Add(DefaultStartTimeout))
 }
 
 // ForkUntil is Fork with another deadline; the zero time means none.
-func (pr *Prepared) ForkUntil(deadline time.Time) (*Child, error) { return pr.fork(0, deadline) }
+func (pr *Prepared) ForkUntil(deadline time.Time) (*Child, error) {
+	return pr.fork(program.Ahead{}, deadline)
+}
 
-func (pr *Prepared) fork(made uint64, deadline time.Time) (*Child, error) {
+func (pr *Prepared) fork(made program.Ahead, deadline time.Time) (*Child, error) {
 	im := pr.image()
 	if err := im.Complete(); err != nil {
 		return nil, err
 	}
 	im.FailAt = pr.failInside
-	im.CloneFlags &^= made
+	im.Inherit(made)
 	pid, pidfd, err := im.Fork(false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", pr.program.Name, err)

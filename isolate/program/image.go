@@ -42,7 +42,8 @@ type Op struct {
 	Flags  uint8
 	Args   uint8
 	Kinds  [maxArgs]Kind // Imm, Ptr, Reg or Bit
-	_      [2]uint8
+	Ahead  uint8         // not 0: left out by Inherit
+	_      uint8
 	Ignore [maxIgnore]uint16
 	_      [4]uint8
 	Vals   [maxArgs]uint64

@@ -60,6 +60,9 @@ func (l *Linker) Add(s *Step, origin int, arg func(Arg) Arg) {
 		op.Flags |= flagLoop
 		op.Loop = arg(*s.Loop).Val
 	}
+	if s.Ahead {
+		op.Ahead = 1
+	}
 	if s.Jump != 0 {
 		op.Flags |= [...]uint8{flagOnSuccess, flagOnIgnored, flagInParent}[s.When]
 	}

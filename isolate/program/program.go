@@ -129,6 +129,8 @@ type Step struct {
 	// Mark makes the child say over the status pipe that it has come here, so
 	// that a child that is killed can be told by where it was.
 	Mark Mark
+	// Ahead steps are done already in a network namespace of MakeAhead.
+	Ahead bool
 	// Private steps are run by Prepare in a thread that has a mount namespace of its own.
 	Private bool
 

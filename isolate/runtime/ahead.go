@@ -8,6 +8,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
 )
 
 // ahead makes those namespaces of a container that can be made before its first
@@ -23,7 +25,7 @@ import (
 type ahead struct {
 	given word // how many jobs there are, and closed
 	jobs  [maxJobs]func()
-	made  uint64 // CLONE_NEW* flags; for jobs
+	made  program.Ahead // for jobs
 }
 
 // maxJobs is what a run has: namespaces, groups, fork, and its mounts' end.
@@ -58,9 +60,7 @@ func (a *ahead) give(job func()) {
 	a.given.set(n + 1)
 }
 
-// aheadFlags are the namespaces that can be: a PID namespace begins with its
-// first process, a cgroup namespace in its group, and a mount namespace is
-// cloned when the sources of mounts have been opened.
+// aheadFlags are the namespaces that can be.
 var aheadFlags = map[specs.LinuxNamespaceType]uint64{
 	specs.NetworkNamespace: unix.CLONE_NEWNET, specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS,
 }
@@ -83,11 +83,7 @@ func (a *ahead) namespaces(config *specs.Spec) {
 	if flags&unix.CLONE_NEWNET == 0 {
 		return // the others are made in no time
 	}
-	a.give(func() {
-		if unix.Unshare(int(flags)) == nil { // else the fork tells why not
-			a.made = flags
-		}
-	})
+	a.give(func() { a.made = program.MakeAhead(flags) })
 }
 
 // doAhead has something done in the thread, when it comes to it.

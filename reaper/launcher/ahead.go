@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/program"
 )
 
 // ahead makes the namespaces of the next child while the supervisor still
@@ -16,17 +18,15 @@ import (
 // It belongs to one thread, to which the caller is locked.
 type ahead struct {
 	own  [len(aheadKinds)]*os.File // this process's namespaces; nil: cannot be returned to, so none is made ahead
-	made uint64                    // CLONE_NEW* flags of those this thread is in now
+	made program.Ahead             // what this thread is in now
 }
 
-// aheadKinds are the namespaces that can be made before the child is: a PID
-// namespace begins with it, and in a user namespace the others must be its own.
+// aheadKinds are program.AheadFlags. In a user namespace of the child's they must
+// be its own.
 var aheadKinds = [...]struct {
 	flag uint64
 	name string
 }{{unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWIPC, "ipc"}, {unix.CLONE_NEWUTS, "uts"}}
-
-const aheadFlags = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // open remembers the namespaces to come back to.
 func (a *ahead) open() {
@@ -42,40 +42,32 @@ func (a *ahead) open() {
 // make makes the namespaces in flags, as far as they can be left again. Where
 // it fails none is made, and the child's clone tells why.
 func (a *ahead) make(flags uint64) {
-	if flags&unix.CLONE_NEWUSER != 0 || a.made != 0 {
+	if flags&unix.CLONE_NEWUSER != 0 || a.made.Flags != 0 {
 		return
 	}
-	flags &= aheadFlags
 	for i, k := range aheadKinds {
 		if a.own[i] == nil {
 			flags &^= k.flag
 		}
 	}
-	if flags == 0 {
-		return
-	}
-	// Raw: the runtime would hand the processor over meanwhile, though nothing
-	// else is to run here, and take its time to get it back.
-	if _, _, e := syscall.RawSyscall(unix.SYS_UNSHARE, uintptr(flags), 0, 0); e == 0 {
-		a.made = flags
-	}
+	a.made = program.MakeAhead(flags)
 }
 
 // fits tells whether a child with these clone flags can take what was made.
 func (a *ahead) fits(flags uint64) bool {
-	return flags&unix.CLONE_NEWUSER == 0 && a.made&^flags == 0
+	return flags&unix.CLONE_NEWUSER == 0 && a.made.Flags&^flags == 0
 }
 
 // leave goes back to this process's own namespaces.
 func (a *ahead) leave() error {
 	for i, k := range aheadKinds {
-		if a.made&k.flag == 0 {
+		if a.made.Flags&k.flag == 0 {
 			continue
 		}
 		if _, _, e := syscall.RawSyscall(unix.SYS_SETNS, a.own[i].Fd(), uintptr(k.flag), 0); e != 0 {
 			return fmt.Errorf("cannot leave the %s namespace of a child: %w", k.name, e)
 		}
-		a.made &^= k.flag
+		a.made.Flags &^= k.flag
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"berth/isolate"
+	"berth/isolate/program"
 
 	"golang.org/x/sys/unix"
 )
@@ -103,7 +104,7 @@ func TestAhead(t *testing.T) {
 	own := namespaces(t, "/proc/self")
 	host := isolate.Namespace{Mode: isolate.NSHost}
 	seen := slices.Clone(own)
-	for _, ahead := range []uint64{aheadFlags, 0, aheadFlags, unix.CLONE_NEWNET, aheadFlags | unix.CLONE_NEWUSER} {
+	for _, ahead := range []uint64{program.AheadFlags, 0, program.AheadFlags, unix.CLONE_NEWNET, program.AheadFlags | unix.CLONE_NEWUSER} {
 		names, loopback := showNamespaces(t, c, ahead, isolate.Namespaces{})
 		for _, n := range names {
 			if slices.Contains(seen, n) {
@@ -115,11 +116,11 @@ func TestAhead(t *testing.T) {
 			t.Errorf("announced %#x: the loopback interface has the flags %s", ahead, loopback)
 		}
 	}
-	names, _ := showNamespaces(t, c, aheadFlags, isolate.Namespaces{Network: host})
+	names, _ := showNamespaces(t, c, program.AheadFlags, isolate.Namespaces{Network: host})
 	if names[0] != own[0] || slices.Contains(seen, names[1]) || slices.Contains(seen, names[2]) {
 		t.Errorf("a program in the host's network is in %v", names)
 	}
-	if names, _ := showNamespaces(t, c, aheadFlags, isolate.Namespaces{Network: host, IPC: host, UTS: host}); !slices.Equal(names, own) {
+	if names, _ := showNamespaces(t, c, program.AheadFlags, isolate.Namespaces{Network: host, IPC: host, UTS: host}); !slices.Equal(names, own) {
 		t.Errorf("a program in the host's namespaces is in %v, want %v", names, own)
 	}
 
@@ -131,7 +132,7 @@ func TestAhead(t *testing.T) {
 		}
 		return slices.ContainsFunc(tasks, func(dir string) bool { return !slices.Equal(namespaces(t, dir), own) })
 	}
-	c.Ahead(aheadFlags)
+	c.Ahead(program.AheadFlags)
 	end := time.Now().Add(deadline)
 	for !inside() {
 		if time.Now().After(end) {

@@ -38,7 +38,7 @@ func (f *ProgramForker) Ahead(flags uint64) { f.ahead.make(flags) }
 func (f *ProgramForker) Settle() error { return f.ahead.leave() }
 
 // Waiting tells whether there is something to Settle.
-func (f *ProgramForker) Waiting() bool { return f.ahead.made != 0 }
+func (f *ProgramForker) Waiting() bool { return f.ahead.made.Flags != 0 }
 
 // Fork forks the program in image.
 func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error) {
@@ -57,7 +57,7 @@ func (f *ProgramForker) Fork(image []byte, fds []int) (pid, pidfd int, err error
 			return 0, -1, err
 		}
 	}
-	im.CloneFlags &^= f.ahead.made
+	im.Inherit(f.ahead.made)
 	defer im.Forget()
 	return im.Fork(true)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"berth/isolate"
+	"berth/isolate/program"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ func startUser(t *testing.T, c *Client, user *isolate.UserNamespace, script stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Ahead(aheadFlags)
+	c.Ahead(program.AheadFlags)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
