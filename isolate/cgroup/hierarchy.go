@@ -92,9 +92,9 @@ func parseMountinfo(text string) []mountPoint {
 
 // visible tells whether it is the mount that a look-up of its directory finds:
 // another may lie over it, or over a directory above.
-func (m *mountPoint) visible() bool {
+func (m *mountPoint) visible(standard int) bool {
 	var st unix.Stat_t
-	if err := unix.Stat(m.dir, &st); err != nil {
+	if dir, name := below(standard, m.dir); unix.Fstatat(dir, name, &st, 0) != nil {
 		return false
 	}
 	major, minor, _ := strings.Cut(m.device, ":")
@@ -223,7 +223,7 @@ func (h *hierarchy) wanted() []string {
 // openCgroupDir opens a directory and makes sure that it is what mountinfo said
 // and not something mounted over it.
 func openCgroupDir(dir string, unified bool) (*os.File, error) {
-	f, err := openDir(dir)
+	f, err := openDir(unix.AT_FDCWD, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,9 @@ func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err e
 			return nil, nil, err
 		}
 		mounts = parseMountinfo(text)
-		mounts = slices.DeleteFunc(mounts, func(m mountPoint) bool { return !m.visible() })
+		standard := openStandard()
+		defer unix.Close(standard)
+		mounts = slices.DeleteFunc(mounts, func(m mountPoint) bool { return !m.visible(standard) })
 		slices.Reverse(mounts)
 		slices.SortStableFunc(mounts, func(a, b mountPoint) int { return a.rank() - b.rank() })
 	}
@@ -128,6 +130,26 @@ func unifiedFirst(a, b *hierarchy) int {
 }
 
 const standardMount = "/sys/fs/cgroup"
+
+// openStandard opens the directory where hierarchies are usually mounted; -1 if
+// that fails. A look-up that goes through it by its path waits while the kernel
+// adds to /sys anywhere, as for each new network namespace (kernfs_rwsem of
+// struct kernfs_root), and one is often made at the same time. The caller closes it.
+func openStandard() int {
+	fd, err := unix.Open(standardMount, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// below gives a path as it is seen from what openStandard gave.
+func below(standard int, path string) (dir int, name string) {
+	if name, is := strings.CutPrefix(path, standardMount+"/"); is && standard >= 0 {
+		return standard, name
+	}
+	return unix.AT_FDCWD, path
+}
 
 func (m *mountPoint) rank() int {
 	if m.dir == standardMount || strings.HasPrefix(m.dir, standardMount+"/") {

@@ -40,7 +40,7 @@ func (g *Group) Make(need []string) (existed bool, undo func(), err error) {
 		err := mkdirAt(h.slice, g.name)
 		if errors.Is(err, fs.ErrExist) {
 			existed = true
-			if err := g.vacantIn(h); err != nil {
+			if err := g.vacantIn(h, -1); err != nil {
 				return existed, nil, err
 			}
 			continue
@@ -77,16 +77,19 @@ func (g *Group) where() string { return path.Join("/", g.tree.hierarchies[0].par
 // Vacant tells why the group, which may exist, cannot be taken by Make: somebody
 // lives in it, or in a group below it.
 func (g *Group) Vacant() error {
+	standard := openStandard()
+	defer unix.Close(standard)
 	for _, h := range g.tree.hierarchies {
-		if err := g.vacantIn(h); err != nil {
+		if err := g.vacantIn(h, standard); err != nil {
 			return fmt.Errorf("cannot take the control group %s: %w", g.where(), err)
 		}
 	}
 	return nil
 }
 
-func (g *Group) vacantIn(h *hierarchy) error {
-	dir, err := openDir(path.Join(h.mount, h.parents, g.name))
+func (g *Group) vacantIn(h *hierarchy, standard int) error {
+	at, name := below(standard, path.Join(h.mount, h.parents, g.name))
+	dir, err := openDir(at, name)
 	if isGone(err) {
 		return nil
 	}

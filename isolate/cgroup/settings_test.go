@@ -32,7 +32,7 @@ func fakeTree(t *testing.T, unified bool) *Tree {
 			t.Fatal(err)
 		}
 	}
-	slice, err := openDir(dir)
+	slice, err := openDir(unix.AT_FDCWD, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
