@@ -47,6 +47,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
+	growStack(false)
 	program.SlackenMonitor()
 	// Nobody may look into this process or a child of it that is not yet the
 	// container's program.
@@ -58,6 +59,21 @@ func main() {
 	}
 	os.Exit(execute(os.Args[1:], inherited))
 }
+
+// growStack makes the stack of this goroutine as large as a start needs it. What
+// counts is its frame: from 2 KB on a stack is doubled each time it is full, and
+// its frames looked up and copied.
+//
+//go:noinline
+func growStack(use bool) {
+	if use { // so that it is not written to
+		var frame [16 << 10]byte
+		fill(frame[:])
+	}
+}
+
+//go:noinline
+func fill(b []byte) { clear(b) }
 
 func execute(args []string, inherited int) int {
 	stderr := &logger{out: os.Stderr}
