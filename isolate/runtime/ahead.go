@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -23,8 +24,10 @@ import (
 // find a free processor before it wakes the one that is meant, and while the
 // caller is at work there may be none for as long as that takes.
 type ahead struct {
-	given word // how many jobs there are, and closed
+	began atomic.Bool // the thread runs, where it is to
+	given word        // how many jobs there are, and closed
 	jobs  [maxJobs]func()
+	alone bool          // for the thread: it has another processor than the rest
 	made  program.Ahead // for jobs
 }
 
@@ -38,9 +41,15 @@ const closed = 1 << 8
 // too. The caller calls close.
 func newAhead() *ahead {
 	a := &ahead{}
+	cpu := processor()
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		a.leave(cpu)
+		a.began.Store(true)
 		for done := uint32(0); ; done++ {
+			if a.alone && done < awaited {
+				a.linger(done)
+			}
 			for a.given.Load()&^closed == done {
 				if a.given.Load()&closed != 0 {
 					return
@@ -53,8 +62,45 @@ func newAhead() *ahead {
 	return a
 }
 
+// processor is the one that this thread runs on, -1 if that is not known.
+func processor() int {
+	var cpu uint32
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
+		return -1
+	}
+	return int(cpu)
+}
+
+// leave keeps the thread from a processor, if there are others. Where a thread is
+// woken the kernel may run it on the processor of who wakes it, though that is at
+// work and others are idle: in a virtual machine an idle one looks as if the host
+// had taken it away (available_idle_cpu in kernel/sched/syscalls.c). The process
+// that the thread forks begins there too, and then sets its own: package oci sees
+// to it that there is always an InitialAffinity or AnyProcessor.
+func (a *ahead) leave(cpu int) {
+	var set unix.CPUSet
+	if cpu < 0 || unix.SchedGetaffinity(0, &set) != nil {
+		return
+	}
+	set.Clear(cpu)
+	a.alone = set.Count() > 0 && unix.SchedSetaffinity(0, &set) == nil
+}
+
+// awaited is how many jobs come one soon after the other: namespaces and groups.
+const awaited = 2
+
+// linger waits a while for the next job without sleeping, from which to be woken
+// takes longer than most of what is waited for.
+func (a *ahead) linger(done uint32) {
+	for begin := time.Now(); a.given.Load()&^closed == done && time.Since(begin) < 300*time.Microsecond; {
+	}
+}
+
 // give hands over a job, from one goroutine.
 func (a *ahead) give(job func()) {
+	if !a.began.Load() { // it may wait for this processor, to leave it
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	}
 	n := a.given.Load()
 	a.jobs[n] = job
 	a.given.set(n + 1)
