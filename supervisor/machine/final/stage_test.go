@@ -128,8 +128,14 @@ func play(scene, dir string) int {
 		must(unix.Mount(file, "/dev/"+name, "", unix.MS_BIND, ""))
 	}
 	must(scenes[scene](s, dir))
+	if polite[scene] {
+		s.Limit = patience // on a busy machine processes take longer to end than they would be given
+	}
 	return s.run()
 }
+
+// polite are the scenes in which all processes end when they are asked to.
+var polite = map[string]bool{"polite": true, "stopped": true, "layers": true, "container exit": true}
 
 // scenes are what stages are run on.
 var scenes = map[string]func(s *stage, dir string) error{
