@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // These bound what a text may hold. Configurations of engines have about 50 KB
@@ -25,14 +27,16 @@ const (
 // the structure does not have are passed over, as the runtime-spec demands
 // (config.md, extensibility); null counts as absent.
 // The text is of 8 MiB at the most, 64 deep, and has 200,000 values.
-func Decode(text []byte, into any) error {
+func Decode(text []byte, into any) error { return decode(text, into, nil) }
+
+func decode(text []byte, into any, namespaces func([]specs.LinuxNamespace)) error {
 	if len(text) > maxText {
 		return fmt.Errorf("cannot read the JSON text: it has more than %d bytes", maxText)
 	}
 	if !utf8.Valid(text) {
 		return errors.New("cannot read the JSON text: it is not UTF-8")
 	}
-	d := &decoder{scanner: scanner{text: text, whole: string(text)}}
+	d := &decoder{scanner: scanner{text: text, whole: string(text)}, namespaces: namespaces}
 	if err := d.document(reflect.ValueOf(into).Elem()); err != nil {
 		return fmt.Errorf("cannot read the JSON text: %w", err)
 	}
@@ -47,6 +51,8 @@ type decoder struct {
 	values int
 	place  []where // of the value that is read, from the outside in
 	fields map[reflect.Type][]field
+
+	namespaces func([]specs.LinuxNamespace) // gets them when they have been read; may be nil
 }
 
 func (d *decoder) document(v reflect.Value) error {
@@ -197,6 +203,11 @@ func (d *decoder) array(v reflect.Value) error {
 	for i := 0; ; i++ {
 		more, err := d.more(i == 0, ']')
 		if !more {
+			if wanted && err == nil && d.namespaces != nil {
+				if list, ok := v.Addr().Interface().(*[]specs.LinuxNamespace); ok {
+					d.namespaces(*list)
+				}
+			}
 			return err
 		}
 		var e reflect.Value

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -172,6 +173,36 @@ func BenchmarkTranslate(b *testing.B) {
 	for b.Loop() {
 		if _, err := Translate(config, options); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// DecodeConfig gives the namespaces once, as soon as they are known.
+func TestDecodeConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.json")
+	for text, want := range map[string][]string{
+		`{"linux": {"namespaces": [{"type": "network"}, {"type": "pid", "path": "/p"}], "seccomp": 1}}`: {"network, pid /p"},
+		`{"linux": {"namespaces": [{"type": "network"}], "namespaces": [{"type": "user"}]}}`:            {"network"},
+		`{"linux": {"namespaces": []}}`:                               {""},
+		`{"linux": {"namespaces": null}, "ociVersion": "1.0.0"}`:      nil,
+		`{"hooks": {"namespaces": [{"type": "network"}]}, "root": 1}`: nil,
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		_, err := DecodeConfig(file, &specs.Spec{}, func(list []specs.LinuxNamespace) {
+			var all []string
+			for _, ns := range list {
+				all = append(all, strings.TrimSpace(string(ns.Type)+" "+ns.Path))
+			}
+			got = append(got, strings.Join(all, ", "))
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+		if faulty := strings.Contains(text, "1}") || strings.Count(text, `"namespaces"`) > 1; faulty != (err != nil) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +22,20 @@ func DecodeFile(path string, into any) ([]byte, error) {
 		return nil, err
 	}
 	if err := Decode(text, into); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
+}
+
+// DecodeConfig is DecodeFile for a configuration. As soon as its namespaces have
+// been read begin gets them, if there are any: they take long to make, and what
+// comes behind them long to read. An error may still follow.
+func DecodeConfig(path string, into *specs.Spec, begin func([]specs.LinuxNamespace)) ([]byte, error) {
+	text, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := decode(text, into, begin); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil

@@ -113,12 +113,9 @@ var aheadFlags = map[specs.LinuxNamespaceType]uint64{
 
 // namespaces begins to make them. Nothing is made ahead in a user namespace, since
 // the others must be its own.
-func (a *ahead) namespaces(config *specs.Spec) {
-	if config.Linux == nil {
-		return
-	}
+func (a *ahead) namespaces(wanted []specs.LinuxNamespace) {
 	var flags uint64
-	for _, ns := range config.Linux.Namespaces {
+	for _, ns := range wanted {
 		if ns.Type == specs.UserNamespace {
 			return
 		}

@@ -111,10 +111,9 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.o.Bundle, err = bundleDir(o.Bundle); err != nil {
 		return c, err
 	}
-	if c.config, err = oci.DecodeFile(filepath.Join(c.o.Bundle, configFile), &c.spec); err != nil {
+	if c.config, err = oci.DecodeConfig(filepath.Join(c.o.Bundle, configFile), &c.spec, c.ahead.namespaces); err != nil {
 		return c, err
 	}
-	c.ahead.namespaces(&c.spec)
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
 	case tty && !console:
 		return c, errors.New(noConsole)
