@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -22,15 +23,15 @@ type qmpReply struct {
 }
 
 // do sends a command and waits for what it gives.
-func (q *qmp) do(command string, arguments any) error {
+func (q *qmp) do(command string, arguments any) (json.RawMessage, error) {
 	if q.conn == nil {
 		conn, err := net.Dial("unix", q.path)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		q.conn, q.read = conn, bufio.NewReader(conn)
-		if err := q.do("qmp_capabilities", nil); err != nil {
-			return err
+		if _, err := q.do("qmp_capabilities", nil); err != nil {
+			return nil, err
 		}
 	}
 	request := map[string]any{"execute": command}
@@ -38,27 +39,50 @@ func (q *qmp) do(command string, arguments any) error {
 		request["arguments"] = arguments
 	}
 	if err := q.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := json.NewEncoder(q.conn).Encode(request); err != nil {
-		return err
+		return nil, err
 	}
 	for {
 		line, err := q.read.ReadBytes('\n')
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var reply qmpReply // a greeting or an event is neither
 		if err := json.Unmarshal(line, &reply); err != nil {
-			return err
+			return nil, err
 		}
 		switch {
 		case reply.Error != nil:
-			return fmt.Errorf("qemu: %s: %s", command, reply.Error.Desc)
+			return nil, fmt.Errorf("qemu: %s: %s", command, reply.Error.Desc)
 		case reply.Return != nil:
-			return nil
+			return *reply.Return, nil
 		}
 	}
+}
+
+// processors tells where the machine's processors are, three times: whether one
+// that says nothing more waits, or is in a circle.
+func (q *qmp) processors() string {
+	var out strings.Builder
+	for range 3 {
+		var text string
+		reply, err := q.do("human-monitor-command", map[string]string{"command-line": "info registers -a"})
+		if err == nil {
+			err = json.Unmarshal(reply, &text)
+		}
+		if err != nil {
+			fmt.Fprintf(&out, "cannot ask QEMU: %v\n", err)
+			break
+		}
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "CPU#") || strings.HasPrefix(line, "RIP=") || strings.HasPrefix(line, "RSI=") || strings.HasPrefix(line, "CR0=") {
+				out.WriteString(strings.ReplaceAll(line, "\r", ""))
+			}
+		}
+	}
+	return out.String()
 }
 
 func (q *qmp) close() {
@@ -92,7 +116,7 @@ func (g *Guest) Quit() {
 
 func (g *Guest) command(name string, arguments any) {
 	g.t.Helper()
-	if err := g.qmp.do(name, arguments); err != nil {
+	if _, err := g.qmp.do(name, arguments); err != nil {
 		g.t.Fatal(err)
 	}
 }

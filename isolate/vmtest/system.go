@@ -256,6 +256,13 @@ func Boot(t testing.TB, s System) *Guest {
 
 // end ends QEMU and what serves it.
 func (g *Guest) end() {
+	select {
+	case <-g.ended:
+	default:
+		if g.t.Failed() {
+			g.t.Logf("the machine's processors:\n%s", g.qmp.processors())
+		}
+	}
 	_ = g.cmd.Process.Kill() // it may have ended
 	<-g.ended
 	g.agent.close()
