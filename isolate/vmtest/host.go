@@ -47,15 +47,10 @@ const qemu = "qemu-system-x86_64"
 
 // hardware gives the arguments for a machine with so many MiB of memory and two
 // processors. KVM is there where /dev/kvm opens and the processor has what it
-// takes; else QEMU translates the machine's code, by one thread in turns or by one
-// for each processor. cx16 makes kernel 6.12 panic then, and with two threads QEMU
-// 7.2 let both processors stand still in the kernel, three times in some two
-// hundred runs on a busy host.
-func hardware(memory int, parallel bool) []string {
-	accel, cpu := "tcg,thread=single", "max,-cx16"
-	if parallel {
-		accel = "tcg,thread=multi"
-	}
+// takes; else QEMU translates the machine's code. cx16 makes kernel 6.12 panic
+// then.
+func hardware(memory int) []string {
+	accel, cpu := "tcg", "max,-cx16"
 	if kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
 		kvm.Close()
 		info, err := os.ReadFile("/proc/cpuinfo")
@@ -138,7 +133,7 @@ func run(t *testing.T, kernel, initrd string) (text, stood string, err error) {
 	defer control.close()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
-	machine := exec.CommandContext(ctx, qemu, append(hardware(1024, false),
+	machine := exec.CommandContext(ctx, qemu, append(hardware(1024),
 		"-no-reboot", "-serial", "stdio", "-qmp", "unix:"+control.path+",server=on,wait=off",
 		"-kernel", kernel, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 "+stageEnv+"=init")...)

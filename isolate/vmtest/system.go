@@ -44,9 +44,6 @@ type System struct {
 	Disks []string
 	// Memory is in MiB; 0: 512.
 	Memory int
-	// Parallel lets both processors run at the same time also without KVM, for
-	// tests of how long something takes; see hardware for what is against it.
-	Parallel bool
 	// Reboots makes a reboot or a reset boot the machine again. Without it
 	// either ends QEMU.
 	Reboots bool
@@ -219,7 +216,7 @@ func Boot(t testing.TB, s System) *Guest {
 	if memory == 0 {
 		memory = 512
 	}
-	args := append(hardware(memory, s.Parallel),
+	args := append(hardware(memory),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off",
 		"-device", "virtio-serial-pci",

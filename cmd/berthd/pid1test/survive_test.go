@@ -46,8 +46,7 @@ func TestSurvive(t *testing.T) {
 	units["hog"] = guestUnit("hog", 0, onDemand, "[cgroup]\npids-max = 50\nmemory-max = '32M'\nmemory-swap-max = '0'")
 	units["talk"] = guestUnit("talk", 100, "[unit]\nstart = 'demand'\n[log]\nrate = '0'\nmax-size = '1G'\n[[mount]]\nsource = '/srv'\ntarget = '/srv'\ntype = 'bind'\noptions = ['rw']")
 	m := up(t, vmtest.System{
-		Parallel: true,
-		Memory:   1024, Cmdline: "-- --max-restart-delay=100ms",
+		Memory: 1024, Cmdline: "-- --max-restart-delay=100ms",
 		Files: []vmtest.File{
 			vmtest.Text("etc/fstab", "tmpfs /var tmpfs size=24m,mode=0755 0 0\n", 0o644),
 			vmtest.Directory("etc/tmpfiles.d", 0o755), vmtest.Text("etc/tmpfiles.d/var.conf", "d /var/tmp 1777\n", 0o644),
