@@ -97,8 +97,9 @@ func Run(t *testing.T, m Machine) {
 	text, stood, err := run(t, kernel.image, initrd)
 	if stood != "" && !strings.Contains(text, "panic: test timed out") {
 		// The tests in the machine end by themselves after half of the bound. QEMU
-		// 7.2 without KVM has done this once in some hundred runs: nothing in the
-		// machine went on, not even the watchdogs of its kernel.
+		// 7.2 without KVM, with a thread for each processor, has done this three
+		// times in some two hundred runs on a busy host: nothing in the machine went
+		// on, not even the watchdogs of its kernel.
 		t.Logf("the machine stood still and is started once more; its processors:\n%s\nits console:\n%s", stood, text)
 		text, _, err = run(t, kernel.image, initrd)
 	}
