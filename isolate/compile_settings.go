@@ -35,13 +35,10 @@ func (c *compiler) loopback() {
 		return
 	}
 	sock := c.b.Register("socket")
-	req := make([]byte, 40)
-	copy(req, "lo")
-	req[16] = unix.IFF_UP | unix.IFF_RUNNING
 	c.in(program.Step{Sys: program.SysSocket, Dst: sock, Ahead: true, Why: "for setting up the loopback interface", Args: []program.Arg{
 		program.Flag(program.FmtSocket, unix.AF_INET), program.Flag(program.FmtSocketType, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), program.N(0)}},
 		program.Step{Sys: program.SysIoctl, Dst: program.None, Path: "lo", Ahead: true, Why: "the loopback interface is up", Args: []program.Arg{
-			program.R(sock), program.Flag(program.FmtIoctl, unix.SIOCSIFFLAGS), c.b.Data(req, program.FmtIfreq)}})
+			program.R(sock), program.Flag(program.FmtIoctl, unix.SIOCSIFFLAGS), c.b.Data(program.LoopbackUp(), program.FmtIfreq)}})
 }
 
 // sysctls writes what is set below /proc/sys.

@@ -16,21 +16,16 @@ const configName = "config.json"
 
 // DecodeFile reads a JSON file, see ReadFile, into the structure that into points
 // to, see Decode, and gives its text too.
-func DecodeFile(path string, into any) ([]byte, error) {
-	text, err := ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := Decode(text, into); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return text, nil
-}
+func DecodeFile(path string, into any) ([]byte, error) { return decodeFile(path, into, nil) }
 
 // DecodeConfig is DecodeFile for a configuration. As soon as its namespaces have
 // been read begin gets them, if there are any: they take long to make, and what
 // comes behind them long to read. An error may still follow.
 func DecodeConfig(path string, into *specs.Spec, begin func([]specs.LinuxNamespace)) ([]byte, error) {
+	return decodeFile(path, into, begin)
+}
+
+func decodeFile(path string, into any, begin func([]specs.LinuxNamespace)) ([]byte, error) {
 	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -12,11 +12,13 @@ import (
 // group, and a mount namespace is cloned when the sources of mounts are open.
 const AheadFlags = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
-// ifreq is struct ifreq of netdevice(7), for flags.
-type ifreq struct {
-	name  [unix.IFNAMSIZ]byte
-	flags uint16
-	_     [22]byte
+// LoopbackUp gives the struct ifreq of netdevice(7) with which SIOCSIFFLAGS brings
+// the loopback interface up.
+func LoopbackUp() []byte {
+	req := make([]byte, 40)
+	copy(req, "lo")
+	req[unix.IFNAMSIZ] = unix.IFF_UP | unix.IFF_RUNNING
+	return req
 }
 
 // Ahead are namespaces that a thread has made and is in, for its next child. The
@@ -49,8 +51,7 @@ func loopbackUp() bool {
 	if e != 0 {
 		return false
 	}
-	req := ifreq{name: [unix.IFNAMSIZ]byte{'l', 'o'}, flags: unix.IFF_UP | unix.IFF_RUNNING}
-	_, _, e = syscall.RawSyscall(unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&req)))
+	_, _, e = syscall.RawSyscall(unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&LoopbackUp()[0])))
 	syscall.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 	return e == 0
 }

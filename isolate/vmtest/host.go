@@ -124,13 +124,7 @@ func Run(t *testing.T, m Machine) {
 // what its console said; in the latter case also where its processors were.
 func run(t *testing.T, kernel, initrd string) (text, stood string, err error) {
 	t.Helper()
-	// A socket's path has at most 107 bytes, and t.TempDir has the test's name.
-	dir, err := os.MkdirTemp("", "berth-vm-")
-	if err != nil {
-		return "", "", err
-	}
-	defer os.RemoveAll(dir)
-	control := &qmp{path: filepath.Join(dir, "qmp")}
+	control := &qmp{path: filepath.Join(socketDir(t), "qmp")}
 	defer control.close()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()

@@ -194,12 +194,7 @@ func Boot(t testing.TB, s System) *Guest {
 	} else {
 		files = append(files, Link("init", agentPath))
 	}
-	// A socket's path has at most 107 bytes, and t.TempDir has the test's name.
-	dir, err := os.MkdirTemp("", "berth-vm-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := socketDir(t)
 	initrd := filepath.Join(dir, "initrd")
 	modules := append([]string{"virtio_pci", "virtio_console"}, s.Modules...)
 	if len(s.Disks) > 0 {
@@ -252,6 +247,18 @@ func Boot(t testing.TB, s System) *Guest {
 	g.agent = newControl(filepath.Join(dir, "agent"), g.ended)
 	g.qmp = &qmp{path: filepath.Join(dir, "qmp")}
 	return g
+}
+
+// socketDir makes a directory for the time of a test. A socket's path has at most
+// 107 bytes, and t.TempDir has the test's name.
+func socketDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "berth-vm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // end ends QEMU and what serves it.
