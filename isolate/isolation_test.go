@@ -1,11 +1,16 @@
 package isolate
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -223,4 +228,67 @@ func TestFailedChildWaitsForItsStarter(t *testing.T) {
 	if ws, err := child.Wait(); err != nil || ws.ExitStatus() != ExitFailed {
 		t.Errorf("ended with %#x, %v", uint32(ws), err)
 	}
+}
+
+// A child has no copy of what is on its starter's heap: that would cost each start
+// the more time the more there is.
+func TestChildLeavesTheHeap(t *testing.T) {
+	needRoot(t)
+	p, err := Compile(hostSpec("/bin/true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prep, err := Prepare(p, Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prep.Close()
+	prep.failInside = 20 // it then waits as what it was forked as
+	// Go takes its heap in pieces of 64 MB, and what is left out is the one with
+	// the stack.
+	const piece = 64 << 20
+	var heap [][]byte
+	var local, beside int
+	for range piece / (64 << 10) {
+		b := bytes.Repeat([]byte{1}, 64<<10)
+		if uintptr(unsafe.Pointer(&b[0]))/piece == uintptr(unsafe.Pointer(&local))/piece {
+			beside += len(b)
+		}
+		heap = append(heap, b)
+	}
+	child, err := prep.Fork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prep.Wait(deadline()); err == nil {
+		t.Error("the step did not fail")
+	}
+	ours, theirs := anonymous(t, os.Getpid()), anonymous(t, child.PID)
+	if theirs > ours-beside+1<<20 {
+		t.Errorf("the child has %d KB of memory, of %d KB, though it needs none of %d KB", theirs>>10, ours>>10, beside>>10)
+	}
+	runtime.KeepAlive(heap)
+	child.Kill()
+	child.Wait()
+
+	// Others get it again: package syscall forks a whole copy for a user namespace.
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+	if err := cmd.Run(); err != nil {
+		t.Errorf("a child in a user namespace: %v", err)
+	}
+}
+
+// anonymous gives how many bytes a process has that are of no file.
+func anonymous(t *testing.T, pid int) (size int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "\nRssAnon:")
+	if _, err := fmt.Sscan(after, &size); err != nil {
+		t.Fatalf("no RssAnon of process %d: %v", pid, err)
+	}
+	return size << 10
 }

@@ -58,6 +58,8 @@ type run struct {
 	failAt  uint32
 	gaps    []gap
 	walk    *walk // nil without an OpMake
+	kept    []span
+	arena   uintptr
 }
 
 // gap is a range of descriptor numbers.
@@ -101,7 +103,7 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 		return 0, -1, err
 	}
 	r := &im.run
-	*r = run{failAt: uint32(im.FailAt), passed: im.Expendable, gaps: im.gaps(r.gaps[:0]), walk: r.walk}
+	*r = run{failAt: uint32(im.FailAt), passed: im.Expendable, gaps: im.gaps(r.gaps[:0]), walk: r.walk, kept: r.kept}
 	if r.walk == nil && slices.ContainsFunc(im.Ops, func(op Op) bool { return op.Nr == pseudo+9 }) {
 		r.walk = &walk{}
 	}
@@ -136,8 +138,10 @@ func (im *Image) Fork(parent bool) (pid int, pidfd int, err error) {
 }
 
 func (im *Image) lockedFork() (pid uintptr, errno syscall.Errno) {
+	im.run.kept = im.kept(im.run.kept[:0])
 	syscall.ForkLock.Lock()
 	pid, errno = im.fork()
+	im.run.takeHeap()
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(im)
 	return pid, errno
@@ -229,6 +233,10 @@ func (im *Image) fork() (pid uintptr, errno syscall.Errno) {
 		ok    bool
 	)
 	beforeFork()
+	if errno = r.leaveHeap(uintptr(unsafe.Pointer(&a))); errno != 0 {
+		afterFork()
+		return 0, errno
+	}
 	if r.through != nil {
 		pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&r.through.first)), unsafe.Sizeof(r.through.first), 0)
 		if errno != 0 || pid != 0 {
