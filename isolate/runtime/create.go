@@ -90,6 +90,7 @@ type creation struct {
 	gate     *os.File // the child's end, with gated
 	status   *os.File // our end of the pipe for its reports, and
 	far      *os.File // the child's
+	mounts   int      // see holdMounts; -1: not held
 	reports  *isolate.StatusReader
 	hooked   bool // hooks have run, so that those after the end run too
 }
@@ -101,7 +102,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	c = &creation{rt: rt, id: id, o: o, gated: gated, ahead: newAhead()}
+	c = &creation{rt: rt, id: id, o: o, gated: gated, mounts: -1, ahead: newAhead()}
 	defer func() {
 		if err != nil {
 			c.close()

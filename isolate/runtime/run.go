@@ -47,13 +47,14 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 	if o.Detach {
 		return 0, c.notifier.wait(c.child.PID, c.child.PIDFD)
 	}
-	mounts := holdMounts(c.child.PIDFD)
 	told := c.notifier.begin(c.child.PID, c.child.PIDFD)
 	code, err := front.wait(c.child.PID, c.child.PIDFD, c.relay)
 	c.relay.finish()
 	if err := <-told; err != nil {
 		c.rt.warn(err.Error())
 	}
+	mounts := c.mounts
+	c.mounts = -1
 	released := doAhead(c.ahead, func() (any, error) {
 		closeFD(mounts)
 		return nil, nil
@@ -68,7 +69,9 @@ func (rt *Runtime) Run(id string, o RunOptions) (int, error) {
 // kernel (before Linux 6.11) or its rules do not give one. Taking a mount namespace
 // apart waits for all processors (synchronize_rcu_expedited in namespace_unlock,
 // fs/namespace.c): with this it is not the ending process that waits, and whoever
-// has the descriptor can do so while other things are cleared away.
+// has the descriptor can do so while other things are cleared away. Of a process
+// that comes into its mount namespace only later it is the one before, which does
+// no harm.
 func holdMounts(pidfd int) int {
 	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), unix.PIDFD_GET_MNT_NAMESPACE, 0)
 	if errno != 0 {
@@ -120,10 +123,13 @@ func (c *creation) run(o RunOptions) (front *foreground, err error) {
 		}
 		return err
 	})
-	if err == nil {
-		err = c.proceed()
+	if err != nil {
+		return front, err
 	}
-	return front, err
+	if !o.Detach {
+		c.mounts = holdMounts(c.child.PIDFD) // now: it may have ended soon
+	}
+	return front, c.proceed()
 }
 
 // proceed goes on when the process has been forked.

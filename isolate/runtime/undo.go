@@ -59,6 +59,7 @@ func (c *creation) close() {
 			f.Close()
 		}
 	}
+	closeFD(c.mounts)
 	c.ahead.close()
 	c.pidFile.close()
 	c.notifier.close()
