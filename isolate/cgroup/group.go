@@ -96,16 +96,21 @@ func (g *Group) makeIn(h *hierarchy) error {
 	if h.unified || !slices.Contains(h.controllers, "cpuset") {
 		return nil
 	}
-	dir, err := g.dir(h)
-	if err == nil {
-		err = inheritCpuset(h.slice, dir)
-		dir.Close()
-	}
-	if err != nil {
+	if err := g.inheritCpusetIn(h); err != nil {
 		_ = rmdirAt(h.slice, g.name)
 		return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
 	}
 	return nil
+}
+
+// inheritCpusetIn gives the group, which is new, the processors of the one above.
+func (g *Group) inheritCpusetIn(h *hierarchy) error {
+	dir, err := g.dir(h)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return inheritCpuset(h.slice, dir)
 }
 
 // err joins what the host cannot do.
@@ -177,23 +182,39 @@ func (g *Group) Open() (*Handles, error) { return g.OpenBelow(nil) }
 func (g *Group) OpenBelow(paths map[string]string) (*Handles, error) {
 	handles := &Handles{Procs: make(map[string]*os.File), group: g}
 	for _, h := range g.tree.hierarchies {
-		var err error
-		if h.unified {
-			handles.Dir, err = openDirAt(h.slice, path.Join(g.name, path.Clean("/"+paths[""])))
-		} else {
-			handles.Procs[h.name()], err = openFileAt(h.slice, path.Join(g.name, path.Clean("/"+h.below(paths)), entry), os.O_WRONLY)
-		}
+		file, err := g.openEntry(h, paths)
 		if h.onDemand && isGone(err) {
-			delete(handles.Procs, h.name())
 			handles.without = append(handles.without, h)
 			continue
 		}
 		if err != nil {
 			handles.Close()
-			return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
+			return nil, err
 		}
+		handles.add(h, file)
 	}
 	return handles, nil
+}
+
+// openEntry opens that through which a process enters the group, or one below it, in a hierarchy.
+func (g *Group) openEntry(h *hierarchy, paths map[string]string) (file *os.File, err error) {
+	if h.unified {
+		file, err = openDirAt(h.slice, path.Join(g.name, path.Clean("/"+paths[""])))
+	} else {
+		file, err = openFileAt(h.slice, path.Join(g.name, path.Clean("/"+h.below(paths)), entry), os.O_WRONLY)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the control group %s: %w", g.name, err)
+	}
+	return file, nil
+}
+
+func (h *Handles) add(of *hierarchy, file *os.File) {
+	if of.unified {
+		h.Dir = file
+	} else {
+		h.Procs[of.name()] = file
+	}
 }
 
 // below gives the path for a hierarchy in which several controllers may be.

@@ -8,67 +8,109 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Make makes the group in every hierarchy, before any process is in it, with
-// the groups above it that are missing. On v2 the controllers are switched on
-// for it: those of need must be, the others that no v1 hierarchy has are where
-// that is possible. A group that exists already is taken as it is if it has no
-// processes and is not frozen; existed tells so.
-//
-// undo removes what was made, for the caller to call when what follows fails
-// before a process has entered.
-func (g *Group) Make(need []string) (existed bool, undo func(), err error) {
+// Making is a group that is being made, in one hierarchy after the other.
+type Making struct {
+	group *Group
+	need  []string
+	next  atomic.Int32 // hierarchy
+
+	mu      sync.Mutex
+	failed  error
+	made    []string
+	existed bool
+	handles Handles
+}
+
+// Make begins to make the group in every hierarchy, before any process is in it,
+// with the groups above it that are missing: by Next until there are no more, and
+// then Done. On v2 the controllers are switched on for it: those of need must be,
+// the others that no v1 hierarchy has are where that is possible. A group that
+// exists already is taken as it is if it has no processes and is not frozen.
+func (g *Group) Make(need []string) *Making {
+	return &Making{group: g, need: need, handles: Handles{Procs: make(map[string]*os.File), group: g}}
+}
+
+// Next makes the group in one more hierarchy, and opens it. It is false when there
+// is none left. Several goroutines may call it; Done is called when all of them
+// have seen that there are no more.
+func (m *Making) Next() bool {
+	i := int(m.next.Add(1)) - 1
+	all := m.group.tree.hierarchies
+	if i >= len(all) {
+		return false
+	}
+	if err := m.makeIn(all[i]); err != nil {
+		m.mu.Lock()
+		if m.failed == nil {
+			m.failed = err
+		}
+		m.mu.Unlock()
+	}
+	return true
+}
+
+func (m *Making) makeIn(h *hierarchy) error {
+	g := m.group
 	var made []string
-	remove := func() {
-		for _, dir := range slices.Backward(made) {
-			_ = unix.Rmdir(dir)
+	existed := false
+	err := g.tree.openParent(h, m.need, &made)
+	if err == nil {
+		err = mkdirAt(h.slice, g.name)
+		if existed = errors.Is(err, fs.ErrExist); existed {
+			err = g.vacantIn(h, -1)
+		} else if err == nil {
+			made = append(made, h.slice.Name()+"/"+g.name)
 		}
 	}
-	defer func() {
-		if err != nil {
-			remove()
-			err = fmt.Errorf("cannot make the control group %s: %w", g.where(), err)
-		}
-	}()
-	for _, h := range g.tree.hierarchies {
-		if err := g.tree.openParent(h, need, &made); err != nil {
-			return existed, nil, err
-		}
-		err := mkdirAt(h.slice, g.name)
-		if errors.Is(err, fs.ErrExist) {
-			existed = true
-			if err := g.vacantIn(h, -1); err != nil {
-				return existed, nil, err
-			}
-			continue
-		}
-		if err != nil {
-			return existed, nil, err
-		}
-		made = append(made, h.slice.Name()+"/"+g.name)
-		if slices.Contains(h.controllers, "cpuset") && !h.unified {
-			dir, err := g.dir(h)
-			if err != nil {
-				return existed, nil, err
-			}
-			err = inheritCpuset(h.slice, dir)
-			dir.Close()
-			if err != nil {
-				return existed, nil, err
-			}
+	m.mu.Lock()
+	m.made = append(m.made, made...)
+	m.existed = m.existed || existed
+	m.mu.Unlock()
+	if err == nil && !existed && !h.unified && slices.Contains(h.controllers, "cpuset") {
+		err = g.inheritCpusetIn(h)
+	}
+	var file *os.File
+	if err == nil {
+		file, err = g.openEntry(h, nil)
+	}
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.handles.add(h, file)
+	m.mu.Unlock()
+	return nil
+}
+
+// Done is called when all is made. existed tells that the group was there before,
+// in any hierarchy. The caller closes the handles. After an error nothing is left
+// of what was made; the caller calls Undo when what follows fails.
+func (m *Making) Done() (existed bool, handles *Handles, err error) {
+	if err = m.failed; err == nil && m.existed {
+		var frozen bool
+		if frozen, err = m.group.Frozen(); err == nil && frozen {
+			err = errors.New("container's cgroup unexpectedly frozen: it exists already; thaw it, or choose another path")
 		}
 	}
-	if existed {
-		if frozen, err := g.Frozen(); err != nil {
-			return existed, nil, err
-		} else if frozen {
-			return existed, nil, errors.New("container's cgroup unexpectedly frozen: it exists already; thaw it, or choose another path")
-		}
+	if err != nil {
+		m.Undo()
+		return m.existed, nil, fmt.Errorf("cannot make the control group %s: %w", m.group.where(), err)
 	}
-	return existed, remove, nil
+	return m.existed, &m.handles, nil
+}
+
+// Undo removes what was made, and closes the handles. No process may have entered.
+func (m *Making) Undo() {
+	m.handles.Close()
+	for _, dir := range slices.Backward(m.made) {
+		_ = unix.Rmdir(dir)
+	}
 }
 
 // where is the path that Lone was given, for messages.

@@ -71,7 +71,10 @@ type creation struct {
 	dir      *locked
 	record   *Record
 	group    *ocigroup.Group
-	making   *async[*cgroup.Handles] // what lets the process in when the groups are made
+	making   *async[any]      // done when no group is left to be begun
+	groups   *ocigroup.Making // until they are made
+	helped   word             // 1 when this goroutine has done its part of them
+	handles  *cgroup.Handles  // what lets the process in
 	pidFile  *pidFile
 	pidfdTo  *os.File // where a pidfd of the process goes
 	notifier *notifier
@@ -222,6 +225,9 @@ func (c *creation) fork(meanwhile func() error) error {
 		return err
 	}
 	forking := doAhead(c.ahead, c.forkWhenReady)
+	for c.groups != nil && c.groups.Next() {
+	} // the thread ahead does the same
+	c.helped.set(1)
 	other := meanwhile()
 	var err error
 	c.child, err = forking.wait()

@@ -17,6 +17,9 @@ func (c *creation) undo() error {
 	}
 	var failed error
 	_, _ = c.making.wait()
+	if c.groups != nil {
+		c.groups.Undo()
+	}
 	if c.group != nil {
 		failed = endGroup(c.group)
 	}
@@ -67,8 +70,8 @@ func (c *creation) close() {
 	if c.prepared != nil {
 		c.prepared.Close()
 	}
-	if handles, _ := c.making.wait(); handles != nil {
-		handles.Close()
+	if c.handles != nil {
+		c.handles.Close()
 	}
 	if c.group != nil {
 		c.group.Close()

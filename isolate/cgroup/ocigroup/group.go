@@ -92,24 +92,65 @@ var (
 // WaitEmpty and Remove do nothing, as before Create. r may be nil: then only devices are
 // limited, to the default ones.
 func (g *Group) Create(r *specs.LinuxResources) error {
+	m := g.Begin(r)
+	for m.Next() {
+	}
+	handles, err := m.Done()
+	if err == nil {
+		handles.Close()
+	}
+	return err
+}
+
+// Making is Create in pieces, for several goroutines.
+type Making struct {
+	group     *Group
+	resources *specs.LinuxResources
+	making    *cgroup.Making // nil without a group
+}
+
+// Begin begins Create: by Next until there is no more to do, and then Done.
+func (g *Group) Begin(r *specs.LinuxResources) *Making {
 	if r == nil {
 		r = &specs.LinuxResources{}
 	}
-	if g.group == nil {
-		return g.goWithout(r, g.without)
+	m := &Making{group: g, resources: r}
+	if g.group != nil {
+		m.making = g.group.Make(needed(r))
 	}
-	existed, undo, err := g.group.Make(needed(r))
+	return m
+}
+
+// Next makes the group in one more hierarchy. It is false when there is none left.
+func (m *Making) Next() bool { return m.making != nil && m.making.Next() }
+
+// Done sets limits and device rules, when all who call Next have seen that there
+// is no more, and opens the group as Open does. After an error nothing is left of
+// the group.
+func (m *Making) Done() (*cgroup.Handles, error) {
+	g := m.group
+	if m.making == nil {
+		return &cgroup.Handles{}, g.goWithout(m.resources, g.without)
+	}
+	existed, handles, err := m.making.Done()
 	if err == nil {
-		if err = g.fill(r, !existed); err == nil {
+		if err = g.fill(m.resources, !existed); err == nil {
 			g.ours = true
-			return nil
+			return handles, nil
 		}
-		undo()
+		m.making.Undo()
 	}
 	if g.rootless && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EROFS)) {
-		return g.goWithout(r, err)
+		return &cgroup.Handles{}, g.goWithout(m.resources, err)
 	}
-	return err
+	return nil, err
+}
+
+// Undo is called in place of Done.
+func (m *Making) Undo() {
+	if m.making != nil {
+		m.making.Undo()
+	}
 }
 
 // goWithout lets a rootless container go without a group, if nothing is lost so.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,6 +172,41 @@ func TestTakesEmpty(t *testing.T) {
 	}
 	if text, err := again.group.Read("pids", "pids.max"); text != "7" {
 		t.Errorf("pids.max is %q, %v", text, err)
+	}
+}
+
+// Two threads make a group together. What they open lets a process in; given up,
+// nothing of it is left.
+func TestCreateTogether(t *testing.T) {
+	together := func(g *Group) *Making {
+		m := g.Begin(nil)
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for m.Next() {
+				}
+			})
+		}
+		all.Wait()
+		return m
+	}
+	g := newGroup(t, Options{ID: newID()})
+	handles, err := together(g).Done()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startWith(t, g, func() (*cgroup.Handles, error) { return handles, nil }, "wait")
+	if pids, err := g.Pids(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) {
+		t.Errorf("Pids gives %v, %v, and not %d", pids, err, p.Process.Pid)
+	}
+
+	id := newID()
+	g = newGroup(t, Options{Path: id + "/a"})
+	together(g).Undo()
+	for _, dir := range g.Paths() {
+		if _, err := os.Stat(filepath.Dir(dir)); err == nil {
+			t.Errorf("%s is left behind", filepath.Dir(dir))
+		}
 	}
 }
 
