@@ -9,7 +9,7 @@ import (
 // monitorSlack is what the Go runtime's monitor may sleep longer than it asks
 // for: long against the 20 µs that it asks for at first, short against the
 // milliseconds after which it takes a processor from somebody.
-const monitorSlack = 500_000 // ns
+const monitorSlack = 2_000_000 // ns
 
 // SlackenMonitor makes the Go runtime's monitor thread of this process wake less
 // often. For some milliseconds after a process has begun or has been idle it wakes
