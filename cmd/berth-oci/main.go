@@ -1,8 +1,3 @@
-// The Go runtime need not look for limits of its control group: this process
-// lives for some milliseconds.
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command berth-oci runs OCI containers by berth's isolation core, behind the
 // command line that containerd, podman and docker expect of an OCI runtime.
 // Flags and printing are here; what the commands do is package isolate/runtime.
@@ -13,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	goruntime "runtime"
+	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -48,6 +44,7 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
 	growStack(false)
+	touchMetadata()
 	program.SlackenMonitor()
 	// Nobody may look into this process or a child of it that is not yet the
 	// container's program.
@@ -74,6 +71,28 @@ func growStack(use bool) {
 
 //go:noinline
 func fill(b []byte) { clear(b) }
+
+// touchMetadata has the memory there from which the Go runtime takes its lists of
+// spans next. It reads a page of them before it writes to it, so that each is two
+// faults, of which the second replaces a page: that has to be told to the other
+// processor, where the second thread is at work. What is next in that memory lies
+// behind the table that the runtime has just made for an interface (persistentalloc
+// in runtime/malloc.go takes both from one piece). Where that is not so, and before
+// Linux 5.14, it does nothing or touches some memory in vain.
+func touchMetadata() {
+	const pages = 24
+	found := unlinked.(fmt.Stringer)
+	table := *(*uintptr)(unsafe.Pointer(&found)) // the first of an interface's two words
+	size := uintptr(os.Getpagesize())
+	_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, (table+size)&^(size-1), pages*size, unix.MADV_POPULATE_WRITE)
+}
+
+// unlinked is of a type for which the linker has no such table.
+var unlinked any = stringer{}
+
+type stringer struct{}
+
+func (stringer) String() string { return "" }
 
 func execute(args []string, inherited int) int {
 	stderr := &logger{out: os.Stderr}
