@@ -27,10 +27,16 @@ const settle = 20 * time.Millisecond
 // of a runtime's command line to its end: `run` of a static program that leaves at
 // once, and `create`, `start` and `delete --force` of it together. "profile" has
 // the default seccomp profile of Docker, "plain" none. Everybody's state is on a
-// tmpfs, as in /run, where it belongs.
+// tmpfs, as in /run, where it belongs. AsMounted has this machine's hierarchies of
+// control groups as they are, AllV1 every one of v1 that there could be, and no v2.
 func BenchmarkRuntime(b *testing.B) {
+	b.Run("AsMounted", func(b *testing.B) { compare(b, true) })
+	b.Run("AllV1", func(b *testing.B) { compare(b, false) })
+}
+
+func compare(b *testing.B, asMounted bool) {
 	needRoot(b)
-	place := newSandbox(b)
+	place := newPlace(b, asMounted)
 	var err error
 	place.do(func() { err = place.makeGroups() })
 	b.Cleanup(func() {

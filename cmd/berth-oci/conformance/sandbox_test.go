@@ -60,6 +60,7 @@ type sandbox struct {
 	calls chan func()
 	slice string          // the group's name in every hierarchy
 	lacks map[string]bool // controllers that are in use on v2 and so have no hierarchy
+	as    bool            // the hierarchies are as the host has mounted them
 }
 
 var sandboxes atomic.Int32
@@ -70,7 +71,13 @@ const groupPrefix = "berth-conformance-"
 // newSandbox makes a place; the test's end takes it away.
 func newSandbox(t testing.TB) *sandbox {
 	t.Helper()
-	s := &sandbox{calls: make(chan func()), slice: fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), sandboxes.Add(1))}
+	return newPlace(t, false)
+}
+
+// newPlace is newSandbox or, asMounted, with the host's hierarchies as they are.
+func newPlace(t testing.TB, asMounted bool) *sandbox {
+	t.Helper()
+	s := &sandbox{as: asMounted, calls: make(chan func()), slice: fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), sandboxes.Add(1))}
 	var done sync.WaitGroup
 	done.Add(1)
 	go func() {
@@ -171,6 +178,9 @@ func (s *sandbox) prepare() error {
 	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
 		return fmt.Errorf("cannot make a mount namespace: %w", err)
 	}
+	if s.as {
+		return removeStale()
+	}
 	if err := mountHierarchies(append(all, more...)); err != nil {
 		return err
 	}
@@ -211,6 +221,10 @@ func (s *sandbox) makeGroups() error {
 		return err
 	}
 	for _, e := range entries {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(filepath.Join(groupRoot, e.Name()), &fs); err != nil || fs.Type != unix.CGROUP_SUPER_MAGIC && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+			continue // a place for one that is not mounted
+		}
 		dir := filepath.Join(groupRoot, e.Name(), s.slice)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err

@@ -156,15 +156,13 @@ func hideUnified() error {
 	if err := unix.Unmount("/sys/fs/cgroup/unified", 0); err != nil {
 		return err
 	}
-	for _, c := range []string{"net_cls", "net_prio"} {
-		dir := "/sys/fs/cgroup/" + c
-		if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
-			return err
-		}
-		_ = unix.Mount("cgroup", dir, "cgroup", 0, c) // where the kernel has it, and nobody else
+	for _, c := range furtherV1 {
+		_ = unix.Mount("cgroup", "/sys/fs/cgroup/"+c, "cgroup", 0, c) // where the kernel has it, and nobody else
 	}
 	return nil
 }
+
+var furtherV1 = []string{"net_cls", "net_prio"}
 
 func isHybrid() bool {
 	_, err := os.Stat("/sys/fs/cgroup/unified/cgroup.controllers")
@@ -177,6 +175,11 @@ func TestLegacy(t *testing.T) {
 	if vmtest.Current() != "" || os.Getenv(legacyEnv) != "" || !isHybrid() {
 		t.Log("this is the one or the other, or has no cgroup v1")
 		return
+	}
+	for _, c := range furtherV1 { // the directories are the host's
+		if dir := "/sys/fs/cgroup/" + c; os.Mkdir(dir, 0o755) == nil {
+			t.Cleanup(func() { os.Remove(dir) })
+		}
 	}
 	c := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v")
 	c.Env = append(os.Environ(), legacyEnv+"=1")
