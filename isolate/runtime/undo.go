@@ -63,7 +63,6 @@ func (c *creation) close() {
 		}
 	}
 	closeFD(c.mounts)
-	c.ahead.close()
 	c.pidFile.close()
 	c.notifier.close()
 	c.listener.close()
@@ -79,4 +78,5 @@ func (c *creation) close() {
 	if c.dir != nil {
 		c.dir.unlock()
 	}
+	c.ahead.close() // it wakes a thread, which now finds this one at its end
 }
