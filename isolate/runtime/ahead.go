@@ -4,7 +4,6 @@ import (
 	"math"
 	"runtime"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -22,12 +21,13 @@ import (
 // The two sides wait for each other by futex(2) and not by channels: for a
 // goroutine that is bound to its thread those take a third thread, which has to
 // find a free processor before it wakes the one that is meant, and while the
-// caller is at work there may be none for as long as that takes.
+// caller is at work there may be none for as long as that takes. Nor do they spin:
+// while two processors work on the same memory, each page that one of them replaces
+// has to be told to the other.
 type ahead struct {
 	began atomic.Bool // the thread runs, where it is to
 	given word        // how many jobs there are, and closed
 	jobs  [maxJobs]func()
-	alone bool          // for the thread: it has another processor than the rest
 	made  program.Ahead // for jobs
 }
 
@@ -47,9 +47,6 @@ func newAhead() *ahead {
 		a.leave(cpu)
 		a.began.Store(true)
 		for done := uint32(0); ; done++ {
-			if a.alone && done < awaited {
-				a.linger(done)
-			}
 			for a.given.Load()&^closed == done {
 				if a.given.Load()&closed != 0 {
 					return
@@ -83,16 +80,8 @@ func (a *ahead) leave(cpu int) {
 		return
 	}
 	set.Clear(cpu)
-	a.alone = set.Count() > 0 && unix.SchedSetaffinity(0, &set) == nil
-}
-
-// awaited is how many jobs come one soon after the other: namespaces and groups.
-const awaited = 2
-
-// linger waits a while for the next job without sleeping, from which to be woken
-// takes longer than most of what is waited for.
-func (a *ahead) linger(done uint32) {
-	for begin := time.Now(); a.given.Load()&^closed == done && time.Since(begin) < 300*time.Microsecond; {
+	if set.Count() > 0 {
+		_ = unix.SchedSetaffinity(0, &set)
 	}
 }
 
