@@ -89,13 +89,12 @@ func buildRuntime(t testing.TB) string {
 	if sources, _ := filepath.Glob("../*.go"); len(sources) == 0 {
 		return ""
 	}
-	path := filepath.Join(t.TempDir(), "berth-oci")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "berth/cmd/berth-oci")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	dir := t.TempDir()
+	build := exec.Command("make", "--directory=../../..", "BIN="+dir, "build-berth-oci")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build berth-oci: %v\n%s", err, out)
 	}
-	return path
+	return filepath.Join(dir, "berth-oci")
 }
 
 func needRoot(t testing.TB) {
