@@ -93,18 +93,19 @@ func (g *Group) makeIn(h *hierarchy) error {
 	if err := mkdirAt(h.slice, g.name); err != nil {
 		return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
 	}
-	if h.unified || !slices.Contains(h.controllers, "cpuset") {
-		return nil
-	}
-	if err := g.inheritCpusetIn(h); err != nil {
+	if err := g.inheritCpuset(h); err != nil {
 		_ = rmdirAt(h.slice, g.name)
 		return fmt.Errorf("cannot make the control group %s: %w", g.name, err)
 	}
 	return nil
 }
 
-// inheritCpusetIn gives the group, which is new, the processors of the one above.
-func (g *Group) inheritCpusetIn(h *hierarchy) error {
+// inheritCpuset gives the group, which is new, the processors of the one above,
+// which on v1 it does not have by itself.
+func (g *Group) inheritCpuset(h *hierarchy) error {
+	if h.unified || !slices.Contains(h.controllers, "cpuset") {
+		return nil
+	}
 	dir, err := g.dir(h)
 	if err != nil {
 		return err

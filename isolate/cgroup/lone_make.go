@@ -28,67 +28,59 @@ type Making struct {
 }
 
 // Make begins to make the group in every hierarchy, before any process is in it,
-// with the groups above it that are missing: by Next until there are no more, and
-// then Done. On v2 the controllers are switched on for it: those of need must be,
+// with the groups above it that are missing: by Work, and when all who do
+// that have come back Done. On v2 the controllers are switched on for it: those of need must be,
 // the others that no v1 hierarchy has are where that is possible. A group that
 // exists already is taken as it is if it has no processes and is not frozen.
 func (g *Group) Make(need []string) *Making {
 	return &Making{group: g, need: need, handles: Handles{Procs: make(map[string]*os.File), group: g}}
 }
 
-// Next makes the group in one more hierarchy, and opens it. It is false when there
-// is none left. Several goroutines may call it; Done is called when all of them
-// have seen that there are no more.
-func (m *Making) Next() bool {
-	i := int(m.next.Add(1)) - 1
+// Work makes and opens the group in one hierarchy after the other, until there are
+// no more or something has failed. Several goroutines may call it, each once.
+func (m *Making) Work() {
 	all := m.group.tree.hierarchies
-	if i >= len(all) {
-		return false
-	}
-	if err := m.makeIn(all[i]); err != nil {
+	for ok := true; ok; {
+		i := int(m.next.Add(1)) - 1
+		if i >= len(all) {
+			return
+		}
+		made, existed, entry, err := m.group.makeLone(all[i], m.need)
 		m.mu.Lock()
+		m.made = append(m.made, made...)
+		m.existed = m.existed || existed
+		if entry != nil {
+			m.handles.add(all[i], entry)
+		}
 		if m.failed == nil {
 			m.failed = err
 		}
+		ok = m.failed == nil
 		m.mu.Unlock()
 	}
-	return true
 }
 
-func (m *Making) makeIn(h *hierarchy) error {
-	g := m.group
-	var made []string
-	existed := false
-	err := g.tree.openParent(h, m.need, &made)
+// makeLone makes and opens the group in one hierarchy. It tells what was made, of
+// that and above, also after an error.
+func (g *Group) makeLone(h *hierarchy, need []string) (made []string, existed bool, entry *os.File, err error) {
+	if err := g.tree.openParent(h, need, &made); err != nil {
+		return made, false, nil, err
+	}
+	err = mkdirAt(h.slice, g.name)
+	switch existed = errors.Is(err, fs.ErrExist); {
+	case existed:
+		err = g.vacantIn(h, -1)
+	case err == nil:
+		made = append(made, h.slice.Name()+"/"+g.name)
+		err = g.inheritCpuset(h)
+	}
 	if err == nil {
-		err = mkdirAt(h.slice, g.name)
-		if existed = errors.Is(err, fs.ErrExist); existed {
-			err = g.vacantIn(h, -1)
-		} else if err == nil {
-			made = append(made, h.slice.Name()+"/"+g.name)
-		}
+		entry, err = g.openEntry(h, nil)
 	}
-	m.mu.Lock()
-	m.made = append(m.made, made...)
-	m.existed = m.existed || existed
-	m.mu.Unlock()
-	if err == nil && !existed && !h.unified && slices.Contains(h.controllers, "cpuset") {
-		err = g.inheritCpusetIn(h)
-	}
-	var file *os.File
-	if err == nil {
-		file, err = g.openEntry(h, nil)
-	}
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	m.handles.add(h, file)
-	m.mu.Unlock()
-	return nil
+	return made, existed, entry, err
 }
 
-// Done is called when all is made. existed tells that the group was there before,
+// Done tells how it went. existed tells that the group was there before,
 // in any hierarchy. The caller closes the handles. After an error nothing is left
 // of what was made; the caller calls Undo when what follows fails.
 func (m *Making) Done() (existed bool, handles *Handles, err error) {

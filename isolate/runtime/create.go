@@ -71,9 +71,9 @@ type creation struct {
 	dir      *locked
 	record   *Record
 	group    *ocigroup.Group
-	making   *async[any]      // done when no group is left to be begun
+	making   *async[any]      // done when the thread ahead has done its part of the groups
 	groups   *ocigroup.Making // until they are made
-	helped   word             // 1 when this goroutine has done its part of them
+	helped   async[any]       // done when this goroutine has
 	handles  *cgroup.Handles  // what lets the process in
 	pidFile  *pidFile
 	pidfdTo  *os.File // where a pidfd of the process goes
@@ -225,9 +225,10 @@ func (c *creation) fork(meanwhile func() error) error {
 		return err
 	}
 	forking := doAhead(c.ahead, c.forkWhenReady)
-	for c.groups != nil && c.groups.Next() {
-	} // the thread ahead does the same
-	c.helped.set(1)
+	if c.groups != nil {
+		c.groups.Work() // as the thread ahead does
+	}
+	c.helped.done.set(1)
 	other := meanwhile()
 	var err error
 	c.child, err = forking.wait()

@@ -30,11 +30,10 @@ func (c *creation) register() (err error) {
 	if err := c.dir.write(c.record); err != nil {
 		return err
 	}
-	// By two threads: what is not of one hierarchy alone takes half of the time.
+	// Two threads make them: this one joins in when it has prepared all else.
 	c.groups = c.group.Begin(c.made.Resources)
 	c.making = doAhead(c.ahead, func() (any, error) {
-		for c.groups.Next() {
-		}
+		c.groups.Work()
 		return nil, nil
 	})
 	return nil
@@ -121,9 +120,7 @@ func (c *creation) prepare() (err error) {
 // forkWhenReady forks the process, which inherits the namespaces made, as soon as
 // its groups are there.
 func (c *creation) forkWhenReady() (*isolate.Child, error) {
-	for c.helped.Load() == 0 {
-		c.helped.wait(0)
-	}
+	_, _ = c.helped.wait()
 	if c.groups != nil {
 		if err := c.finishGroups(); err != nil {
 			return nil, err

@@ -59,8 +59,8 @@ type outcome struct {
 type sandbox struct {
 	calls chan func()
 	slice string          // the group's name in every hierarchy
+	own   bool            // the hierarchies are the host's own, as it has mounted them
 	lacks map[string]bool // controllers that are in use on v2 and so have no hierarchy
-	as    bool            // the hierarchies are as the host has mounted them
 }
 
 var sandboxes atomic.Int32
@@ -77,7 +77,7 @@ func newSandbox(t testing.TB) *sandbox {
 // newPlace is newSandbox or, asMounted, with the host's hierarchies as they are.
 func newPlace(t testing.TB, asMounted bool) *sandbox {
 	t.Helper()
-	s := &sandbox{as: asMounted, calls: make(chan func()), slice: fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), sandboxes.Add(1))}
+	s := &sandbox{own: asMounted, calls: make(chan func()), slice: fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), sandboxes.Add(1))}
 	var done sync.WaitGroup
 	done.Add(1)
 	go func() {
@@ -178,7 +178,7 @@ func (s *sandbox) prepare() error {
 	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
 		return fmt.Errorf("cannot make a mount namespace: %w", err)
 	}
-	if s.as {
+	if s.own {
 		return removeStale()
 	}
 	if err := mountHierarchies(append(all, more...)); err != nil {

@@ -93,8 +93,7 @@ var (
 // limited, to the default ones.
 func (g *Group) Create(r *specs.LinuxResources) error {
 	m := g.Begin(r)
-	for m.Next() {
-	}
+	m.Work()
 	handles, err := m.Done()
 	if err == nil {
 		handles.Close()
@@ -109,7 +108,7 @@ type Making struct {
 	making    *cgroup.Making // nil without a group
 }
 
-// Begin begins Create: by Next until there is no more to do, and then Done.
+// Begin begins Create: by Work, and when all who do that have come back Done.
 func (g *Group) Begin(r *specs.LinuxResources) *Making {
 	if r == nil {
 		r = &specs.LinuxResources{}
@@ -121,12 +120,15 @@ func (g *Group) Begin(r *specs.LinuxResources) *Making {
 	return m
 }
 
-// Next makes the group in one more hierarchy. It is false when there is none left.
-func (m *Making) Next() bool { return m.making != nil && m.making.Next() }
+// Work makes the group in every hierarchy, together with others who call it.
+func (m *Making) Work() {
+	if m.making != nil {
+		m.making.Work()
+	}
+}
 
-// Done sets limits and device rules, when all who call Next have seen that there
-// is no more, and opens the group as Open does. After an error nothing is left of
-// the group.
+// Done sets limits and device rules, and opens the group as Open does. After an
+// error nothing is left of the group.
 func (m *Making) Done() (*cgroup.Handles, error) {
 	g := m.group
 	if m.making == nil {

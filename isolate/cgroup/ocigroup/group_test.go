@@ -182,10 +182,7 @@ func TestCreateTogether(t *testing.T) {
 		m := g.Begin(nil)
 		var all sync.WaitGroup
 		for range 2 {
-			all.Go(func() {
-				for m.Next() {
-				}
-			})
+			all.Go(m.Work)
 		}
 		all.Wait()
 		return m
