@@ -175,11 +175,7 @@ func TestSyncGivenUp(t *testing.T) {
 	needRoot(t)
 	spec := bareSpec(t, "true")
 	spec.SyncRuntime = true
-	p, _ := Compile(spec)
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	prep := prepared(t, spec)
 	child, err := prep.Fork()
 	if err != nil {
 		t.Fatal(err)
@@ -494,12 +490,7 @@ func TestStatusOfAKilledSync(t *testing.T) {
 	needRoot(t)
 	spec := bareSpec(t, "true")
 	spec.SyncRuntime = true
-	p, _ := Compile(spec)
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer prep.Close()
+	prep := prepared(t, spec)
 	child, err := prep.Fork()
 	if err != nil {
 		t.Fatal(err)

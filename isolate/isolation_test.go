@@ -175,14 +175,7 @@ func TestGateClosedExecutesNothing(t *testing.T) {
 	spec.Mounts = []Mount{{Type: Bind, Source: dir, Target: "/tmp"}}
 	spec.Process.Args[1] = "/tmp/main"
 	spec.PreStart = [][]string{{"/usr/bin/touch", "/tmp/hook"}}
-	p, err := Compile(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	prep := prepared(t, spec)
 	child, err := prep.Fork()
 	if err != nil {
 		t.Fatal(err)
@@ -200,22 +193,14 @@ func TestGateClosedExecutesNothing(t *testing.T) {
 // A child whose step failed must still be there until its starter knows its pid.
 func TestFailedChildWaitsForItsStarter(t *testing.T) {
 	needRoot(t)
-	p, err := Compile(hostSpec("/bin/true"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer prep.Close()
+	prep := prepared(t, hostSpec("/bin/true"))
 	prep.failInside = 20
 	child, err := prep.Fork()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var step *StepError
-	if err := prep.Wait(deadline()); !asStep(err, &step) || step.Step != len(p.Outside)+19 || step.Errno != unix.EIO {
+	if err := prep.Wait(deadline()); !asStep(err, &step) || step.Step != len(prep.Program().Outside)+19 || step.Errno != unix.EIO {
 		t.Errorf("the status says %v", err)
 	}
 	poll := []unix.PollFd{{Fd: int32(child.PIDFD), Events: unix.POLLIN}}
@@ -234,15 +219,7 @@ func TestFailedChildWaitsForItsStarter(t *testing.T) {
 // the more time the more there is.
 func TestChildLeavesTheHeap(t *testing.T) {
 	needRoot(t)
-	p, err := Compile(hostSpec("/bin/true"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer prep.Close()
+	prep := prepared(t, hostSpec("/bin/true"))
 	prep.failInside = 20 // it then waits as what it was forked as
 	// Go takes its heap in pieces of 64 MB, and what is left out is the one with
 	// the stack.

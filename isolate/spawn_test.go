@@ -61,6 +61,22 @@ func pathSpec(t testing.TB, script string) *Spec {
 	return spec
 }
 
+// prepared compiles and prepares a Spec with no files of its own. It is closed at
+// the test's end, if not before.
+func prepared(t testing.TB, spec *Spec) *Prepared {
+	t.Helper()
+	p, err := Compile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prep, err := Prepare(p, Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(prep.Close)
+	return prep
+}
+
 // start runs a Spec to its end and gives what it wrote.
 func start(t testing.TB, spec *Spec, f Files) (out string, ws unix.WaitStatus, err error) {
 	t.Helper()

@@ -14,15 +14,7 @@ import (
 // A child that is killed before it executes is no success.
 func TestKilledBeforeItExecutes(t *testing.T) {
 	needRoot(t)
-	p, err := Compile(hostSpec("/bin/true"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer prep.Close()
+	prep := prepared(t, hostSpec("/bin/true"))
 	child, err := prep.Fork()
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +25,7 @@ func TestKilledBeforeItExecutes(t *testing.T) {
 		if _, err := prep.status.Read(buf); err != nil {
 			t.Fatal(err)
 		}
-		if origin := binary.NativeEndian.Uint32(buf[4:]); p.Inside[origin].Sys == program.OpGate {
+		if origin := binary.NativeEndian.Uint32(buf[4:]); prep.Program().Inside[origin].Sys == program.OpGate {
 			break
 		}
 	}
