@@ -7,20 +7,30 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/runtime/catch"
 )
 
 // foreground stands in for a process of a container: signals that this process
 // gets go to it, and its exit code is ours. It takes signals and children of this
 // process over for good: who uses it ends when the process has.
-type foreground struct{ signals chan os.Signal }
+type foreground struct{ signals *os.File }
 
-// maxPending is how many signals may wait for being passed on.
-const maxPending = 256
-
-// usual are the signals that people and their tools send. They are caught before
-// the process runs, and all others soon after: each costs the Go runtime two
-// switches between threads.
-var usual = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2}
+// caught are the signals that are passed on. Not among them are SIGCHLD, which
+// reapUntil is for, SIGPIPE, which is about our output, SIGURG, which the Go runtime
+// sends itself, those by which the processor tells of a fault, and the two that are
+// for threads (signal(7)).
+func caught() (list []unix.Signal) {
+	for s := unix.Signal(1); s <= 64; s++ {
+		switch s {
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG, 32, 33:
+		case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
+		default:
+			list = append(list, s)
+		}
+	}
+	return list
+}
 
 // newForeground begins to catch signals. It is called while the process is made,
 // when this one has nothing else to do, and before the process may come past its
@@ -33,39 +43,43 @@ func newForeground(reap bool) (*foreground, error) {
 			return nil, fmt.Errorf("cannot reap the container's orphans: prctl(PR_SET_CHILD_SUBREAPER): %w", err)
 		}
 	}
-	f := &foreground{make(chan os.Signal, maxPending)}
-	signal.Notify(f.signals, usual...)
-	return f, nil
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("cannot catch signals: pipe2: %w", err)
+	}
+	f := &foreground{os.NewFile(uintptr(ends[0]), "signals")}
+	return f, catch.To(ends[1], caught()...)
 }
 
 // wait waits for the end of the child with that pid and reaps it, and whatever
 // else ends before. The result is its exit code, or 128 and the signal that ended it.
 func (f *foreground) wait(pid, pidfd int, r *relay) (int, error) {
 	if !awaitEnd(pidfd, brief) {
-		signal.Notify(f.signals)
+		signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // else the Go runtime ends this process when nobody takes its output
 		go f.pass(pidfd, r)
 	}
 	return reapUntil(pid)
 }
 
-// brief is how long signals wait before they are passed on and those that are not
-// usual are not caught: a process that has ended by then gets none, and the threads
-// that it takes need not be begun.
+// brief is how long signals wait before they are passed on: a process that has
+// ended by then gets none, and the thread that this takes need not be begun.
 const brief = 5 * time.Millisecond
 
 // pass passes signals on to the process behind a pidfd, for as long as there is
 // this process.
 func (f *foreground) pass(pidfd int, r *relay) {
-	for s := range f.signals {
-		sig, _ := s.(unix.Signal)
-		switch sig {
-		case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // of reapUntil, of the Go runtime, and of our output
-		case unix.SIGWINCH:
-			if r != nil {
+	var got [64]byte
+	for {
+		n, err := f.signals.Read(got[:])
+		if err != nil {
+			return
+		}
+		for _, s := range got[:n] {
+			if sig := unix.Signal(s); sig != unix.SIGWINCH {
+				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it may have ended just now
+			} else if r != nil {
 				r.resize()
 			}
-		default:
-			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it may have ended just now
 		}
 	}
 }
