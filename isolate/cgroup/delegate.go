@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,7 +85,7 @@ const hugetlb = "hugetlb"
 // postpone tells whether hugetlb is switched on only when a limit asks for it:
 // beside v1 hierarchies, at the root, where it can be at any time. While it is on
 // nobody can mount it on v1, where others may want it.
-func postpone(base *os.File, lacking []string) bool {
+func postpone(base *dirFD, lacking []string) bool {
 	available, err := controllersAt(base, "cgroup.controllers")
 	return err == nil && slices.Contains(lacking, hugetlb) && !slices.Contains(available, "memory") && !existsAt(base, "cgroup.type")
 }
@@ -98,7 +97,7 @@ func (t *Tree) switchOn(h *hierarchy) error {
 	if !h.postponed {
 		return nil
 	}
-	for _, dir := range []*os.File{h.base, h.slice} {
+	for _, dir := range []*dirFD{h.base, h.slice} {
 		if err := writeAt(dir, "cgroup.subtree_control", "+"+hugetlb); err != nil {
 			return err
 		}
@@ -108,7 +107,7 @@ func (t *Tree) switchOn(h *hierarchy) error {
 }
 
 // lackingControllers are those that the group has and does not hand down yet.
-func (t *Tree) lackingControllers(group *os.File) ([]string, error) {
+func (t *Tree) lackingControllers(group *dirFD) ([]string, error) {
 	available, err := controllersAt(group, "cgroup.controllers")
 	if err != nil {
 		return nil, err
@@ -126,7 +125,7 @@ func (t *Tree) lackingControllers(group *os.File) ([]string, error) {
 	return lacking, nil
 }
 
-func controllersAt(group *os.File, file string) ([]string, error) {
+func controllersAt(group *dirFD, file string) ([]string, error) {
 	text, err := readAt(group, file)
 	return strings.Fields(text), err
 }
@@ -149,7 +148,7 @@ func (h *hierarchy) rebaseToRoot() bool {
 
 // otherProcesses are those directly in the group that are not the daemon's; 0
 // stands for one of another PID namespace.
-func (t *Tree) otherProcesses(group *os.File) ([]int, error) {
+func (t *Tree) otherProcesses(group *dirFD) ([]int, error) {
 	pids, err := pidsAt(group)
 	if err != nil {
 		return nil, err
@@ -192,7 +191,7 @@ func (t *Tree) moveToLeaf(h *hierarchy, all bool) error {
 }
 
 // movePID moves one process; one that has ended meanwhile is no error.
-func movePID(group *os.File, pid int) error {
+func movePID(group *dirFD, pid int) error {
 	if pid <= 0 {
 		return nil
 	}

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +103,7 @@ func (r DeviceRule) String() string {
 		if n == -1 {
 			return "*"
 		}
-		return fmt.Sprint(n)
+		return strconv.FormatInt(n, 10)
 	}
 	var access strings.Builder
 	if r.Read {
@@ -114,7 +115,7 @@ func (r DeviceRule) String() string {
 	if r.Mknod {
 		access.WriteByte('m')
 	}
-	return fmt.Sprintf("%c %s:%s %s", r.Type, number(r.Major), number(r.Minor), access.String())
+	return string(r.Type) + " " + number(r.Major) + ":" + number(r.Minor) + " " + access.String()
 }
 
 // covers tells whether every device of other is one of r's.

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +50,7 @@ func cannotLoad(err error) error {
 }
 
 // cannotAttach says why a program could not be attached.
-func cannotAttach(dir *os.File, err error) error {
+func cannotAttach(dir *dirFD, err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return &UnsupportedError{Key: "device", Reason: "the eBPF program that filters devices cannot be attached without CAP_SYS_ADMIN or CAP_NET_ADMIN"}
 	}

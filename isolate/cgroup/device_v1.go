@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -115,7 +114,7 @@ func (g *Group) setLegacyDevices(h *hierarchy, l, old *Limits) error {
 // allowed in both stays so all the time. Only a change of the default itself, or
 // from rules unknown (nil), starts anew, and leaves a moment in which what is
 // allowed in both may be refused.
-func (s *legacyDeviceSet) write(dir *os.File, was *legacyDeviceSet) error {
+func (s *legacyDeviceSet) write(dir *dirFD, was *legacyDeviceSet) error {
 	if was == nil || was.allowed != s.allowed {
 		if err := writeDevices(dir, s.allowed, "a"); err != nil {
 			return err
@@ -137,7 +136,7 @@ func ruleLines(rules []DeviceRule) []string {
 }
 
 // writeDevices writes values to the file that allows or denies them, one by one.
-func writeDevices(dir *os.File, allow bool, values ...string) error {
+func writeDevices(dir *dirFD, allow bool, values ...string) error {
 	if len(values) == 0 {
 		return nil
 	}

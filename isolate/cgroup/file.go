@@ -1,13 +1,17 @@
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
 )
 
 // Control files are read and written relative to a descriptor of a directory,
@@ -16,7 +20,7 @@ import (
 
 // writeAt writes value to an existing control file in a single write, as the
 // kernel wants it. It never makes a file.
-func writeAt(dir *os.File, name, value string) error {
+func writeAt(dir *dirFD, name, value string) error {
 	fd, err := openAt(dir, name, unix.O_WRONLY)
 	if err != nil {
 		return err
@@ -37,52 +41,20 @@ func writeFD(fd int, value string) error {
 }
 
 // readAt gives the whole of a control file without the final newline.
-func readAt(dir *os.File, name string) (string, error) {
+func readAt(dir *dirFD, name string) (string, error) {
 	fd, err := openAt(dir, name, unix.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
-	text, err := readFD(fd)
+	text, err := rawfile.ReadFD(fd, 0, math.MaxInt)
 	if err != nil {
 		return "", &fs.PathError{Op: "read", Path: dir.Name() + "/" + name, Err: err}
 	}
-	return strings.TrimSuffix(text, "\n"), nil
+	return string(bytes.TrimSuffix(text, []byte{'\n'})), nil
 }
 
-// readProc gives the whole of a file of /proc.
-func readProc(file string) (string, error) {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", &fs.PathError{Op: "open", Path: file, Err: err}
-	}
-	defer unix.Close(fd)
-	text, err := readFD(fd)
-	if err != nil {
-		return "", &fs.PathError{Op: "read", Path: file, Err: err}
-	}
-	return text, nil
-}
-
-func readFD(fd int) (string, error) {
-	var text []byte
-	buf := make([]byte, 4096)
-	for {
-		n, err := unix.Read(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		if n == 0 {
-			return string(text), nil
-		}
-		text = append(text, buf[:n]...)
-	}
-}
-
-func openAt(dir *os.File, name string, flags int) (int, error) {
+func openAt(dir *dirFD, name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		if err == unix.EINTR {
@@ -95,55 +67,78 @@ func openAt(dir *os.File, name string, flags int) (int, error) {
 	}
 }
 
+// dirFD is an open directory: what os.File is, without what that is for files that
+// others may close, which takes as long as to make a group. One goroutine closes it,
+// when nobody uses it any more.
+type dirFD struct {
+	fd   int
+	path string
+}
+
+func (d *dirFD) Fd() uintptr  { return uintptr(d.fd) }
+func (d *dirFD) Name() string { return d.path }
+
+// Close may be called on nil, and again.
+func (d *dirFD) Close() {
+	if d != nil && d.fd >= 0 {
+		unix.Close(d.fd)
+		d.fd = -1
+	}
+}
+
 // openDirAt opens a directory below dir. The caller closes it.
-func openDirAt(dir *os.File, name string) (*os.File, error) {
-	return openFileAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+func openDirAt(dir *dirFD, name string) (*dirFD, error) {
+	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &dirFD{fd, dir.path + "/" + name}, nil
 }
 
 // openFileAt opens what lies below dir. The caller closes it.
-func openFileAt(dir *os.File, name string, flags int) (*os.File, error) {
+func openFileAt(dir *dirFD, name string, flags int) (*os.File, error) {
 	fd, err := openAt(dir, name, flags)
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), dir.Name()+"/"+name), nil
+	return os.NewFile(uintptr(fd), dir.path+"/"+name), nil
 }
 
 // openDir opens a directory, by a path that is relative to dir.
-func openDir(dir int, path string) (*os.File, error) {
+func openDir(dir int, path string) (*dirFD, error) {
 	fd, err := unix.Openat(dir, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return &dirFD{fd, path}, nil
 }
 
-func mkdirAt(dir *os.File, name string) error {
+func mkdirAt(dir *dirFD, name string) error {
 	if err := unix.Mkdirat(int(dir.Fd()), name, 0o755); err != nil {
 		return &fs.PathError{Op: "mkdir", Path: dir.Name() + "/" + name, Err: err}
 	}
 	return nil
 }
 
-func rmdirAt(dir *os.File, name string) error {
+func rmdirAt(dir *dirFD, name string) error {
 	if err := unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR); err != nil {
 		return &fs.PathError{Op: "rmdir", Path: dir.Name() + "/" + name, Err: err}
 	}
 	return nil
 }
 
-func existsAt(dir *os.File, name string) bool {
+func existsAt(dir *dirFD, name string) bool {
 	return unix.Faccessat(int(dir.Fd()), name, unix.F_OK, 0) == nil
 }
 
 // subdirs gives the names of the groups directly below dir.
-func subdirs(dir *os.File) ([]string, error) { return namesIn(dir, true) }
+func subdirs(dir *dirFD) ([]string, error) { return namesIn(dir, true) }
 
 // controlFiles gives the names of the control files of dir.
-func controlFiles(dir *os.File) ([]string, error) { return namesIn(dir, false) }
+func controlFiles(dir *dirFD) ([]string, error) { return namesIn(dir, false) }
 
-func namesIn(dir *os.File, dirs bool) ([]string, error) {
-	again, err := openDirAt(dir, ".") // a reading position of its own
+func namesIn(dir *dirFD, dirs bool) ([]string, error) {
+	again, err := openFileAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY) // a reading position of its own
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +161,7 @@ func isGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
 }
 
-func readUintAt(dir *os.File, name string) (uint64, error) {
+func readUintAt(dir *dirFD, name string) (uint64, error) {
 	text, err := readAt(dir, name)
 	if err != nil {
 		return 0, err
@@ -176,7 +171,7 @@ func readUintAt(dir *os.File, name string) (uint64, error) {
 
 // readKeyedAt reads a file of "key value" lines. Lines of another form are
 // passed over.
-func readKeyedAt(dir *os.File, name string) (map[string]uint64, error) {
+func readKeyedAt(dir *dirFD, name string) (map[string]uint64, error) {
 	text, err := readAt(dir, name)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Group is a handle of the groups that one container has, one in each
@@ -32,7 +34,7 @@ func (g *Group) Path() string {
 
 // dir opens the group's directory in a hierarchy. The caller closes it. It is
 // not there (fs.ErrNotExist) where making a lone group has failed before.
-func (g *Group) dir(h *hierarchy) (*os.File, error) {
+func (g *Group) dir(h *hierarchy) (*dirFD, error) {
 	if h.slice == nil {
 		return nil, &fs.PathError{Op: "open", Path: path.Join(h.mount, h.parents, g.name), Err: fs.ErrNotExist}
 	}
@@ -125,7 +127,7 @@ func (s *settingList) err() error {
 
 // writeAll writes settings in order and tells how many were written whole.
 func (g *Group) writeAll(settings []setting) (int, error) {
-	dirs := make(map[*hierarchy]*os.File)
+	dirs := make(map[*hierarchy]*dirFD)
 	defer func() {
 		for _, dir := range dirs {
 			dir.Close()
@@ -200,7 +202,7 @@ func (g *Group) OpenBelow(paths map[string]string) (*Handles, error) {
 // openEntry opens that through which a process enters the group, or one below it, in a hierarchy.
 func (g *Group) openEntry(h *hierarchy, paths map[string]string) (file *os.File, err error) {
 	if h.unified {
-		file, err = openDirAt(h.slice, path.Join(g.name, path.Clean("/"+paths[""])))
+		file, err = openFileAt(h.slice, path.Join(g.name, path.Clean("/"+paths[""])), os.O_RDONLY|unix.O_DIRECTORY)
 	} else {
 		file, err = openFileAt(h.slice, path.Join(g.name, path.Clean("/"+h.below(paths)), entry), os.O_WRONLY)
 	}
@@ -237,7 +239,7 @@ func (g *Group) Within(pid int) (below string, ok bool, err error) {
 		return "", false, nil
 	}
 	top := h.slice.Name() + "/" + g.name
-	err = g.walk(h, func(dir *os.File) error {
+	err = g.walk(h, func(dir *dirFD) error {
 		pids, err := pidsAt(dir)
 		if slices.Contains(pids, pid) {
 			below, ok = strings.TrimPrefix(dir.Name(), top)+"/", true
@@ -276,7 +278,7 @@ func (g *Group) Pids() ([]int, error) {
 		return nil, nil
 	}
 	var pids []int
-	err := g.walk(g.tree.lifecycle(), func(dir *os.File) error {
+	err := g.walk(g.tree.lifecycle(), func(dir *dirFD) error {
 		here, err := pidsAt(dir)
 		pids = append(pids, here...)
 		return err
@@ -290,7 +292,7 @@ func (g *Group) Pids() ([]int, error) {
 }
 
 // pidsAt gives the processes directly in a group.
-func pidsAt(dir *os.File) ([]int, error) {
+func pidsAt(dir *dirFD) ([]int, error) {
 	text, err := readAt(dir, "cgroup.procs")
 	if err != nil {
 		return nil, err
@@ -317,7 +319,7 @@ var errTooManyGroups = fmt.Errorf("too many nested groups")
 
 // walk visits the group and all groups nested in it, parents first. Groups that
 // vanish meanwhile are passed over.
-func (g *Group) walk(h *hierarchy, visit func(dir *os.File) error) error {
+func (g *Group) walk(h *hierarchy, visit func(dir *dirFD) error) error {
 	dir, err := g.dir(h)
 	if err != nil {
 		if isGone(err) {
@@ -330,7 +332,7 @@ func (g *Group) walk(h *hierarchy, visit func(dir *os.File) error) error {
 }
 
 // walkDir closes dir.
-func walkDir(dir *os.File, depth int, budget *int, visit func(dir *os.File) error) error {
+func walkDir(dir *dirFD, depth int, budget *int, visit func(dir *dirFD) error) error {
 	defer dir.Close()
 	if *budget--; depth == 0 || *budget < 0 {
 		return errTooManyGroups

@@ -21,8 +21,8 @@ type hierarchy struct {
 	mount       string   // where it is mounted
 	path        string   // the base group's path as the kernel names it, "/" first
 	parents     string   // of a lone group: its parent's path below mount
-	base        *os.File // the group below which our sub-tree lies
-	slice       *os.File // our sub-tree
+	base        *dirFD   // the group below which our sub-tree lies
+	slice       *dirFD   // our sub-tree
 	isOwn       bool     // the base is (or was until it moved to the leaf) this process' own group
 	postponed   bool     // hugetlb is not switched on yet; the tree's mu guards it
 	onDemand    bool     // a container has a group here only if one of its limits needs it
@@ -222,7 +222,7 @@ func (h *hierarchy) wanted() []string {
 
 // openCgroupDir opens a directory and makes sure that it is what mountinfo said
 // and not something mounted over it.
-func openCgroupDir(dir string, unified bool) (*os.File, error) {
+func openCgroupDir(dir string, unified bool) (*dirFD, error) {
 	f, err := openDir(unix.AT_FDCWD, dir)
 	if err != nil {
 		return nil, err

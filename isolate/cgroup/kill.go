@@ -170,10 +170,10 @@ func (g *Group) Thaw() error {
 func (g *Group) thaw() error {
 	var failed error
 	if h := g.tree.unified(); h != nil {
-		failed = g.walk(h, func(dir *os.File) error { return writeAt(dir, "cgroup.freeze", "0") })
+		failed = g.walk(h, func(dir *dirFD) error { return writeAt(dir, "cgroup.freeze", "0") })
 	}
 	if h := g.tree.by["freezer"]; h != nil {
-		failed = errors.Join(failed, g.walk(h, func(dir *os.File) error { return writeAt(dir, "freezer.state", "THAWED") }))
+		failed = errors.Join(failed, g.walk(h, func(dir *dirFD) error { return writeAt(dir, "freezer.state", "THAWED") }))
 	}
 	return failed
 }

@@ -3,13 +3,14 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
 )
 
 // Lone finds the hierarchies for a group that lies below no daemon's sub-tree
@@ -26,11 +27,11 @@ func Lone(where string, own bool) (*Tree, *Group, error) {
 	if name == "" || strings.ContainsAny(clean, "\n\x00") || slices.ContainsFunc(strings.Split(clean, "/"), tooLong) {
 		return nil, nil, fmt.Errorf("%q cannot be the path of a control group", where)
 	}
-	found, missing, err := discoverAll(own)
+	found, missing, mounts, err := discoverAll(own)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot find the control groups: %w", err)
 	}
-	t := &Tree{by: make(map[string]*hierarchy), missing: missing, programs: make(map[string]*deviceProgram)}
+	t := &Tree{by: make(map[string]*hierarchy), missing: missing, programs: make(map[string]*deviceProgram), mounts: mounts}
 	for _, h := range found {
 		h.parents = path.Join(h.parents, parents)
 		h.path = path.Join(h.path, h.parents)
@@ -40,6 +41,14 @@ func Lone(where string, own bool) (*Tree, *Group, error) {
 }
 
 func tooLong(component string) bool { return len(component) > 255 }
+
+// Mounts tells where Lone has seen hierarchies mounted, and with which options of
+// the superblock: for v1 they name the controllers.
+func (t *Tree) Mounts(tell func(unified bool, dir string, options []string)) {
+	for _, m := range t.mounts {
+		tell(m.unified, m.dir, m.options)
+	}
+}
 
 // add takes a hierarchy into the tree, v2 first.
 func (t *Tree) add(h *hierarchy) {
@@ -54,25 +63,25 @@ func (t *Tree) add(h *hierarchy) {
 // discoverAll gives every hierarchy that is mounted and can be written, v2
 // first and the others in the order of their names. One that is mounted at
 // several places is taken below /sys/fs/cgroup, and there where it was mounted
-// last.
-func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err error) {
+// last. mounts are all that can be seen.
+func discoverAll(own bool) (found []*hierarchy, missing map[string]string, mounts []mountPoint, err error) {
 	var groups map[string]string
 	if own {
-		text, err := os.ReadFile("/proc/self/cgroup")
+		text, err := rawfile.Read("/proc/self/cgroup")
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		groups = parseMembership(string(text))
 	}
-	mounts := []mountPoint{{unified: true, root: "/", dir: standardMount}}
+	mounts = []mountPoint{{unified: true, root: "/", dir: standardMount}}
 	var st unix.Statfs_t
 	// The usual case needs no look at what may be thousands of mounts.
 	if unix.Statfs(standardMount, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC || own {
-		text, err := readProc("/proc/self/mountinfo")
+		text, err := rawfile.Read("/proc/self/mountinfo")
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		mounts = parseMountinfo(text)
+		mounts = parseMountinfo(string(text))
 		standard := openStandard()
 		defer unix.Close(standard)
 		mounts = slices.DeleteFunc(mounts, func(m mountPoint) bool { return !m.visible(standard) })
@@ -110,12 +119,12 @@ func discoverAll(own bool) (found []*hierarchy, missing map[string]string, err e
 	}
 	if len(found) == 0 {
 		for _, reason := range missing {
-			return nil, missing, errors.New(reason)
+			return nil, missing, mounts, errors.New(reason)
 		}
-		return nil, missing, errors.New("none are mounted; mount cgroup2 on " + standardMount)
+		return nil, missing, mounts, errors.New("none are mounted; mount cgroup2 on " + standardMount)
 	}
 	slices.SortFunc(found, unifiedFirst)
-	return found, missing, nil
+	return found, missing, mounts, nil
 }
 
 // unifiedFirst orders hierarchies by name, after v2, of which there is one.
@@ -316,26 +325,11 @@ func (g *Group) hierarchyOf(controller string) *hierarchy {
 // not added. isNew says that the group has none yet. On v1 a change leaves what
 // is allowed before and after allowed all the time, unless the default changes.
 func (g *Group) SetDevices(allowRest bool, rules []DeviceRule, isNew bool) error {
-	for _, r := range rules {
-		if err := r.validate(); err != nil {
-			return err
-		}
-	}
 	if h := g.tree.by["devices"]; h != nil {
-		set, unsupported := legacyDeviceRules(allowRest, rules)
-		if unsupported != nil {
-			return unsupported
-		}
-		dir, err := g.dir(h)
-		if err != nil {
-			return fmt.Errorf("cannot set device: %w", err)
-		}
-		defer dir.Close()
-		var was *legacyDeviceSet
-		if !isNew {
-			was = currentDevices(dir)
-		}
-		return set.write(dir, was)
+		return g.setLegacyRules(h, allowRest, rules, isNew)
+	}
+	if err := validateRules(rules); err != nil {
+		return err
 	}
 	if h := g.tree.unified(); h != nil && isNew {
 		return g.filterNew(h, allowRest, rules)
@@ -343,6 +337,36 @@ func (g *Group) SetDevices(allowRest bool, rules []DeviceRule, isNew bool) error
 		return g.filterDevices(h, allowRest, rules, false)
 	}
 	return &UnsupportedError{Key: "device", Reason: g.tree.whyMissing("devices")}
+}
+
+func validateRules(rules []DeviceRule) error {
+	for _, r := range rules {
+		if err := r.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setLegacyRules is SetDevices for the v1 hierarchy that has the devices.
+func (g *Group) setLegacyRules(h *hierarchy, allowRest bool, rules []DeviceRule, isNew bool) error {
+	if err := validateRules(rules); err != nil {
+		return err
+	}
+	set, unsupported := legacyDeviceRules(allowRest, rules)
+	if unsupported != nil {
+		return unsupported
+	}
+	dir, err := g.dir(h)
+	if err != nil {
+		return fmt.Errorf("cannot set device: %w", err)
+	}
+	defer dir.Close()
+	var was *legacyDeviceSet
+	if !isNew {
+		was = currentDevices(dir)
+	}
+	return set.write(dir, was)
 }
 
 // filterNew is filterDevices for a group that has no program yet.
@@ -365,7 +389,7 @@ func (g *Group) filterNew(h *hierarchy, allowRest bool, rules []DeviceRule) erro
 
 // currentDevices reads the rules of a v1 group; nil where the kernel does not
 // tell them, which is when the default is to allow.
-func currentDevices(dir *os.File) *legacyDeviceSet {
+func currentDevices(dir *dirFD) *legacyDeviceSet {
 	text, err := readAt(dir, "devices.list")
 	if err != nil {
 		return nil

@@ -16,6 +16,16 @@ import (
 
 // Making is a group that is being made, in one hierarchy after the other.
 type Making struct {
+	// Devices, if it is set before Work, are the device rules (see SetDevices) that a
+	// new v1 group gets as soon as it is made. Whether they are set, and the error of
+	// that, are there when Done has said that the group is made.
+	Devices struct {
+		AllowRest bool
+		Rules     []DeviceRule
+		Set       bool
+		Err       error
+	}
+
 	group *Group
 	need  []string
 	next  atomic.Int32 // hierarchy
@@ -46,6 +56,9 @@ func (m *Making) Work() {
 			return
 		}
 		made, existed, entry, err := m.group.makeLone(all[i], m.need)
+		if d := &m.Devices; err == nil && !existed && len(d.Rules) > 0 && !all[i].unified && slices.Contains(all[i].controllers, "devices") {
+			d.Set, d.Err = true, m.group.setLegacyRules(all[i], d.AllowRest, d.Rules, true)
+		}
 		m.mu.Lock()
 		m.made = append(m.made, made...)
 		m.existed = m.existed || existed
@@ -132,7 +145,7 @@ func (g *Group) vacantIn(h *hierarchy, standard int) error {
 	}
 	var pids []int
 	budget := maxNested
-	err = walkDir(dir, maxDepth, &budget, func(dir *os.File) error {
+	err = walkDir(dir, maxDepth, &budget, func(dir *dirFD) error {
 		here, err := pidsAt(dir)
 		pids = append(pids, here...)
 		return err
@@ -151,7 +164,7 @@ func (t *Tree) openParent(h *hierarchy, need []string, made *[]string) error {
 		return err
 	}
 	var want []string
-	if h.unified {
+	if h.unified && t.manages(need) {
 		if want, err = t.wantedFrom(top, need); err != nil {
 			top.Close()
 			return err
@@ -180,9 +193,13 @@ func (t *Tree) openParent(h *hierarchy, need []string, made *[]string) error {
 	return t.enter(h, dir, need, errors.Join(refused, handDown(dir, want)))
 }
 
+// manages tells whether v2, if it is there, does more than to say which processes
+// belong together: it stands alone, or has controllers that are needed.
+func (t *Tree) manages(need []string) bool { return len(t.hierarchies) == 1 || len(need) > 0 }
+
 // wantedFrom gives those v2 controllers that are to be switched on, of what the
 // top group of the mount has. Beside v1 hierarchies it is only what is needed.
-func (t *Tree) wantedFrom(top *os.File, need []string) ([]string, error) {
+func (t *Tree) wantedFrom(top *dirFD, need []string) ([]string, error) {
 	has, err := controllersAt(top, "cgroup.controllers")
 	if err != nil {
 		return nil, err
@@ -195,7 +212,7 @@ func (t *Tree) wantedFrom(top *os.File, need []string) ([]string, error) {
 
 // handDown switches those controllers on for the groups below dir that it has
 // and does not hand down yet.
-func handDown(dir *os.File, want []string) error {
+func handDown(dir *dirFD, want []string) error {
 	if len(want) == 0 {
 		return nil
 	}
@@ -229,9 +246,9 @@ func handDown(dir *os.File, want []string) error {
 
 // enter notes the parent and, of v2, the controllers that it hands down.
 // refused tells why it does not have others.
-func (t *Tree) enter(h *hierarchy, parent *os.File, need []string, refused error) error {
+func (t *Tree) enter(h *hierarchy, parent *dirFD, need []string, refused error) error {
 	h.slice = parent
-	if !h.unified {
+	if !h.unified || !t.manages(need) {
 		return nil
 	}
 	enabled, err := controllersAt(parent, "cgroup.subtree_control")
@@ -256,7 +273,7 @@ func (t *Tree) enter(h *hierarchy, parent *os.File, need []string, refused error
 }
 
 // makeBelow makes a group for others below dir and opens it.
-func (h *hierarchy) makeBelow(dir *os.File, name string, made *[]string) (*os.File, error) {
+func (h *hierarchy) makeBelow(dir *dirFD, name string, made *[]string) (*dirFD, error) {
 	err := mkdirAt(dir, name)
 	if err == nil {
 		*made = append(*made, dir.Name()+"/"+name)
@@ -276,7 +293,7 @@ func (h *hierarchy) makeBelow(dir *os.File, name string, made *[]string) (*os.Fi
 }
 
 // readyFor tells whether a group can be made below parent as it is.
-func (h *hierarchy) readyFor(parent *os.File, want []string) bool {
+func (h *hierarchy) readyFor(parent *dirFD, want []string) bool {
 	if len(want) > 0 {
 		has, err := controllersAt(parent, "cgroup.subtree_control")
 		return err == nil && !slices.ContainsFunc(want, func(c string) bool { return !slices.Contains(has, c) })

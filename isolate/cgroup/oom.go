@@ -37,7 +37,7 @@ func (g *Group) oomKills() (uint64, error) {
 		return events["oom_kill"], err
 	}
 	var kills uint64
-	err := g.walk(h, func(dir *os.File) error {
+	err := g.walk(h, func(dir *dirFD) error {
 		control, err := readKeyedAt(dir, "memory.oom_control")
 		kills += control["oom_kill"]
 		return err
@@ -112,7 +112,7 @@ func (g *Group) waitOOM(ctx context.Context, seen uint64) (uint64, error) {
 
 // legacyOOMEvent registers an eventfd for the v1 group; see
 // Documentation/admin-guide/cgroup-v1/memory.rst. The caller closes it.
-func legacyOOMEvent(dir *os.File) (int, error) {
+func legacyOOMEvent(dir *dirFD) (int, error) {
 	control, err := openAt(dir, "memory.oom_control", unix.O_RDONLY)
 	if err != nil {
 		return -1, err

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +53,7 @@ func (g *Group) removeFrom(h *hierarchy, deadline time.Time) error {
 }
 
 // removeTree removes a group and first, if it has any, those nested in it.
-func removeTree(parent *os.File, name string, depth int, budget *int) error {
+func removeTree(parent *dirFD, name string, depth int, budget *int) error {
 	err := rmdirAt(parent, name)
 	if err == nil || !errors.Is(err, unix.EBUSY) {
 		return err

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 )
@@ -321,7 +320,7 @@ func (t *Tree) Supported(l Limits) (Limits, []*UnsupportedError, error) {
 }
 
 // write writes one setting to a group's directory in its hierarchy.
-func (s *setting) write(dir *os.File) error {
+func (s *setting) write(dir *dirFD) error {
 	for _, w := range s.writes {
 		if err := writeAt(dir, w.file, w.value); err != nil {
 			return &LimitError{Key: s.key, File: dir.Name() + "/" + w.file, Value: w.value, Err: causeOf(err)}

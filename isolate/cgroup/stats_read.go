@@ -14,7 +14,7 @@ import (
 // zero, or nil where they are pointers; the error is that of a group that is
 // not there.
 func (g *Group) Stats() (*Stats, error) {
-	dirs := make(map[*hierarchy]*os.File)
+	dirs := make(map[*hierarchy]*dirFD)
 	defer func() {
 		for _, dir := range dirs {
 			dir.Close()
@@ -67,12 +67,12 @@ func (g *Group) Stats() (*Stats, error) {
 	return stats, nil
 }
 
-func unifiedCPUUsage(dir *os.File, cpu *CPUStats) {
+func unifiedCPUUsage(dir *dirFD, cpu *CPUStats) {
 	values, _ := readKeyedAt(dir, "cpu.stat")
 	cpu.UsageUsec, cpu.UserUsec, cpu.SystemUsec = values["usage_usec"], values["user_usec"], values["system_usec"]
 }
 
-func legacyCPUUsage(dir *os.File, cpu *CPUStats) {
+func legacyCPUUsage(dir *dirFD, cpu *CPUStats) {
 	for _, f := range []struct {
 		file string
 		to   *uint64
@@ -86,7 +86,7 @@ func legacyCPUUsage(dir *os.File, cpu *CPUStats) {
 	}
 }
 
-func throttling(dir *os.File, cpu *CPUStats) {
+func throttling(dir *dirFD, cpu *CPUStats) {
 	values, _ := readKeyedAt(dir, "cpu.stat")
 	cpu.Periods, cpu.Throttled = values["nr_periods"], values["nr_throttled"]
 	cpu.ThrottledUsec = values["throttled_usec"]
@@ -95,7 +95,7 @@ func throttling(dir *os.File, cpu *CPUStats) {
 	}
 }
 
-func unifiedMemory(dir *os.File, memory *MemoryStats) {
+func unifiedMemory(dir *dirFD, memory *MemoryStats) {
 	memory.Current, _ = readUintAt(dir, "memory.current")
 	memory.Peak = limitAt(dir, "memory.peak") // since Linux 5.19
 	memory.Max = limitAt(dir, "memory.max")
@@ -106,7 +106,7 @@ func unifiedMemory(dir *os.File, memory *MemoryStats) {
 }
 
 // legacyMemoryStats leaves OOMs at zero: v1 does not count them.
-func legacyMemoryStats(dir *os.File, memory *MemoryStats) {
+func legacyMemoryStats(dir *dirFD, memory *MemoryStats) {
 	memory.Current, _ = readUintAt(dir, "memory.usage_in_bytes")
 	memory.Peak = limitAt(dir, "memory.max_usage_in_bytes")
 	// Without a limit v1 shows the largest number of whole pages.
@@ -122,7 +122,7 @@ func legacyMemoryStats(dir *os.File, memory *MemoryStats) {
 }
 
 // limitAt reads a number; nil is "max" or no such file.
-func limitAt(dir *os.File, file string) *uint64 {
+func limitAt(dir *dirFD, file string) *uint64 {
 	n, err := readUintAt(dir, file)
 	if err != nil {
 		return nil
@@ -130,7 +130,7 @@ func limitAt(dir *os.File, file string) *uint64 {
 	return &n
 }
 
-func unifiedIO(dir *os.File) []IOStats {
+func unifiedIO(dir *dirFD) []IOStats {
 	text, _ := readAt(dir, "io.stat")
 	var all []IOStats
 	for line := range strings.Lines(text) {
@@ -158,7 +158,7 @@ func unifiedIO(dir *os.File) []IOStats {
 	return all
 }
 
-func legacyIO(dir *os.File) []IOStats {
+func legacyIO(dir *dirFD) []IOStats {
 	var all []IOStats
 	add := func(file string, read, write func(*IOStats) *uint64) {
 		text, _ := readAt(dir, file)
@@ -190,7 +190,7 @@ func legacyIO(dir *os.File) []IOStats {
 
 // pressureAt reads a pressure file, see Documentation/accounting/psi.rst; nil
 // where the kernel keeps none.
-func pressureAt(dir *os.File, file string) *Pressure {
+func pressureAt(dir *dirFD, file string) *Pressure {
 	text, err := readAt(dir, file)
 	if err != nil {
 		return nil

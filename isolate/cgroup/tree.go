@@ -47,6 +47,7 @@ type Tree struct {
 	missing     map[string]string // why a controller cannot be used
 	members     []int             // its processes
 	filters     bool              // v2 filters devices
+	mounts      []mountPoint      // see Mounts
 
 	mu       sync.Mutex
 	programs map[string]*deviceProgram // by their rules; see device_bpf.go
@@ -188,7 +189,7 @@ func (h *hierarchy) makeSlice(name string) error {
 
 // inheritCpuset gives a new v1 cpuset group what its parent may use: it comes
 // without any processor or memory node, and no process can enter it so.
-func inheritCpuset(parent, child *os.File) error {
+func inheritCpuset(parent, child *dirFD) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		if set, err := readAt(child, file); err != nil || set != "" {
 			if err != nil {

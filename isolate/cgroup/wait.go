@@ -45,7 +45,7 @@ func (g *Group) WaitEmpty(ctx context.Context) error {
 }
 
 // waitEvent waits until a line of a v2 group's cgroup.events has the value.
-func waitEvent(ctx context.Context, dir *os.File, key, value string) error {
+func waitEvent(ctx context.Context, dir *dirFD, key, value string) error {
 	const file = "cgroup.events"
 	fd, err := openAt(dir, file, unix.O_RDONLY)
 	if err != nil {

@@ -79,7 +79,10 @@ func (g *Group) setDevices(list []specs.LinuxDeviceCgroup, isNew bool) error {
 	if err != nil {
 		return err
 	}
-	err = g.group.SetDevices(allowRest, rules, isNew)
+	return g.devicesFailed(g.group.SetDevices(allowRest, rules, isNew))
+}
+
+func (g *Group) devicesFailed(err error) error {
 	var unsupported *cgroup.UnsupportedError
 	if g.rootless && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.As(err, &unsupported)) {
 		return nil

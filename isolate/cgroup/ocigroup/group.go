@@ -116,6 +116,8 @@ func (g *Group) Begin(r *specs.LinuxResources) *Making {
 	m := &Making{group: g, resources: r}
 	if g.group != nil {
 		m.making = g.group.Make(needed(r))
+		// A fault among them is told by Done.
+		m.making.Devices.AllowRest, m.making.Devices.Rules, _ = deviceRules(r.Devices)
 	}
 	return m
 }
@@ -136,7 +138,7 @@ func (m *Making) Done() (*cgroup.Handles, error) {
 	}
 	existed, handles, err := m.making.Done()
 	if err == nil {
-		if err = g.fill(m.resources, !existed); err == nil {
+		if err = m.fill(!existed); err == nil {
 			g.ours = true
 			return handles, nil
 		}
@@ -163,6 +165,13 @@ func (g *Group) goWithout(r *specs.LinuxResources, cause error) error {
 	g.Close()
 	g.tree, g.group, g.without = nil, nil, errNone
 	return nil
+}
+
+// Mounts tells where New has seen hierarchies mounted, see cgroup.Tree.
+func (g *Group) Mounts(tell func(unified bool, dir string, options []string)) {
+	if g.tree != nil {
+		g.tree.Mounts(tell)
+	}
 }
 
 // Unified tells whether the child is born in a v2 group (isolate.Cgroup).

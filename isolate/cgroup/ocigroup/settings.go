@@ -119,13 +119,17 @@ func limits(r *specs.LinuxResources) bool {
 }
 
 // fill sets everything before a process is in the group.
-func (g *Group) fill(r *specs.LinuxResources, isNew bool) error {
+func (m *Making) fill(isNew bool) error {
+	g, r := m.group, m.resources
 	list, err := translate(g.group, r, false)
 	if err != nil {
 		return err
 	}
 	if err := g.write(list); err != nil {
 		return err
+	}
+	if d := &m.making.Devices; d.Set {
+		return g.devicesFailed(d.Err)
 	}
 	return g.setDevices(r.Devices, isNew)
 }
