@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -20,23 +21,31 @@ const (
 	maxValues = 200_000 // of any kind, at any depth
 )
 
-// Decode reads a JSON text into the structure that into points to, whose fields
+// Decode reads a JSON text, which stays as it is, into the structure that into points to, whose fields
 // are named by json tags. Names are taken as they are written (encoding/json
 // would take "Process" for "process" too), a name that comes twice is refused,
 // and so is a value of another type than the field's, by its path. Names that
 // the structure does not have are passed over, as the runtime-spec demands
 // (config.md, extensibility); null counts as absent.
 // The text is of 8 MiB at the most, 64 deep, and has 200,000 values.
-func Decode(text []byte, into any) error { return decode(text, into, nil) }
+func Decode(text []byte, into any) error { return decode(text, into, hooks{}) }
 
-func decode(text []byte, into any, namespaces func([]specs.LinuxNamespace)) error {
+// hooks are called while a configuration is read. Each may be nil.
+type hooks struct {
+	namespaces func([]specs.LinuxNamespace) // gets them when they have been read
+	// seccomp gets the text of an object that is to be read. If it knows what that
+	// says, it is passed over: the same text has been read before and had no fault.
+	seccomp func(text string) (known bool)
+}
+
+func decode(text []byte, into any, h hooks) error {
 	if len(text) > maxText {
 		return fmt.Errorf("cannot read the JSON text: it has more than %d bytes", maxText)
 	}
 	if !utf8.Valid(text) {
 		return errors.New("cannot read the JSON text: it is not UTF-8")
 	}
-	d := &decoder{scanner: scanner{text: text, whole: string(text)}, namespaces: namespaces}
+	d := &decoder{scanner: scanner{text: text, whole: unsafe.String(unsafe.SliceData(text), len(text))}, hooks: h}
 	if err := d.document(reflect.ValueOf(into).Elem()); err != nil {
 		return fmt.Errorf("cannot read the JSON text: %w", err)
 	}
@@ -51,8 +60,7 @@ type decoder struct {
 	values int
 	place  []where // of the value that is read, from the outside in
 	fields map[reflect.Type][]field
-
-	namespaces func([]specs.LinuxNamespace) // gets them when they have been read; may be nil
+	hooks
 }
 
 func (d *decoder) document(v reflect.Value) error {
@@ -108,6 +116,12 @@ func (d *decoder) value(v reflect.Value) error {
 		return d.literal("null")
 	}
 	for v.Kind() == reflect.Pointer {
+		if c == '{' && d.seccomp != nil && v.Type() == reflect.TypeFor[*specs.LinuxSeccomp]() {
+			if end := d.pastObject(); end > 0 && d.seccomp(d.whole[d.pos:end]) {
+				d.pos = end
+				return nil
+			}
+		}
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
@@ -194,8 +208,8 @@ func (d *decoder) array(v reflect.Value) error {
 	wanted := v.Kind() == reflect.Slice
 	if wanted {
 		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-		if list, ok := v.Addr().Interface().(*[]string); ok {
-			return d.strings(list)
+		if v.Type() == reflect.TypeFor[[]string]() {
+			return d.strings((*[]string)(unsafe.Pointer(v.UnsafeAddr()))) // Addr would make the type anew
 		}
 	} else {
 		d.mismatch(v, "an array")
@@ -204,8 +218,8 @@ func (d *decoder) array(v reflect.Value) error {
 		more, err := d.more(i == 0, ']')
 		if !more {
 			if wanted && err == nil && d.namespaces != nil {
-				if list, ok := v.Addr().Interface().(*[]specs.LinuxNamespace); ok {
-					d.namespaces(*list)
+				if list, ok := v.Interface().([]specs.LinuxNamespace); ok {
+					d.namespaces(list)
 				}
 			}
 			return err

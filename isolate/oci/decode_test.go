@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/isolate/seccomp"
 	"golang.org/x/sys/unix"
 )
 
@@ -191,7 +193,7 @@ func TestDecodeConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		_, err := DecodeConfig(file, &specs.Spec{}, func(list []specs.LinuxNamespace) {
+		_, _, err := DecodeConfig(file, &specs.Spec{}, seccomp.Files{}, func(list []specs.LinuxNamespace) {
 			var all []string
 			for _, ns := range list {
 				all = append(all, strings.TrimSpace(string(ns.Type)+" "+ns.Path))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Fault is one value that cannot be used. An error of DecodeFile, Decode, Translate
@@ -79,7 +80,7 @@ func quote(s string) string {
 }
 
 // index gives the path of an element.
-func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 // key gives the path of a member of a map, which can have any name.
 func key(path, name string) string { return fmt.Sprintf("%s[%s]", path, quote(name)) }

@@ -50,7 +50,7 @@ func TestEngines(t *testing.T) {
 		opt  Options
 	}{
 		{"docker", Options{ID: "web", Bundle: "/run/docker/web"}},
-		{"containerd", Options{ID: "app", Bundle: "/run/containerd/app", Console: true, Host: &Host{Capabilities: 1<<41 - 1, SELinux: true}}},
+		{"containerd", Options{ID: "app", Bundle: "/run/containerd/app", Console: true, Host: &Host{Capabilities: 1<<41 - 1, SELinux: func() bool { return true }}}},
 		{"podman", Options{ID: "pod", Bundle: "/run/user/1000/bundle", Rootless: true, Host: &Host{Capabilities: 1<<41 - 1}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

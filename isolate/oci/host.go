@@ -3,18 +3,19 @@ package oci
 import (
 	"bytes"
 	"fmt"
-	"os"
 
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
 )
 
 // Host is what a machine and the starter can grant. The capabilities are bit
 // masks over the numbers of capability(7).
 type Host struct {
-	Capabilities        uint64 // those that the kernel has
-	Bounding, Permitted uint64 // those of the starter
-	SELinux             bool   // the kernel runs with SELinux
+	Capabilities        uint64      // those that the kernel has
+	Bounding, Permitted uint64      // those of the starter
+	SELinux             func() bool // tells whether the kernel runs with SELinux; nil: it does not
 }
 
 // ThisHost asks the kernel.
@@ -35,11 +36,13 @@ func ThisHost() (*Host, error) {
 		return nil, fmt.Errorf("cannot ask for this process's capabilities: %w", err)
 	}
 	h.Permitted = uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
-	// The kernel registers its file system only when SELinux was not disabled at boot.
-	types, err := os.ReadFile("/proc/filesystems")
-	if err != nil {
-		return nil, fmt.Errorf("cannot ask for the kernel's file systems: %w", err)
-	}
-	h.SELinux = bytes.Contains(types, []byte("\tselinuxfs\n"))
+	h.SELinux = hasSELinux
 	return h, nil
+}
+
+// hasSELinux tells whether the kernel has registered its file system, which it does
+// only when SELinux was not disabled at boot.
+func hasSELinux() bool {
+	types, err := rawfile.Read("/proc/filesystems")
+	return err == nil && bytes.Contains(types, []byte("\tselinuxfs\n"))
 }

@@ -92,7 +92,10 @@ func (t *translator) settings() {
 	}
 }
 
-func (t *translator) labelled() bool { return t.opt.Host == nil || t.opt.Host.SELinux }
+func (t *translator) labelled() bool {
+	h := t.opt.Host
+	return h == nil || h.SELinux != nil && h.SELinux()
+}
 
 func (t *translator) sysctls() {
 	for _, name := range sortedKeys(t.linux.Sysctl) {

@@ -1,14 +1,17 @@
 package oci
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
+	"berth/isolate/seccomp"
 )
 
 // configName is the name of a bundle's configuration (bundle.md).
@@ -16,21 +19,41 @@ const configName = "config.json"
 
 // DecodeFile reads a JSON file, see ReadFile, into the structure that into points
 // to, see Decode, and gives its text too.
-func DecodeFile(path string, into any) ([]byte, error) { return decodeFile(path, into, nil) }
+func DecodeFile(path string, into any) ([]byte, error) { return decodeFile(path, into, hooks{}) }
 
-// DecodeConfig is DecodeFile for a configuration. As soon as its namespaces have
-// been read begin gets them, if there are any: they take long to make, and what
-// comes behind them long to read. An error may still follow.
-func DecodeConfig(path string, into *specs.Spec, begin func([]specs.LinuxNamespace)) ([]byte, error) {
-	return decodeFile(path, into, begin)
+// DecodeConfig is DecodeFile for a configuration that Translate or TranslateExec
+// comes next for. As soon as its namespaces have been read begin gets them, if it is
+// not nil and there are any: they take long to make, and what comes behind them long
+// to read. An error may still follow. linux.seccomp is not decoded where files has
+// its filter: that is then in the Filter.
+func DecodeConfig(path string, into *specs.Spec, files seccomp.Files, begin func([]specs.LinuxNamespace)) ([]byte, *Filter, error) {
+	f := &Filter{files: files}
+	text, err := decodeFile(path, into, hooks{begin, f.find})
+	return text, f, err
 }
 
-func decodeFile(path string, into any, begin func([]specs.LinuxNamespace)) ([]byte, error) {
+// Filter is what DecodeConfig has found out about a configuration's seccomp filter.
+type Filter struct {
+	files seccomp.Files
+	text  string        // linux.seccomp as it is written
+	kept  *seccomp.Kept // nil: it is to be compiled
+}
+
+func (f *Filter) find(text string) bool {
+	kept, ok := f.files.Read(text)
+	if ok {
+		f.kept = &kept
+	}
+	f.text = text
+	return ok
+}
+
+func decodeFile(path string, into any, h hooks) ([]byte, error) {
 	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := decode(text, into, begin); err != nil {
+	if err := decode(text, into, h); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return text, nil
@@ -69,26 +92,30 @@ func readGiven(path string) ([]byte, error) {
 // ReadFile reads a JSON file for Decode: a regular file of the size that
 // Decode takes. A FIFO or a device does not make it wait.
 func ReadFile(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	// With plain system calls, see package rawfile.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		err = &fs.PathError{Op: "open", Path: path, Err: err}
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot open the configuration: %w; is this the right directory? A bundle has a %s in it", err, configName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the configuration: %w", err)
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	switch err := unix.Fstat(fd, &st); {
 	case err != nil:
-		return nil, fmt.Errorf("cannot read the configuration: %w", err)
-	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("cannot read the configuration: fstat: %w", err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return nil, fmt.Errorf("cannot read the configuration: %s is not a regular file", path)
-	case info.Size() > maxText:
+	case st.Size > maxText:
 		return nil, fmt.Errorf("cannot read the configuration: %s has more than %d bytes", path, maxText)
 	}
-	text := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
-	if _, err := text.ReadFrom(io.LimitReader(file, maxText+1)); err != nil {
-		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	text, err := rawfile.ReadFD(fd, int(st.Size), maxText)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", &fs.PathError{Op: "read", Path: path, Err: err})
 	}
-	return text.Bytes(), nil
+	return text, nil
 }

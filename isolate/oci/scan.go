@@ -75,6 +75,29 @@ func (s *scanner) more(first bool, end byte) (bool, error) {
 	return false, s.unexpected(fmt.Sprintf("a comma or %q", end))
 }
 
+// pastObject gives the place behind the object that begins here, 0 if it has no
+// end. What is in it need not be JSON.
+func (s *scanner) pastObject() int {
+	depth := 0
+	for i := s.pos; i < len(s.text); i++ {
+		switch s.text[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '"':
+			for i++; i < len(s.text) && s.text[i] != '"'; i++ {
+				if s.text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return 0
+}
+
 // literal takes true, false and null.
 func (s *scanner) literal(word string) error {
 	if !bytes.HasPrefix(s.text[s.pos:], []byte(word)) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"berth/isolate"
-	"berth/isolate/seccomp"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -32,9 +31,10 @@ type Options struct {
 	// NoProcess takes a configuration without process, whose container is created
 	// and never started. Its child fails to execute what is not there.
 	NoProcess bool
-	// Filters keeps compiled seccomp filters from one start to the next; its zero
-	// value does not. It is the only file that Translate touches.
-	Filters seccomp.Files
+	// Filter is what DecodeConfig gave. Translate keeps the filter that it compiles
+	// there for the next start, which is the only file that it touches; nil: it
+	// compiles always, and keeps nothing.
+	Filter *Filter
 }
 
 // Container is a configuration translated.

@@ -66,6 +66,7 @@ type creation struct {
 	gated  bool // the process waits at a FIFO for another command; else for this one
 	config []byte
 	spec   specs.Spec
+	filter *oci.Filter
 	made   *oci.Container
 
 	dir      *locked
@@ -115,7 +116,7 @@ func (rt *Runtime) begin(id string, o CreateOptions, gated, console bool, noCons
 	if c.o.Bundle, err = bundleDir(o.Bundle); err != nil {
 		return c, err
 	}
-	if c.config, err = oci.DecodeConfig(filepath.Join(c.o.Bundle, configFile), &c.spec, c.ahead.namespaces); err != nil {
+	if c.config, c.filter, err = oci.DecodeConfig(filepath.Join(c.o.Bundle, configFile), &c.spec, rt.store.filters(), c.ahead.namespaces); err != nil {
 		return c, err
 	}
 	switch tty := c.spec.Process != nil && c.spec.Process.Terminal; {
@@ -193,7 +194,7 @@ func (c *creation) translate() error {
 		Bundle: c.o.Bundle, ID: c.id,
 		NoPivot: c.o.NoPivot, NoNewKeyring: c.o.NoNewKeyring, Rootless: os.Geteuid() != 0,
 		NoProcess: c.gated, PreserveFDs: len(c.passed), Console: c.spec.Process != nil && c.spec.Process.Terminal, Host: host,
-		Filters: c.rt.store.filters(),
+		Filter: c.filter,
 	})
 	if err != nil {
 		return err

@@ -102,7 +102,8 @@ func (x *execution) find(id string) (err error) {
 // was when it was made, and opens what callers have given.
 func (x *execution) translate() error {
 	var config specs.Spec
-	if _, err := oci.DecodeFile(x.rt.store.dir(x.record.ID)+"/"+configFile, &config); err != nil {
+	_, filter, err := oci.DecodeConfig(x.rt.store.dir(x.record.ID)+"/"+configFile, &config, x.rt.store.filters(), nil)
+	if err != nil {
 		return err
 	}
 	var p specs.Process
@@ -124,7 +125,6 @@ func (x *execution) translate() error {
 	}
 	x.process = &p
 	var env []string
-	var err error
 	if x.passed, env, err = x.rt.passedFiles(x.o.PreserveFDs); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (x *execution) translate() error {
 	x.spec, err = oci.TranslateExec(&config, &p, oci.Options{
 		Bundle: x.record.Bundle, ID: x.record.ID, Rootless: os.Geteuid() != 0,
 		PreserveFDs: len(x.passed), Console: p.Terminal, Host: host,
-		Filters: x.rt.store.filters(),
+		Filter: filter,
 	})
 	if err != nil {
 		return err

@@ -10,12 +10,16 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
 )
 
 // Files keeps compiled filters in a directory, for a program that lives for one
-// start only: reading one takes a tenth of the time of compiling it. A filter is
-// found by the content of profile and options and by the program that compiled
-// it, so a new version of the program compiles anew. Any number of processes may
+// start only. A filter is found by the text that its profile is written in, which
+// then needs not even be parsed, by the kernel's release, and by the program that
+// compiled it: a new version of either compiles anew. Any number of processes may
 // use the same directory.
 type Files struct {
 	// Dir is made if it is missing. One that does not belong to this user alone is
@@ -33,40 +37,37 @@ type Kept struct {
 	Unknown []string // see Profile.Unknown
 }
 
-// Compile is the package's Compile, and Profile.Unknown. That a filter cannot be
-// kept or read again is no error: it costs the time of compiling.
-func (f Files) Compile(p *Profile, o Options) (k Kept, err error) {
-	if o, err = o.complete(); err != nil {
-		return Kept{}, err
+// Read gives the filter that Write has kept for a profile of this text.
+func (f Files) Read(text string) (k Kept, ok bool) {
+	file, content := f.file(text)
+	if file == "" {
+		return k, false
 	}
-	file, content := f.file(p, o)
-	if file != "" {
-		if k, ok := readFilter(file, content); ok {
-			return k, nil
-		}
-	}
-	if k.Filter, k.Flags, err = Compile(p, o); err != nil {
-		return Kept{}, err
-	}
-	k.Unknown = p.Unknown()
-	if file != "" {
+	return readFilter(file, content)
+}
+
+// Write keeps the filter of a profile of this text. That it cannot be kept or read
+// again is no error: it costs the time of compiling.
+func (f Files) Write(text string, k Kept) {
+	if file, content := f.file(text); file != "" {
 		writeFilter(file, content, k)
 	}
-	return k, nil
 }
 
 // file gives the file of a filter, in a directory that nobody else can write to,
-// and what must stand in it; "" if there is none.
-func (f Files) file(p *Profile, o Options) (name string, content []byte) {
+// and what it is of; "" without one. The name says too little to tell them apart.
+func (f Files) file(text string) (name string, content []byte) {
 	if f.Dir == "" || os.Mkdir(f.Dir, 0o700) != nil && !private(f.Dir) {
 		return "", nil
 	}
-	// Another program may compile otherwise.
 	self, err := os.Stat("/proc/self/exe")
-	if err != nil {
+	var uts unix.Utsname
+	if err != nil || unix.Uname(&uts) != nil {
 		return "", nil
 	}
-	content = binary.NativeEndian.AppendUint64(key(p, o), uint64(self.Size()))
+	content = make([]byte, 0, len(text)+len(uts.Release)+2*8)
+	content = append(append(content, uts.Release[:]...), text...)
+	content = binary.NativeEndian.AppendUint64(content, uint64(self.Size()))
 	content = binary.NativeEndian.AppendUint64(content, uint64(self.ModTime().UnixNano()))
 	sum := uint64(len(content))<<32 | uint64(adler32.Checksum(content))
 	return filepath.Join(f.Dir, strconv.FormatUint(sum, 16)), content
@@ -104,7 +105,7 @@ func (h *header) fields() []*uint32 { return []*uint32{&h.sum, &h.flags, &h.cont
 
 // readFilter reads a filter of that content that was written whole.
 func readFilter(file string, content []byte) (k Kept, ok bool) {
-	text, err := os.ReadFile(file)
+	text, err := rawfile.Read(file)
 	if err != nil || len(text) < headerSize || len(text) > headerSize+maxContent+maxNames+8*maxInstructions {
 		return k, false
 	}

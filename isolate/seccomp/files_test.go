@@ -1,10 +1,9 @@
 package seccomp
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strconv"
 	"testing"
 )
@@ -12,11 +11,8 @@ import (
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "filters")
 	files := Files{Dir: dir}
-	profile := &Profile{Default: Verdict{Action: Allow}, Flags: []string{"SECCOMP_FILTER_FLAG_LOG"}, Rules: []Rule{{Names: []string{"mkdir", "swim", "fly"}, Verdict: Verdict{Errno, 13}}}}
-	want, wantFlags, err := Compile(profile, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	const text = `{"defaultAction": "SCMP_ACT_ALLOW"}`
+	want := Kept{[]byte("12345678"), 7, []string{"fly", "swim"}}
 	kept := func(n int) []os.DirEntry {
 		t.Helper()
 		entries, err := os.ReadDir(dir)
@@ -25,39 +21,31 @@ func TestFiles(t *testing.T) {
 		}
 		return entries
 	}
+	if _, ok := files.Read(text); ok {
+		t.Error("it is kept before it was written")
+	}
+	files.Write(text, want)
+	if got, ok := files.Read(text); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("kept is %v, %v", got, ok)
+	}
+	file := filepath.Join(dir, kept(1)[0].Name())
 	same := func() {
 		t.Helper()
-		got, err := files.Compile(profile, Options{})
-		if err != nil || !bytes.Equal(got.Filter, want) || got.Flags != wantFlags || !slices.Equal(got.Unknown, []string{"fly", "swim"}) {
-			t.Errorf("the filter has %d bytes, flags %#x and unknown names %q, %v", len(got.Filter), got.Flags, got.Unknown, err)
+		if got, ok := files.Read(text); ok {
+			t.Errorf("kept is %v", got)
+		}
+		files.Write(text, want)
+		if got, ok := files.Read(text); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("kept is %v, %v", got, ok)
 		}
 	}
-	same()
-	file := filepath.Join(dir, kept(1)[0].Name())
-	before, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same()
-	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
-		t.Errorf("it was written again: %v", err)
-	}
-	// That it is the file that is read: one with another filter and the right checksum.
-	o, err := Options{}.complete()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, content := files.file(profile, o)
+	// Not one of another profile, whose name is the same.
+	name, content := files.file(text)
 	if name != file {
 		t.Errorf("the file is %s, want %s", name, file)
 	}
-	writeFilter(file, content, Kept{[]byte("12345678"), 7, nil})
-	if got, err := files.Compile(profile, Options{}); err != nil || string(got.Filter) != "12345678" || got.Flags != 7 || got.Unknown != nil {
-		t.Errorf("the file was not read: %v, %v", got, err)
-	}
-	// But not one of another profile, whose name is the same.
-	content[0] ^= 1
-	writeFilter(file, content, Kept{[]byte("12345678"), 7, nil})
+	content[len(content)-20] ^= 1
+	writeFilter(file, content, want)
 	same()
 	for _, damage := range []func([]byte) []byte{
 		func(b []byte) []byte { return b[:10] },
@@ -77,19 +65,13 @@ func TestFiles(t *testing.T) {
 		kept(1)
 	}
 	for i := range maxFiles {
-		if _, err := files.Compile(&Profile{Default: Verdict{Action: Errno, Data: uint16(i)}}, Options{}); err != nil {
-			t.Fatal(err)
-		}
+		files.Write(strconv.Itoa(i), want)
 	}
 	kept(1) // all but the last have gone
-	if _, err := files.Compile(profile, Options{Arch: "vax"}); err == nil {
-		t.Error("an architecture that there is not")
-	}
 }
 
 // TestFilesOfOthers holds that nothing is read from where others can write.
 func TestFilesOfOthers(t *testing.T) {
-	profile := &Profile{Default: Verdict{Action: Allow}}
 	for name, make := range map[string]func(string) error{
 		"open":    func(d string) error { return os.Chmod(d, 0o777) },
 		"a link":  func(d string) error { os.Remove(d); return os.Symlink(t.TempDir(), d) },
@@ -106,23 +88,13 @@ func TestFilesOfOthers(t *testing.T) {
 		if err := make(dir); err != nil {
 			t.Fatal(err)
 		}
-		if f, _ := (Files{Dir: dir}).file(profile, Options{}); f != "" {
+		files := Files{Dir: dir}
+		files.Write("text", Kept{Filter: []byte("12345678")})
+		if _, ok := files.Read("text"); ok {
 			t.Errorf("%s: it is used", name)
 		}
-		if kept, err := (Files{Dir: dir}).Compile(profile, Options{}); err != nil || len(kept.Filter) == 0 {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
-	if f, _ := (Files{}).file(profile, Options{}); f != "" {
+	if f, _ := (Files{}).file("text"); f != "" {
 		t.Errorf("without a directory it is %s", f)
-	}
-}
-
-func BenchmarkFiles(b *testing.B) {
-	files := Files{Dir: filepath.Join(b.TempDir(), "filters")}
-	for b.Loop() {
-		if _, err := files.Compile(Default(), Options{}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -73,7 +73,7 @@ func calledABI(p *Profile, o Options, d data) *abi {
 }
 
 func isBehind(a *abi, name string, d data) bool {
-	m, ok := multiplexed[name]
+	m, ok := multiplexed()[name]
 	if !ok {
 		return false
 	}
@@ -272,7 +272,7 @@ func TestCompiledIsTheProfile(t *testing.T) {
 				d.args[i] = argument.Draw(t, "argument")
 			}
 			if a.muxed && rapid.Bool().Draw(t, "through a multiplexer") {
-				m := multiplexed[rapid.SampledFrom([]string{"bind", "socket", "semop", "shmat", "recv", "accept4"}).Draw(t, "behind")]
+				m := multiplexed()[rapid.SampledFrom([]string{"bind", "socket", "semop", "shmat", "recv", "accept4"}).Draw(t, "behind")]
 				d.nr, _ = a.number(m.by)
 				d.args[0] = m.number | rapid.SampledFrom([]uint64{0, 0, 1 << 16, 1 << 32}).Draw(t, "version")
 			}

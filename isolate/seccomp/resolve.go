@@ -139,7 +139,7 @@ func (a *abi) decisions(p *Profile, o Options) (decided decisions, newest uint32
 				direct = append(direct, uint64(n)<<32|uint64(len(testsOf)-1))
 			}
 			if a.muxed {
-				if _, ok := multiplexed[name]; ok {
+				if _, ok := multiplexed()[name]; ok {
 					behind[name] = append(behind[name], tests...)
 				}
 			}
@@ -248,7 +248,7 @@ func (a *abi) addMultiplexed(decided *decisions, name string, v, byDefault Verdi
 // for one call behind it. ipc(2) takes a version in the upper half of its
 // first argument, which the kernel splits off.
 func (a *abi) throughMultiplexer(name string, v Verdict) (uint32, test) {
-	m := multiplexed[name]
+	m := multiplexed()[name]
 	n, _ := a.number(m.by)
 	mask := uint64(math.MaxUint32)
 	if m.by == "ipc" {
@@ -260,7 +260,7 @@ func (a *abi) throughMultiplexer(name string, v Verdict) (uint32, test) {
 // override puts a verdict of Options.Allow or Deny above everything decided
 // before, and gives the number of the call.
 func (a *abi) override(decided *decisions, name string, v, byDefault Verdict) (uint32, bool) {
-	if _, ok := multiplexed[name]; ok && a.muxed {
+	if _, ok := multiplexed()[name]; ok && a.muxed {
 		n, t := a.throughMultiplexer(name, v)
 		d := decided.at(n, byDefault)
 		d.tests = slices.Insert(slices.Clone(d.tests), 0, t)

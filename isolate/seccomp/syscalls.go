@@ -5,6 +5,7 @@ package seccomp
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // call is one system call of an ABI.
@@ -64,21 +65,27 @@ var ociArches = []string{
 }
 
 // multiplexed are the calls that 32-bit x86 reaches through socketcall(2) and
-// ipc(2) too, with their numbers there (linux/net.h, linux/ipc.h).
-var multiplexed = map[string]struct {
+// ipc(2) too, with their numbers there (linux/net.h, linux/ipc.h). Not every start
+// asks for it.
+var multiplexed = sync.OnceValue(func() map[string]multiplex {
+	return map[string]multiplex{
+		"socket": {"socketcall", 1}, "bind": {"socketcall", 2}, "connect": {"socketcall", 3},
+		"listen": {"socketcall", 4}, "accept": {"socketcall", 5}, "getsockname": {"socketcall", 6},
+		"getpeername": {"socketcall", 7}, "socketpair": {"socketcall", 8}, "send": {"socketcall", 9},
+		"recv": {"socketcall", 10}, "sendto": {"socketcall", 11}, "recvfrom": {"socketcall", 12},
+		"shutdown": {"socketcall", 13}, "setsockopt": {"socketcall", 14}, "getsockopt": {"socketcall", 15},
+		"sendmsg": {"socketcall", 16}, "recvmsg": {"socketcall", 17}, "accept4": {"socketcall", 18},
+		"recvmmsg": {"socketcall", 19}, "sendmmsg": {"socketcall", 20},
+		"semop": {"ipc", 1}, "semget": {"ipc", 2}, "semctl": {"ipc", 3}, "semtimedop": {"ipc", 4},
+		"msgsnd": {"ipc", 11}, "msgrcv": {"ipc", 12}, "msgget": {"ipc", 13}, "msgctl": {"ipc", 14},
+		"shmat": {"ipc", 21}, "shmdt": {"ipc", 22}, "shmget": {"ipc", 23}, "shmctl": {"ipc", 24},
+	}
+})
+
+// multiplex is a call's number with another one.
+type multiplex struct {
 	by     string
 	number uint64
-}{
-	"socket": {"socketcall", 1}, "bind": {"socketcall", 2}, "connect": {"socketcall", 3},
-	"listen": {"socketcall", 4}, "accept": {"socketcall", 5}, "getsockname": {"socketcall", 6},
-	"getpeername": {"socketcall", 7}, "socketpair": {"socketcall", 8}, "send": {"socketcall", 9},
-	"recv": {"socketcall", 10}, "sendto": {"socketcall", 11}, "recvfrom": {"socketcall", 12},
-	"shutdown": {"socketcall", 13}, "setsockopt": {"socketcall", 14}, "getsockopt": {"socketcall", 15},
-	"sendmsg": {"socketcall", 16}, "recvmsg": {"socketcall", 17}, "accept4": {"socketcall", 18},
-	"recvmmsg": {"socketcall", 19}, "sendmmsg": {"socketcall", 20},
-	"semop": {"ipc", 1}, "semget": {"ipc", 2}, "semctl": {"ipc", 3}, "semtimedop": {"ipc", 4},
-	"msgsnd": {"ipc", 11}, "msgrcv": {"ipc", 12}, "msgget": {"ipc", 13}, "msgctl": {"ipc", 14},
-	"shmat": {"ipc", 21}, "shmdt": {"ipc", 22}, "shmget": {"ipc", 23}, "shmctl": {"ipc", 24},
 }
 
 // number gives the number of a call, and whether the ABI has it. A call that
@@ -101,7 +108,7 @@ func knownCall(name string) bool {
 			return true
 		}
 	}
-	_, isMuxed := multiplexed[name]
+	_, isMuxed := multiplexed()[name]
 	return isMuxed || slices.Contains(namesElsewhere, name)
 }
 
