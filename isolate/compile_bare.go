@@ -1,7 +1,6 @@
 package isolate
 
 import (
-	"fmt"
 	"path"
 	"slices"
 
@@ -267,7 +266,7 @@ func (c *compiler) unbindable() {
 	for i := range c.spec.Mounts {
 		if m := &c.spec.Mounts[i]; c.isUnbindable(m) {
 			at := c.b.Register("renewed " + m.Target)
-			why := fmt.Sprintf("mount %d on %s cannot be bound", i+1, m.Target)
+			why := mountText(i, m) + " cannot be bound"
 			c.in(because(c.open(c.rootFD, path.Clean(m.Target), at, pathOnly, inRoot), why),
 				because(c.setattr(at, m.Propagation&unix.MS_REC != 0, 0, 0, unix.MS_UNBINDABLE), why))
 		}

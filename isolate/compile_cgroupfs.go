@@ -105,24 +105,30 @@ func (c *compiler) cgroupHelper(what string) (fork int) {
 
 // hierarchies looks at the host's mounts of control groups.
 func (pr *Prepared) hierarchies(d hierarchiesData) error {
-	infos, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
-	if err != nil {
-		return err
+	mounts := pr.cgroupMounts
+	if len(mounts) == 0 {
+		infos, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+		if err != nil {
+			return err
+		}
+		for _, m := range infos {
+			mounts = append(mounts, CgroupMount{m.FSType == "cgroup2", m.Mountpoint, strings.Split(m.VFSOptions, ",")})
+		}
 	}
 	unified := false
 	var v1 []listItem
-	for _, m := range infos {
-		if m.FSType == "cgroup2" {
+	for _, m := range mounts {
+		if m.Unified {
 			unified = true
 			continue
 		}
 		var which []string
-		for _, o := range strings.Split(m.VFSOptions, ",") {
+		for _, o := range m.Options {
 			if strings.HasPrefix(o, "name=") || slices.Contains(v1Controllers, o) {
 				which = append(which, o)
 			}
 		}
-		data, name := strings.Join(which, ","), path.Base(m.Mountpoint)
+		data, name := strings.Join(which, ","), path.Base(m.Dir)
 		if data == "" || slices.ContainsFunc(v1, func(i listItem) bool { return i.data == data || i.path == name }) {
 			continue
 		}

@@ -3,13 +3,15 @@ package isolate
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"berth/isolate/program"
+	"berth/isolate/rawfile"
 )
 
 // defaultNodes are the devices and defaultLinks the links that the OCI
@@ -87,17 +89,21 @@ func (c *compiler) only(from int, unless bool) {
 
 type nestedData struct{ late int }
 
-// isNested tells whether this process is in another user namespace than the machine's first.
+// isNested notes whether this process is in another user namespace than the machine's first.
 func (pr *Prepared) isNested(d nestedData) error {
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return err
-	}
-	if f := strings.Fields(string(text)); len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295" {
+	nested, err := InUserNamespace()
+	if nested {
 		pr.late[d.late].val = 1
 	}
-	return nil
+	return err
 }
+
+// InUserNamespace tells whether this process is in another user namespace than the
+// machine's first one, which maps every id to itself (user_namespaces(7)).
+var InUserNamespace = sync.OnceValues(func() (bool, error) {
+	text, err := rawfile.Read("/proc/self/uid_map")
+	return err == nil && !slices.Equal(strings.Fields(string(text)), []string{"0", "0", "4294967295"}), err
+})
 
 // bindNode binds the host's node of the same path, if it is the same device.
 func (c *compiler) bindNode(parent int, p string, n *Node) {

@@ -64,7 +64,7 @@ func (m *Mount) checkBare() error {
 func (c *compiler) bareOutsideMounts() {
 	for i := range c.spec.Mounts {
 		m := &c.spec.Mounts[i]
-		what := fmt.Sprintf("mount %d on %s", i+1, m.Target)
+		what := mountText(i, m)
 		regs := mountRegs{isDir: program.None, made: program.None}
 		switch {
 		case m.Type == Bind:
@@ -175,7 +175,7 @@ func (c *compiler) allowed(m *Mount, fd int, what string) []program.Step {
 func (c *compiler) bareMounts() {
 	for i := range c.spec.Mounts {
 		m := &c.spec.Mounts[i]
-		c.bareMount(m, &c.mounts[i], fmt.Sprintf("mount %d on %s", i+1, m.Target))
+		c.bareMount(m, &c.mounts[i], mountText(i, m))
 	}
 }
 
@@ -353,4 +353,9 @@ func (c *compiler) remount(m *Mount, at int, what string) {
 		s.Hint = "the target must be a mount point"
 		c.in(s)
 	}
+}
+
+// mountText names a mount of a bare container, for messages.
+func mountText(i int, m *Mount) string {
+	return "mount " + strconv.Itoa(i+1) + " on " + m.Target
 }

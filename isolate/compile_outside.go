@@ -1,7 +1,6 @@
 package isolate
 
 import (
-	"fmt"
 	"path"
 	"strconv"
 
@@ -388,7 +387,7 @@ func (c *compiler) slot(name string) int {
 func (c *compiler) outsideMounts() {
 	for i := range c.spec.Mounts {
 		m := &c.spec.Mounts[i]
-		what := fmt.Sprintf("mount %d on %s", i+1, m.Target)
+		what := mountText(i, m)
 		regs := mountRegs{isDir: program.None, made: program.None}
 		uid, gid := program.None, program.None
 		if m.User != "" || m.Group != "" {

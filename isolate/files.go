@@ -22,6 +22,10 @@ type Files struct {
 	// child is forked.
 	GroupsLater bool
 
+	// CgroupMounts are the control group file systems that are mounted, of a caller
+	// who has just looked; none: Prepare looks when it needs to know.
+	CgroupMounts []CgroupMount
+
 	HookState  *os.File // with hooks: a file (best a sealed memfd) read from its beginning by each of them
 	HookOutput *os.File // with hooks: their standard output and error; nil: /dev/null
 	Console    *os.File // with Process.Console: a connected unix stream socket that takes the master and its name
@@ -36,4 +40,11 @@ type Files struct {
 	// A FIFO opened for reading and writing keeps the child waiting when its starter
 	// has ended; then only a signal ends it, also when a step has failed.
 	Gate *os.File
+}
+
+// CgroupMount is a mounted control group file system.
+type CgroupMount struct {
+	Unified bool // it is v2
+	Dir     string
+	Options []string // of the superblock: for v1 they name the controllers
 }

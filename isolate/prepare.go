@@ -44,7 +44,8 @@ type Prepared struct {
 	linked *linked // see linkAhead; nil: it is still to be done
 
 	at                 atomic.Int32 // the outside step that is done, from 0
-	failAt, failInside int          // for tests: the step, from 1, that fails with EIO
+	cgroupMounts       []CgroupMount
+	failAt, failInside int // for tests: the step, from 1, that fails with EIO
 }
 
 type lateValue struct {
@@ -103,6 +104,7 @@ func alignedCopy(arena []byte) []byte {
 
 func (pr *Prepared) prepare(f Files) error {
 	defer runtime.KeepAlive(f)
+	pr.cgroupMounts = f.CgroupMounts
 	refused := pr.refused
 	if f.Groups == nil {
 		if err := refused(pr.fill(f)); err != nil {
@@ -355,7 +357,8 @@ func (pr *Prepared) checkFilled() error {
 }
 
 // pipes makes the status pipe, the gate and the pipe for the runtime's word.
-// The child's ends block, ours do not.
+// Of ours those that are read do not block; a pipe always takes the one byte that
+// is written to the others.
 func (pr *Prepared) pipes(status, gate *os.File) error {
 	if status != nil {
 		pr.regs[pr.program.Status] = int32(status.Fd())
@@ -382,7 +385,7 @@ func (pr *Prepared) pipes(status, gate *os.File) error {
 			if err != nil {
 				return err
 			}
-			*file = parentEnd(w, name)
+			*file = os.NewFile(uintptr(w), name)
 			pr.regs[i] = int32(childEnd(pr, r))
 		}
 	}
@@ -398,7 +401,7 @@ func (pr *Prepared) pipes(status, gate *os.File) error {
 	if err != nil {
 		return err
 	}
-	pr.gate = parentEnd(w, "gate")
+	pr.gate = os.NewFile(uintptr(w), "gate")
 	pr.regs[gateReg] = int32(childEnd(pr, r))
 	return nil
 }
@@ -411,6 +414,7 @@ func (pr *Prepared) pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
+// parentEnd is an end for reading with a deadline.
 func parentEnd(fd int, name string) *os.File {
 	unix.SetNonblock(fd, true)
 	return os.NewFile(uintptr(fd), name)

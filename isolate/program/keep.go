@@ -1,7 +1,9 @@
 package program
 
 import (
+	"cmp"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -39,7 +41,9 @@ func (im *Image) kept(spans []span) []span {
 	add(unsafe.Pointer(im), unsafe.Sizeof(*im))
 	add(unsafe.Pointer(unsafe.SliceData(im.Ops)), uintptr(len(im.Ops))*unsafe.Sizeof(Op{}))
 	add(unsafe.Pointer(unsafe.SliceData(im.Regs)), uintptr(len(im.Regs))*unsafe.Sizeof(im.Regs[0]))
-	add(unsafe.Pointer(unsafe.SliceData(im.Arena)), uintptr(len(im.Arena)))
+	// And a page: that is what mount(2) reads from its last argument on, though it
+	// takes less where it cannot (copy_mount_options in fs/namespace.c).
+	add(unsafe.Pointer(unsafe.SliceData(im.Arena)), uintptr(len(im.Arena))+pageSize)
 	add(unsafe.Pointer(unsafe.SliceData(r.gaps)), uintptr(len(r.gaps))*unsafe.Sizeof(gap{}))
 	if r.walk != nil {
 		add(unsafe.Pointer(r.walk), unsafe.Sizeof(*r.walk))
@@ -47,7 +51,22 @@ func (im *Image) kept(spans []span) []span {
 	if r.through != nil {
 		add(unsafe.Pointer(r.through), unsafe.Sizeof(*r.through))
 	}
-	return spans
+	return joined(spans)
+}
+
+// joined joins spans with few pages between them: each is a mapping of its own to
+// make, to copy and to remove.
+func joined(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.at, b.at) })
+	out := spans[:1]
+	for _, s := range spans[1:] {
+		if last := &out[len(out)-1]; s.at <= last.at+last.len+4*pageSize {
+			last.len = max(last.len, s.at+s.len-last.at)
+		} else {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // leaveHeap keeps the heap around the stack from the next child, without what is

@@ -9,14 +9,15 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/isolate/early"
 	"berth/isolate/program"
 )
 
 // ahead makes those namespaces of a container that can be made before its first
-// process, and then its groups, in a thread of its own, while all else is
-// prepared: a network namespace takes a third of the time of a start. The thread
-// then forks the process, which inherits them, and ends. What is to be done there
-// is done in its order, so that nothing needs to wake the thread in between.
+// process, then writes its record and makes its groups, in a thread of its own, while
+// all else is prepared: a network namespace takes a third of the time of a start. The
+// thread then forks the process, which inherits them, and ends. What is to be done
+// there is done in its order, so that nothing needs to wake the thread in between.
 //
 // The two sides wait for each other by futex(2) and not by channels: for a
 // goroutine that is bound to its thread those take a third thread, which has to
@@ -31,8 +32,8 @@ type ahead struct {
 	made  program.Ahead // for jobs
 }
 
-// maxJobs is what a run has: namespaces, groups, fork, and its mounts' end.
-const maxJobs = 4
+// maxJobs is what a run has: namespaces, record, groups, fork, and its mounts' end.
+const maxJobs = 5
 
 // closed is added to the number of jobs when there will be no more.
 const closed = 1 << 8
@@ -43,6 +44,7 @@ func newAhead() *ahead {
 	a := &ahead{}
 	cpu := processor()
 	go func() {
+		early.GrowStack(false)
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 		a.leave(cpu)
 		a.began.Store(true)

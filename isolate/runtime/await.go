@@ -3,10 +3,10 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"berth/isolate"
+	"berth/isolate/rawfile"
 )
 
 // note writes down who the child is, and for exec what the configuration was.
@@ -23,7 +23,7 @@ func (c *creation) note() error {
 			return err
 		}
 	}
-	if err := os.WriteFile(c.dir.file(configFile), c.config, 0o600); err != nil {
+	if err := rawfile.Write(c.dir.file(configFile), c.config, 0o600); err != nil {
 		return fmt.Errorf("cannot keep the configuration of container %q: %w", c.id, err)
 	}
 	return nil

@@ -72,6 +72,7 @@ type creation struct {
 	dir      *locked
 	record   *Record
 	group    *ocigroup.Group
+	recorded *async[any]      // done when the record is written
 	making   *async[any]      // done when the thread ahead has done its part of the groups
 	groups   *ocigroup.Making // until they are made
 	helped   async[any]       // done when this goroutine has
@@ -227,7 +228,7 @@ func (c *creation) fork(meanwhile func() error) error {
 	}
 	forking := doAhead(c.ahead, c.forkWhenReady)
 	if c.groups != nil {
-		c.groups.Work() // as the thread ahead does
+		_, c.helped.err = c.makeGroups() // as the thread ahead does
 	}
 	c.helped.done.set(1)
 	other := meanwhile()

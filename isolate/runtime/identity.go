@@ -12,16 +12,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/rawfile"
 )
 
 // Identity is a process that can be told from any other, also from a later one
 // with the same pid.
 type Identity struct {
 	PID int `json:"pid"`
-	// Start is the time the process began at, in ticks since the machine's boot: field 22 of proc_pid_stat(5).
-	Start uint64 `json:"start"`
-	// Inode is that of the process' pidfd on pidfs; 0 on kernels before 6.9, where all have the same.
+	// Inode is that of the process' pidfd on pidfs, which no other process ever has;
+	// 0 on kernels before 6.9, where all have the same.
 	Inode uint64 `json:"inode,omitempty"`
+	// Start, without an inode, is the time the process began at, in ticks since the
+	// machine's boot: field 22 of proc_pid_stat(5).
+	Start uint64 `json:"start,omitempty"`
 	// Boot is the kernel's random boot_id: ticks and inodes begin anew with it.
 	Boot string `json:"boot"`
 }
@@ -32,7 +36,7 @@ const pidfsMagic = 0x50494446
 var errGone = errors.New("the process has ended")
 
 var bootID = sync.OnceValues(func() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	text, err := rawfile.Read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("cannot tell which boot of the machine this is: %w", err)
 	}
@@ -46,11 +50,13 @@ func identify(pid, pidfd int) (id Identity, err error) {
 	if id.Boot, err = bootID(); err != nil {
 		return id, err
 	}
+	if id.Inode, err = pidfdInode(pidfd); err != nil || id.Inode != 0 {
+		return id, err
+	}
 	if id.Start, err = startTime(pid); err != nil {
 		return id, fmt.Errorf("cannot tell process %d from others: %w", pid, err)
 	}
-	id.Inode, err = pidfdInode(pidfd)
-	return id, err
+	return id, nil
 }
 
 // self is this process' own identity.
@@ -145,14 +151,16 @@ func (id Identity) check(pidfd int) error {
 	if id.Inode != 0 && inode != id.Inode {
 		return errGone
 	}
-	start, err := startTime(id.PID)
-	switch {
-	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
-		return errGone
-	case err != nil:
-		return fmt.Errorf("cannot tell process %d from others: %w", id.PID, err)
-	case start != id.Start:
-		return errGone
+	if id.Inode == 0 {
+		start, err := startTime(id.PID)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
+			return errGone
+		case err != nil:
+			return fmt.Errorf("cannot tell process %d from others: %w", id.PID, err)
+		case start != id.Start:
+			return errGone
+		}
 	}
 	if ended(pidfd) {
 		return errGone

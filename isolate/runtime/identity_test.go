@@ -40,7 +40,7 @@ func TestIdentity(t *testing.T) {
 	defer unix.Close(fd)
 	// Another process that came to the same pid differs in one of these.
 	for name, change := range map[string]func(*Identity){
-		"start": func(i *Identity) { i.Start++ }, "boot": func(i *Identity) { i.Boot = "another" },
+		"boot": func(i *Identity) { i.Boot = "another" }, "inode": func(i *Identity) { i.Inode++ },
 		"pid": func(i *Identity) { i.PID = os.Getpid() }, "none": func(i *Identity) { i.PID = 0 },
 	} {
 		other := id
@@ -49,12 +49,20 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if id.Inode != 0 {
-		other := id
-		other.Inode++
-		if _, err := other.open(); err != errGone {
-			t.Errorf("inode: %v", err)
-		}
+	// Where all have the same inode it is the time.
+	old := id
+	old.Inode = 0
+	if old.Start, err = startTime(old.PID); err != nil {
+		t.Fatal(err)
+	}
+	if old, err := old.open(); err != nil {
+		t.Error(err)
+	} else {
+		unix.Close(old)
+	}
+	old.Start++
+	if _, err := old.open(); err != errGone {
+		t.Errorf("start: %v", err)
 	}
 	if awaitEnd(fd, 0) {
 		t.Fatal("it has ended already")

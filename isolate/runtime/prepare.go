@@ -11,32 +11,40 @@ import (
 	"berth/isolate/cgroup/ocigroup"
 )
 
-// register puts together what is going to be made.
+// register puts together what is going to be made, and has it written down and the
+// groups made by the thread ahead: when prepare is done, this one joins in.
 func (c *creation) register() (err error) {
 	if c.group, err = c.findGroup(); err != nil {
-		return err
-	}
-	creator, err := self()
-	if err != nil {
 		return err
 	}
 	c.record = &Record{
 		Version: c.spec.Version, ID: c.id, Bundle: c.o.Bundle, Rootfs: c.made.Spec.RootFS.Path,
 		Created: time.Now().UTC(), Owner: os.Geteuid(), Annotations: c.spec.Annotations,
-		Creator: &creator, SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
-		Groups: c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
+		SharedPID: c.made.Spec.Namespaces.PID.Mode != isolate.NSNew,
+		Groups:    c.group.Paths(), Poststart: c.made.Poststart, Poststop: c.made.Poststop,
 	}
 	// Before anything is made: whoever finds it half made can clear it away.
-	if err := c.dir.write(c.record); err != nil {
-		return err
-	}
-	// Two threads make them: this one joins in when it has prepared all else.
-	c.groups = c.group.Begin(c.made.Resources)
-	c.making = doAhead(c.ahead, func() (any, error) {
-		c.groups.Work()
-		return nil, nil
+	c.recorded = doAhead(c.ahead, func() (any, error) {
+		creator, err := self()
+		if err != nil {
+			return nil, err
+		}
+		c.record.Creator = &creator
+		return nil, c.dir.write(c.record)
 	})
+	c.groups = c.group.Begin(c.made.Resources)
+	c.making = doAhead(c.ahead, c.makeGroups)
 	return nil
+}
+
+// makeGroups makes the groups together with others who call it. The error is that
+// of what comes before.
+func (c *creation) makeGroups() (any, error) {
+	_, err := c.recorded.wait()
+	if err == nil {
+		c.groups.Work()
+	}
+	return nil, err
 }
 
 // findGroup finds where the control groups are to be.
@@ -67,7 +75,9 @@ func (c *creation) prepare() (err error) {
 	spec := c.made.Spec
 	if c.rt.rootless {
 		// Whether there are groups is seen only when they are made.
-		_, _ = c.making.wait()
+		if _, err := c.making.wait(); err != nil {
+			return err
+		}
 		if err := c.finishGroups(); err != nil {
 			return err
 		}
@@ -89,6 +99,9 @@ func (c *creation) prepare() (err error) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Extra: c.passed, GroupsLater: true,
 		Console: c.console, Listener: c.listener.far(),
 	}
+	c.group.Mounts(func(unified bool, dir string, options []string) {
+		files.CgroupMounts = append(files.CgroupMounts, isolate.CgroupMount{Unified: unified, Dir: dir, Options: options})
+	})
 	var status *os.File
 	if c.gated {
 		if c.gate, err = c.dir.makeGate(); err != nil {
@@ -120,7 +133,9 @@ func (c *creation) prepare() (err error) {
 // forkWhenReady forks the process, which inherits the namespaces made, as soon as
 // its groups are there.
 func (c *creation) forkWhenReady() (*isolate.Child, error) {
-	_, _ = c.helped.wait()
+	if _, err := c.helped.wait(); err != nil {
+		return nil, err
+	}
 	if c.groups != nil {
 		if err := c.finishGroups(); err != nil {
 			return nil, err

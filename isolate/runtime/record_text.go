@@ -3,7 +3,6 @@ package runtime
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -14,22 +13,20 @@ import (
 // is made of, which takes longer than all the rest of keeping one, in a process
 // that writes it twice. What is rarely there it does give.
 func (r *Record) text() ([]byte, error) {
-	var o object
+	o := object{make([]byte, 0, usualRecord)}
+	o.begin()
 	o.str("ociVersion", r.Version)
 	o.str("id", r.ID)
 	o.str("bundle", r.Bundle)
 	o.str("rootfs", r.Rootfs)
-	o.str("created", r.Created.Format(time.RFC3339Nano))
+	o.name("created")
+	o.text = append(r.Created.AppendFormat(append(o.text, '"'), time.RFC3339Nano), '"')
 	o.int("owner", r.Owner)
 	o.table("annotations", r.Annotations)
 	o.identity("creator", r.Creator)
 	o.identity("process", r.Process)
-	if r.Gate {
-		o.add("gate", "true")
-	}
-	if r.SharedPID {
-		o.add("sharedPid", "true")
-	}
+	o.flag("gate", r.Gate)
+	o.flag("sharedPid", r.SharedPID)
 	o.table("groups", r.Groups)
 	for _, rare := range []struct {
 		name  string
@@ -44,38 +41,70 @@ func (r *Record) text() ([]byte, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rare.name, err)
 			}
-			o.add(rare.name, string(text))
+			o.name(rare.name)
+			o.text = append(o.text, text...)
 		}
 	}
-	return append(o.members, '}'), nil
+	o.end()
+	return o.text, nil
 }
 
-// object is a JSON object in the making, without its end.
-type object struct{ members []byte }
+// usualRecord is more than the text of most records has.
+const usualRecord = 2 << 10
 
-// add adds a member whose value is JSON.
-func (o *object) add(name, value string) {
-	separator := byte(',')
-	if len(o.members) == 0 {
-		separator = '{'
+// object is the text of a JSON object, whose members are added one by one.
+type object struct{ text []byte }
+
+func (o *object) begin() { o.text = append(o.text, '{') }
+func (o *object) end()   { o.text = append(o.text, '}') }
+
+// name begins a member.
+func (o *object) name(name string) {
+	if o.text[len(o.text)-1] != '{' {
+		o.text = append(o.text, ',')
 	}
-	o.members = append(appendString(append(o.members, separator), name), ':')
-	o.members = append(o.members, value...)
+	o.text = append(appendString(o.text, name), ':')
 }
 
-func (o *object) str(name, value string) { o.add(name, string(appendString(nil, value))) }
-func (o *object) int(name string, n int) { o.add(name, strconv.Itoa(n)) }
+func (o *object) str(name, value string) {
+	o.name(name)
+	o.text = appendString(o.text, value)
+}
+
+func (o *object) int(name string, n int) {
+	o.name(name)
+	o.text = strconv.AppendInt(o.text, int64(n), 10)
+}
+
+func (o *object) uint(name string, n uint64) {
+	o.name(name)
+	o.text = strconv.AppendUint(o.text, n, 10)
+}
+
+// flag adds what is true.
+func (o *object) flag(name string, is bool) {
+	if is {
+		o.name(name)
+		o.text = append(o.text, "true"...)
+	}
+}
 
 // table adds an object of strings, unless it is empty.
 func (o *object) table(name string, values map[string]string) {
 	if len(values) == 0 {
 		return
 	}
-	var inner object
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		inner.str(key, values[key])
+	keys := make([]string, 0, len(values))
+	for key := range values {
+		keys = append(keys, key)
 	}
-	o.add(name, string(append(inner.members, '}')))
+	slices.Sort(keys)
+	o.name(name)
+	o.begin()
+	for _, key := range keys {
+		o.str(key, values[key])
+	}
+	o.end()
 }
 
 // identity adds a process, unless it is nil.
@@ -83,14 +112,17 @@ func (o *object) identity(name string, id *Identity) {
 	if id == nil {
 		return
 	}
-	var inner object
-	inner.int("pid", id.PID)
-	inner.add("start", strconv.FormatUint(id.Start, 10))
+	o.name(name)
+	o.begin()
+	o.int("pid", id.PID)
 	if id.Inode != 0 {
-		inner.add("inode", strconv.FormatUint(id.Inode, 10))
+		o.uint("inode", id.Inode)
 	}
-	inner.str("boot", id.Boot)
-	o.add(name, string(append(inner.members, '}')))
+	if id.Start != 0 {
+		o.uint("start", id.Start)
+	}
+	o.str("boot", id.Boot)
+	o.end()
 }
 
 // appendString appends a JSON string (RFC 8259, section 7); what is not UTF-8 in

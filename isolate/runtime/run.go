@@ -158,6 +158,8 @@ func (c *creation) proceed() (err error) {
 	if err := c.complete(); err != nil {
 		return err
 	}
+	c.handles.Close() // now, and not when the process has ended: then others wait
+	c.handles = nil
 	if !c.needsGate() {
 		c.reports.Settle(deadline)
 		if err := c.reports.Until(isolate.AtGate, deadline); err != nil {

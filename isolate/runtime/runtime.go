@@ -6,8 +6,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 
+	"berth/isolate"
 	"berth/isolate/cgroup/ocigroup"
 )
 
@@ -57,19 +57,10 @@ func New(o Options) (*Runtime, error) {
 	if o.Rootless != nil {
 		rt.rootless = *o.Rootless
 	} else {
-		rt.rootless = os.Geteuid() != 0 || inUserNamespace()
+		nested, _ := isolate.InUserNamespace()
+		rt.rootless = os.Geteuid() != 0 || nested
 	}
 	return rt, nil
-}
-
-// inUserNamespace tells whether this process is in another user namespace than
-// the machine's first one, which maps every id to itself.
-func inUserNamespace() bool {
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return false
-	}
-	return strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
 }
 
 // group gives the control groups of a container. The caller closes them.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/isolate/rawfile"
 	"berth/isolate/seccomp"
 )
 
@@ -69,8 +70,9 @@ type locked struct {
 // container is there already, or is just being made. What a creation that was
 // killed before its first record left is taken over.
 func (s *store) claim(id string) (*locked, error) {
-	if err := os.Mkdir(s.dir(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("cannot make the container's directory: %w", err)
+	made := os.Mkdir(s.dir(id), 0o700)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return nil, fmt.Errorf("cannot make the container's directory: %w", made)
 	}
 	l, err := s.open(id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,19 +89,21 @@ func (s *store) claim(id string) (*locked, error) {
 		l.unlock()
 		return nil, ErrExist
 	}
-	if err := l.clear(); err != nil {
-		l.unlock()
-		return nil, err
+	if made != nil { // else there is nothing in it
+		if err := l.clear(); err != nil {
+			l.unlock()
+			return nil, err
+		}
 	}
 	return l, nil
 }
 
 func (s *store) open(id string) (*locked, error) {
-	dir, err := os.OpenFile(s.dir(id), unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(s.dir(id), unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: s.dir(id), Err: err}
 	}
-	return &locked{id, s.dir(id), dir}, nil
+	return &locked{id, s.dir(id), os.NewFile(uintptr(fd), s.dir(id))}, nil
 }
 
 // errBusy is what lock gives when the time is up.
@@ -200,7 +204,7 @@ func (l *locked) write(r *Record) error {
 // replaceFile writes a file beside the one of that name and puts it in its place.
 func replaceFile(name string, data []byte) error {
 	next := name + ".new"
-	if err := os.WriteFile(next, data, 0o600); err != nil {
+	if err := rawfile.Write(next, data, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(next, name)
@@ -211,6 +215,10 @@ func replaceFile(name string, data []byte) error {
 func (l *locked) remove() error {
 	if err := os.Remove(l.file(stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot delete the state of container %q: %w", l.id, err)
+	}
+	_ = unix.Unlink(l.file(configFile)) // often there is nothing else
+	if unix.Rmdir(l.path) == nil {
+		return nil
 	}
 	if err := l.clear(); err != nil {
 		return err
