@@ -43,7 +43,6 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
-	growStack(false)
 	touchMetadata()
 	program.SlackenMonitor()
 	// Nobody may look into this process or a child of it that is not yet the
@@ -57,34 +56,24 @@ func main() {
 	os.Exit(execute(os.Args[1:], inherited))
 }
 
-// growStack makes the stack of this goroutine as large as a start needs it. What
-// counts is its frame: from 2 KB on a stack is doubled each time it is full, and
-// its frames looked up and copied.
-//
-//go:noinline
-func growStack(use bool) {
-	if use { // so that it is not written to
-		var frame [16 << 10]byte
-		fill(frame[:])
-	}
-}
-
-//go:noinline
-func fill(b []byte) { clear(b) }
-
 // touchMetadata has the memory there from which the Go runtime takes its lists of
 // spans next. It reads a page of them before it writes to it, so that each is two
 // faults, of which the second replaces a page: that has to be told to the other
 // processor, where the second thread is at work. What is next in that memory lies
 // behind the table that the runtime has just made for an interface (persistentalloc
 // in runtime/malloc.go takes both from one piece). Where that is not so, and before
-// Linux 5.14, it does nothing or touches some memory in vain.
+// Linux 5.14, it does nothing or touches some memory in vain. And it leaves all that
+// out of forks: see keep.go of package program, which does so for the heap.
 func touchMetadata() {
 	const pages = 24
 	found := unlinked.(fmt.Stringer)
 	table := *(*uintptr)(unsafe.Pointer(&found)) // the first of an interface's two words
 	size := uintptr(os.Getpagesize())
 	_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, (table+size)&^(size-1), pages*size, unix.MADV_POPULATE_WRITE)
+	// No child of this process needs anything that is mapped here: all that the runtime
+	// has for itself. (There is nothing at some places, of which the kernel complains.)
+	const around = 2 << 30
+	_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, table&^(size-1)-around, 2*around, unix.MADV_DONTFORK)
 }
 
 // unlinked is of a type for which the linker has no such table.
