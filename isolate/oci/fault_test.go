@@ -57,6 +57,15 @@ func TestFaults(t *testing.T) {
 			c.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MemoryPolicyModeType(mode), Nodes: nodes, Flags: flags}
 		}
 	}
+	devices := func(names ...string) func(*specs.Spec) {
+		return func(c *specs.Spec) {
+			c.Linux.Namespaces = append(c.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+			c.Linux.NetDevices = map[string]specs.LinuxNetDevice{}
+			for i := 0; i < len(names); i += 2 {
+				c.Linux.NetDevices[names[i]] = specs.LinuxNetDevice{Name: names[i+1]}
+			}
+		}
+	}
 	long := strings.Repeat("x", 5000)
 	one := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 5, Size: 1}}
 	for _, c := range []struct {
@@ -191,7 +200,11 @@ func TestFaults(t *testing.T) {
 		{small, memory("MPOL_BIND", "0", "MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"), "linux.memoryPolicy.flags", "both"},
 		{small, memory("MPOL_INTERLEAVE", "0", "MPOL_F_NUMA_BALANCING"), "linux.memoryPolicy.flags", "MPOL_BIND"},
 		{small, memory("MPOL_PREFERRED", "", "MPOL_F_STATIC_NODES"), "linux.memoryPolicy.flags", "there are none"},
-		{small, linux(func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }), "linux.netDevices", "not supported"},
+		{small, linux(func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }), "linux.netDevices", "add a network namespace"},
+		{small, devices("a/b", ""), "linux.netDevices[\"a/b\"]", "slash"},
+		{small, devices("eth0", "much-too-long-a-name"), "linux.netDevices[\"eth0\"].name", "20 bytes"},
+		{small, devices("eth0", "eth%d%d"), "linux.netDevices[\"eth0\"].name", "one %d"},
+		{small, devices("eth0", "x", "eth1", "x"), "linux.netDevices[\"eth1\"].name", "the name of \"eth0\", too"},
 
 		{small, hook(specs.Hook{Path: "a"}), "hooks.startContainer[0].path", "not an absolute path"},
 		{small, hook(specs.Hook{Path: "/a", Timeout: ptr(0)}), "hooks.startContainer[0].timeout", "number of seconds"},

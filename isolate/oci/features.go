@@ -32,7 +32,7 @@ func Features() *features.Features {
 				IDMap: &features.IDMap{Enabled: &yes},
 			},
 			MemoryPolicy: &features.MemoryPolicy{Modes: plainStrings(sortedKeys(memoryModes)), Flags: plainStrings(sortedKeys(memoryFlags))},
-			NetDevices:   &features.NetDevices{Enabled: &no},
+			NetDevices:   &features.NetDevices{Enabled: &yes},
 		},
 	}
 }

@@ -73,7 +73,7 @@ func TestFeaturesAreTrue(t *testing.T) {
 			t.Errorf("flag %s is supported and not known", flag)
 		}
 	}
-	for what, on := range map[string]*bool{"intelRdt": f.Linux.IntelRdt.Enabled, "netDevices": f.Linux.NetDevices.Enabled, "systemd": f.Linux.Cgroup.Systemd} {
+	for what, on := range map[string]*bool{"intelRdt": f.Linux.IntelRdt.Enabled, "systemd": f.Linux.Cgroup.Systemd} {
 		if on == nil || *on {
 			t.Errorf("%s is on", what)
 		}

@@ -47,7 +47,7 @@ var decisions = map[string]string{
 	"linux.namespaces[].type": spec, "linux.namespaces[].path": spec,
 	"linux.devices[].path": spec, "linux.devices[].type": spec, "linux.devices[].major": spec, "linux.devices[].minor": spec,
 	"linux.devices[].fileMode": spec, "linux.devices[].uid": spec, "linux.devices[].gid": spec,
-	"linux.netDevices": refused, "linux.intelRdt": refused,
+	"linux.netDevices": caller, "linux.intelRdt": refused,
 	"linux.memoryPolicy.mode": spec, "linux.memoryPolicy.nodes": spec, "linux.memoryPolicy.flags": spec,
 	"linux.seccomp.defaultAction": spec, "linux.seccomp.defaultErrnoRet": spec, "linux.seccomp.architectures": spec, "linux.seccomp.flags": spec,
 	"linux.seccomp.listenerPath": caller, "linux.seccomp.listenerMetadata": caller,

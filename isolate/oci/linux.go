@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"os"
 	"path"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"berth/isolate"
+	"berth/isolate/netdevice"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -87,9 +89,39 @@ func (t *translator) settings() {
 	if t.linux.IntelRdt != nil {
 		t.fault("linux.intelRdt", "leave it out", "cache and memory bandwidth allocation is not supported")
 	}
-	if len(t.linux.NetDevices) > 0 {
-		t.fault("linux.netDevices", "move them in a createRuntime hook", "moving network devices is not supported")
+	t.netDevices()
+}
+
+// netDevices are moved while the child waits for the runtime's word.
+func (t *translator) netDevices() {
+	if len(t.linux.NetDevices) == 0 {
+		return
 	}
+	if t.spec.Namespaces.Network.Mode == isolate.NSHost {
+		t.fault("linux.netDevices", "add a network namespace to linux.namespaces", "the container has the network namespace that they are in")
+	}
+	places := map[string]string{}
+	for _, host := range sortedKeys(t.linux.NetDevices) {
+		where := key("linux.netDevices", host)
+		if err := netdevice.CheckName(host); err != nil {
+			t.fault(where, "", "%v", err)
+			continue
+		}
+		name := cmp.Or(t.linux.NetDevices[host].Name, host)
+		if err := netdevice.CheckName(name); err != nil {
+			t.fault(where+".name", "", "%v", err)
+		}
+		template := strings.Contains(name, "%")
+		if template && (strings.Count(name, "%") > 1 || !strings.Contains(name, "%d")) {
+			t.fault(where+".name", "", "%s has a %% that is not that of one %%d", quote(name))
+		}
+		if other := places[name]; other != "" && !template {
+			t.fault(where+".name", "", "%s is the name of %s, too", quote(name), quote(other))
+		}
+		places[name] = host
+		t.out.NetDevices = append(t.out.NetDevices, netdevice.Device{Host: host, Name: name})
+	}
+	t.spec.SyncRuntime = true
 }
 
 func (t *translator) labelled() bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"berth/isolate"
+	"berth/isolate/netdevice"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -48,6 +49,10 @@ type Container struct {
 	// CreateRuntime when Spec.SyncRuntime has the child wait, Poststart after the
 	// program was started, Poststop after the container was deleted.
 	Prestart, CreateRuntime, Poststart, Poststop []specs.Hook
+
+	// NetDevices are moved to the network namespace before those hooks, when
+	// Spec.SyncRuntime has the child wait.
+	NetDevices []netdevice.Device
 
 	Listener *Listener // where the seccomp listener goes; nil: there is none
 

@@ -3,9 +3,12 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"time"
 
 	"berth/isolate"
+	"berth/isolate/netdevice"
 	"berth/isolate/rawfile"
 )
 
@@ -39,6 +42,9 @@ func (c *creation) runtimeHooks() error {
 	if err := c.reports.Until(isolate.AtSync, time.Now().Add(isolate.DefaultStartTimeout)); err != nil {
 		return c.startFailure(err)
 	}
+	if err := c.moveDevices(); err != nil {
+		return err
+	}
 	// Step 2 of the specification's life cycle is done when hooks run: created.
 	state := c.record.hookState(Created, c.child.PID)
 	if err := runHooks("prestart", c.made.Prestart, state); err != nil {
@@ -56,6 +62,19 @@ func (c *creation) runtimeHooks() error {
 		return err
 	}
 	return c.takeOver()
+}
+
+// moveDevices moves the network devices of the configuration to the child.
+func (c *creation) moveDevices() error {
+	if len(c.made.NetDevices) == 0 {
+		return nil
+	}
+	namespace, err := os.Open("/proc/" + strconv.Itoa(c.child.PID) + "/ns/net") // not reaped: it is the child's
+	if err != nil {
+		return fmt.Errorf("cannot open the container's network namespace: %w", err)
+	}
+	defer namespace.Close()
+	return netdevice.Move(int(namespace.Fd()), c.made.NetDevices)
 }
 
 // takeOver waits for the process that executes the program where the one that
