@@ -48,6 +48,9 @@ func newAhead() *ahead {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 		a.leave(cpu)
 		a.began.Store(true)
+		if a.given.Load() == 0 {
+			_, _ = self() // it is needed soon
+		}
 		for done := uint32(0); ; done++ {
 			for a.given.Load()&^closed == done {
 				if a.given.Load()&closed != 0 {
@@ -58,6 +61,9 @@ func newAhead() *ahead {
 			a.jobs[done]()
 		}
 	}()
+	// A goroutine that is to run next on this processor is taken from it only after
+	// a sleep, of 50 µs and more (runqgrab in runtime/proc.go). Now it is this one.
+	go func() {}()
 	return a
 }
 

@@ -60,14 +60,14 @@ func identify(pid, pidfd int) (id Identity, err error) {
 }
 
 // self is this process' own identity.
-func self() (Identity, error) {
+var self = sync.OnceValues(func() (Identity, error) {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return Identity{}, fmt.Errorf("cannot open the own process: pidfd_open: %w", err)
 	}
 	defer unix.Close(fd)
 	return identify(os.Getpid(), fd)
-}
+})
 
 // startTime reads field 22 of /proc/PID/stat.
 func startTime(pid int) (uint64, error) {
