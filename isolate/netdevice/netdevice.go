@@ -29,7 +29,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("%q is no name of a network device", name)
 	case len(name) >= unix.IFNAMSIZ:
 		return fmt.Errorf("%q has %d bytes, and a name of a network device at most %d", name, len(name), unix.IFNAMSIZ-1)
-	case strings.ContainsAny(name, "/: \t\n\v\f\r\x00\xa0\x85"):
+	case strings.ContainsAny(name, "/: \t\n\v\f\r\x00") || strings.IndexByte(name, 0xa0) >= 0: // isspace in include/linux/ctype.h
 		return fmt.Errorf("%q has a slash, a colon, white space or a NUL in it", name)
 	}
 	return nil

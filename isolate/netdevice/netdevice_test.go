@@ -115,7 +115,7 @@ func TestCheckName(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, bad := range []string{"", ".", "..", "a/b", "a b", "a:1", "a\x00", "1234567890123456", "a\t"} {
+	for _, bad := range []string{"", ".", "..", "a/b", "a b", "a:1", "a\x00", "1234567890123456", "a\t", "a\xa0"} {
 		if CheckName(bad) == nil {
 			t.Errorf("%q is taken", bad)
 		}
