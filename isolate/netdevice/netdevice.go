@@ -3,14 +3,16 @@
 package netdevice
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/netns"
 )
 
 // Device is a device to move.
@@ -67,10 +69,7 @@ func Move(to int, devices []Device) (err error) {
 			err = fmt.Errorf("cannot move the network device %s: %w", d.Host, err)
 			break
 		}
-		name := d.Name
-		if name == "" {
-			name = d.Host
-		}
+		name := cmp.Or(d.Name, d.Host)
 		var index int32
 		if index, err = move(here, there, to, was, name, true); index != 0 {
 			done = append(done, moved{was, index})
@@ -150,22 +149,11 @@ func matches(template, name string) bool {
 	return strings.Trim(name[len(before):len(name)-len(after)], "0123456789") == ""
 }
 
-// dialIn is dial in a network namespace, by a thread that ends with that.
-func dialIn(namespace int) (*conn, error) {
-	type result struct {
-		c   *conn
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, fmt.Errorf("cannot enter the container's network namespace: setns: %w", err)}
-			return
-		}
-		c, err := dial()
-		done <- result{c, err}
-	}()
-	r := <-done
-	return r.c, r.err
+// dialIn is dial in a network namespace.
+func dialIn(namespace int) (c *conn, err error) {
+	err = netns.In(func() error { return os.NewSyscallError("setns", unix.Setns(namespace, unix.CLONE_NEWNET)) }, func() (err error) {
+		c, err = dial()
+		return err
+	})
+	return c, err
 }

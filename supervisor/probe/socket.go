@@ -7,10 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/isolate/netns"
 )
 
 // entering bounds the threads that are in other network namespaces at a time.
@@ -139,39 +140,17 @@ func socketIn(ctx context.Context, t Target, family int) (fd int, err error) {
 	case <-ctx.Done():
 		return -1, ctx.Err()
 	}
-	done := make(chan struct{})
-	go func() { // its thread may have to end with it
-		defer close(done)
-		fd, err = socketThere(t, family)
-	}()
-	<-done
+	fd = -1
+	err = netns.In(func() error {
+		return t.Use(func(pidfd int) error { return unix.Setns(pidfd, unix.CLONE_NEWNET) }) // a pidfd since Linux 5.8
+	}, func() (err error) {
+		fd, err = newSocket(family)
+		return err
+	})
 	return fd, err
 }
 
 func newSocket(family int) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	return fd, os.NewSyscallError("socket", err)
-}
-
-// socketThere takes this thread to the container's network namespace and back.
-// It stays locked to this goroutine, which has to end, when it cannot come back.
-// The runtime makes no new thread out of a locked one, so none inherits the
-// namespace. A pidfd is taken by setns(2) since Linux 5.8.
-func socketThere(t Target, family int) (int, error) {
-	runtime.LockOSThread()
-	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		runtime.UnlockOSThread()
-		return -1, fmt.Errorf("cannot open the network namespace to come back to: %w", err)
-	}
-	defer unix.Close(own)
-	if err := t.Use(func(pidfd int) error { return unix.Setns(pidfd, unix.CLONE_NEWNET) }); err != nil {
-		runtime.UnlockOSThread()
-		return -1, fmt.Errorf("cannot enter the container's network namespace: %w", err)
-	}
-	fd, err := newSocket(family)
-	if unix.Setns(own, unix.CLONE_NEWNET) == nil {
-		runtime.UnlockOSThread()
-	}
-	return fd, err
 }
