@@ -93,10 +93,7 @@ func readGiven(path string) ([]byte, error) {
 // Decode takes. A FIFO or a device does not make it wait.
 func ReadFile(path string) ([]byte, error) {
 	// With plain system calls, see package rawfile.
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		err = &fs.PathError{Op: "open", Path: path, Err: err}
-	}
+	fd, err := rawfile.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot open the configuration: %w; is this the right directory? A bundle has a %s in it", err, configName)
 	}

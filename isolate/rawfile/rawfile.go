@@ -12,7 +12,7 @@ import (
 
 // Read gives the whole of a file, as os.ReadFile does.
 func Read(path string) ([]byte, error) {
-	fd, err := open(path, unix.O_RDONLY, 0)
+	fd, err := Open(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func ReadFD(fd, size, most int) ([]byte, error) {
 
 // Write makes a file or overwrites it, as os.WriteFile does.
 func Write(path string, data []byte, mode uint32) error {
-	fd, err := open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, mode)
+	fd, err := Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,8 @@ func Write(path string, data []byte, mode uint32) error {
 	return nil
 }
 
-func open(path string, flags int, mode uint32) (int, error) {
+// Open opens a file, close-on-exec; see open(2). The caller closes it.
+func Open(path string, flags int, mode uint32) (int, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
 		if err == unix.EINTR {

@@ -71,17 +71,11 @@ var self = sync.OnceValues(func() (Identity, error) {
 
 // startTime reads field 22 of /proc/PID/stat.
 func startTime(pid int) (uint64, error) {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	stat, err := rawfile.Read("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(fd)
-	var buf [1024]byte
-	n, err := unix.Read(fd, buf[:])
-	if err != nil {
-		return 0, err
-	}
-	return parseStartTime(buf[:n])
+	return parseStartTime(stat)
 }
 
 // parseStartTime finds the field. The second one is the name of the program in

@@ -99,9 +99,9 @@ func (s *store) claim(id string) (*locked, error) {
 }
 
 func (s *store) open(id string) (*locked, error) {
-	fd, err := unix.Open(s.dir(id), unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := rawfile.Open(s.dir(id), unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.dir(id), Err: err}
+		return nil, err
 	}
 	return &locked{id, s.dir(id), os.NewFile(uintptr(fd), s.dir(id))}, nil
 }
