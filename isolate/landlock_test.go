@@ -218,15 +218,8 @@ func TestLandlockIsLeftOut(t *testing.T) {
 	for _, left := range []bool{true, false} {
 		spec := hostSpec("/bin/cat", "/etc/passwd")
 		spec.Process.Landlock = bestEffort(&Landlock{Rules: systemRules(), TCPBind: []uint16{80}})
-		p, err := Compile(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		prep, err := Prepare(p, Files{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, name := range p.Late {
+		prep := prepared(t, spec)
+		for i, name := range prep.program.Late {
 			if strings.HasPrefix(name, "Landlock") && !left {
 				prep.late[i].val = 0 // as on a kernel without it
 			}

@@ -77,14 +77,7 @@ func TestUserNamespaceUsers(t *testing.T) {
 	needRoot(t)
 	spec := inUserNS(shell("id -u; id -g; id -G; cat /proc/self/status"))
 	spec.Process.User, spec.Process.Groups = "daemon", []string{"77"}
-	p, err := Compile(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	prep, err := Prepare(p, Files{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	prep := prepared(t, spec)
 	if prep.UID() != rangeStart+1 || prep.GID() != rangeStart+1 {
 		t.Errorf("outside: user %d, group %d", prep.UID(), prep.GID())
 	}

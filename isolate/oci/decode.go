@@ -21,8 +21,8 @@ const (
 	maxValues = 200_000 // of any kind, at any depth
 )
 
-// Decode reads a JSON text, which stays as it is, into the structure that into points to, whose fields
-// are named by json tags. Names are taken as they are written (encoding/json
+// Decode reads a JSON text, which stays as it is, into the structure that into
+// points to, whose fields are named by json tags. Names are taken as they are written (encoding/json
 // would take "Process" for "process" too), a name that comes twice is refused,
 // and so is a value of another type than the field's, by its path. Names that
 // the structure does not have are passed over, as the runtime-spec demands

@@ -82,8 +82,8 @@ type translator struct {
 }
 
 // Translate gives the container that config describes. It opens nothing (but
-// for Options.Filter) and looks nothing up: whether paths exist is seen by isolate.Prepare. The error
-// has a Fault for every value that cannot be used. config is not changed, and
+// for Options.Filter) and looks nothing up: whether paths exist is seen by
+// isolate.Prepare. The error has a Fault for every value that cannot be used. config is not changed, and
 // parts of it are shared with the result.
 func Translate(config *specs.Spec, opt Options) (*Container, error) {
 	t := newTranslator(config, opt)
